@@ -1,0 +1,1 @@
+"""A Django project: a SQLite database, the admin and static files."""

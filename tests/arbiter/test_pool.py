@@ -1,0 +1,569 @@
+"""The pool's rules, tried in a world without processes: orders are carried out on records, time is a number."""
+
+import itertools
+import random
+
+import pytest
+
+from wsgicluster.arbiter.child import Ask, Child, End, Input, Role, State
+from wsgicluster.arbiter.pool import DRAIN_MARGIN_S, HANG_S, QUICK_STOP_S, Order, Pool, Spawn, Stop, Stopping, Verdict
+from wsgicluster.arbiter.rollout import PROBATION_S, Generation
+
+GRACEFUL_S = 30.0
+
+
+class World:
+    """A pool whose orders are carried out at once, on records."""
+
+    def __init__(self, workers: int = 4, preload: bool = False) -> None:
+        self.pool = Pool()
+        self.now = 100.0
+        self.preload = preload
+        self._keys = itertools.count(1)
+        self._numbers = itertools.count(1)
+        self.reload(workers)
+
+    def reload(self, workers: int) -> None:
+        self.pool.reload(Generation(next(self._numbers), workers, self.preload))
+        self.turn()
+
+    def turn(self, passed_s: float = 0.0) -> list[Order]:
+        """Let time pass, then carry out what is ordered."""
+        self.now += passed_s
+        self.pool.rollout.settle(self.now)
+        orders = self.pool.plan(self.now)
+        for order in orders:
+            if isinstance(order, Spawn):
+                child = Child(next(self._keys), order.slot, order.generation, self.now, order.role, pid=1)
+                child.take(Input.STARTED)
+                self.pool.add(child)
+            else:
+                self.check_replaced_first(order)
+                self.pool.asked(self.pool.children[order.key], order.ask, self.now, GRACEFUL_S)
+        return orders
+
+    def check_replaced_first(self, stop: Stop) -> None:
+        child = self.pool.children[stop.key]
+        wanted = not self.pool.stopping and child.slot <= self.pool.rollout.workers
+        if child.role is Role.WORKER and wanted and child.ready and child.generation <= self.serving:
+            others = [c for c in self.pool.workers() if c.slot == child.slot and c is not child]
+            assert any(c.ready and c.rank > child.rank and c.generation <= self.serving for c in others)
+
+    @property
+    def serving(self) -> int:
+        return self.pool.rollout.serving.number if self.pool.rollout.serving else 0
+
+    def ready(self, child: Child) -> None:
+        self.pool.ready(child, self.now)
+        self.turn()
+
+    def die(self, child: Child, end: End = End.CRASHED) -> Verdict:
+        verdict, _ = self.pool.gone(child, end, self.now)
+        self.turn()
+        return verdict
+
+    def leave(self) -> None:
+        """All that were asked to go are gone."""
+        for child in list(self.pool.children.values()):
+            if child.asked:
+                self.die(child, End.ASKED)
+
+    def boot_all(self) -> None:
+        """Until nothing moves: whoever boots becomes ready, whoever was asked goes."""
+        for _ in range(1000):
+            self.leave()
+            coming = [c for c in self.pool.children.values() if c.coming]
+            if not coming and self.pool.whole():
+                return
+            for child in coming:
+                if child.coming:  # a newer one may have been ready first
+                    self.ready(child)
+            self.turn(PROBATION_S)
+        raise AssertionError(f"never whole: {self.shape()}")
+
+    def shape(self) -> list[tuple[int, int, str]]:
+        """Slot, generation and state of each worker."""
+        return sorted((c.slot, c.generation, c.state.value) for c in self.pool.workers())
+
+    def one(self, slot: int, generation: int, state: State) -> Child:
+        (found,) = [
+            c for c in self.pool.workers() if (c.slot, c.generation, c.state) == (slot, generation, state)
+        ]  # fmt: skip
+        return found
+
+
+def whole(workers: int = 4, preload: bool = False) -> World:
+    world = World(workers, preload)
+    world.boot_all()
+    return world
+
+
+def ready_shape(workers: int, generation: int) -> list[tuple[int, int, str]]:
+    return [(slot, generation, "ready") for slot in range(1, workers + 1)]
+
+
+# Start
+
+
+def test_first_generation_boots_all_at_once() -> None:
+    world = World(3)
+    assert world.shape() == [(slot, 1, "booting") for slot in (1, 2, 3)]
+    assert world.turn() == []
+    world.boot_all()
+    assert world.shape() == ready_shape(3, 1)
+
+
+@pytest.mark.parametrize("end", [End.CRASHED, End.OUT_OF_MEMORY])
+def test_nothing_has_ever_worked(end: End) -> None:
+    world = World(3)
+    assert world.die(world.one(2, 1, State.BOOTING), end) is Verdict.HALT
+    assert {c.asked for c in world.pool.workers()} == {Ask.QUICK}
+
+
+def test_first_boot_failure_halts_and_later_ones_are_no_news() -> None:
+    world = World(3)
+    first, second = world.one(1, 1, State.BOOTING), world.one(2, 1, State.BOOTING)
+    assert world.pool.cannot_boot(first, world.now)[0] is Verdict.HALT
+    assert world.pool.cannot_boot(second, world.now)[0] is Verdict.NOTHING
+    world.turn()
+    assert world.die(first, End.BOOT_FAILED) is Verdict.NOTHING
+    world.leave()
+    assert world.pool.children == {}
+
+
+def test_a_first_worker_killed_from_outside_is_made_anew() -> None:
+    world = World(2)
+    assert world.die(world.one(1, 1, State.BOOTING), End.KILLED_FROM_OUTSIDE) is Verdict.WAIT
+    assert world.shape() == [(1, 1, "booting"), (2, 1, "booting")]
+
+
+def test_a_first_worker_that_hangs_while_booting_halts() -> None:
+    world = World(1)
+    assert world.pool.hung(world.one(1, 1, State.BOOTING), world.now)[0] is Verdict.HALT
+
+
+def test_a_failure_to_boot_backs_off_once_something_has_worked() -> None:
+    world = World(2)
+    world.ready(world.one(1, 1, State.BOOTING))
+    failing = world.one(2, 1, State.BOOTING)
+    assert world.pool.cannot_boot(failing, world.now)[0] is Verdict.WAIT
+    world.turn()
+    assert world.shape() == [(1, 1, "ready"), (2, 1, "booting"), (2, 1, "booting")]
+    world.die(failing, End.BOOT_FAILED)
+    assert world.shape() == [(1, 1, "ready"), (2, 1, "booting")]
+
+
+# Crashes
+
+
+def test_a_crash_is_replaced_at_once() -> None:
+    world = whole(2)
+    world.turn(60.0)
+    assert world.die(world.one(1, 1, State.READY)) is Verdict.REPLACE
+    assert world.shape() == [(1, 1, "booting"), (2, 1, "ready")]
+
+
+def test_quick_deaths_back_off_and_the_other_slots_do_not_care() -> None:
+    world = whole(2)
+    times = []
+    for _ in range(6):
+        times.append(world.now)
+        world.die(world.one(1, 1, State.READY))
+        assert (2, 1, "ready") in world.shape()
+        due = world.pool.next_due(world.now)
+        if due < float("inf"):
+            world.turn(due - world.now)
+        world.ready(world.one(1, 1, State.BOOTING))
+    assert [round(b - a, 3) for a, b in itertools.pairwise(times)] == [0.0, 0.5, 1.0, 2.0, 4.0]
+
+
+def test_no_room_for_a_process_backs_off() -> None:
+    world = whole(1)
+    for _ in range(3):
+        wait = world.pool.not_made(1, world.now)
+    assert wait.wait_s == 1.0
+
+
+# Reload
+
+
+def test_one_new_worker_is_tried_first() -> None:
+    world = whole(4)
+    world.reload(4)
+    assert world.shape() == [(1, 1, "ready"), (1, 2, "booting"), *ready_shape(4, 1)[1:]]
+    world.ready(world.one(1, 2, State.BOOTING))
+    assert world.shape() == [(1, 1, "ready"), (1, 2, "ready"), *ready_shape(4, 1)[1:]]
+    world.turn(PROBATION_S)
+    assert world.shape() == [
+        (1, 1, "draining"), (1, 2, "ready"), (2, 1, "ready"), (2, 2, "booting"), (3, 1, "ready"), (4, 1, "ready"),
+    ]  # fmt: skip
+
+
+def test_then_a_quarter_at_a_time() -> None:
+    world = whole(8)
+    world.reload(8)
+    most = 0
+    for _ in range(100):
+        coming = [c for c in world.pool.workers() if c.coming]
+        most = max(most, len(coming))
+        if not coming and world.pool.whole():
+            break
+        for child in coming:
+            world.ready(child)
+        world.turn(PROBATION_S)
+    assert most == 2
+    world.leave()
+    assert world.shape() == ready_shape(8, 2)
+
+
+@pytest.mark.parametrize("end", [End.CRASHED, End.KILLED_FROM_OUTSIDE])
+def test_a_broken_generation_changes_nothing(end: End) -> None:
+    world = whole(3)
+    world.reload(5)
+    assert world.die(world.one(1, 2, State.BOOTING), end) is Verdict.CALL_OFF
+    world.turn(100.0)
+    assert world.shape() == ready_shape(3, 1)
+
+
+def test_a_generation_that_dies_on_probation_changes_nothing() -> None:
+    world = whole(3)
+    world.reload(3)
+    world.ready(world.one(1, 2, State.BOOTING))
+    world.turn(PROBATION_S / 2)
+    assert world.die(world.one(1, 2, State.READY)) is Verdict.CALL_OFF
+    world.turn(100.0)
+    assert world.shape() == ready_shape(3, 1)
+
+
+def test_a_generation_that_hangs_while_booting_changes_nothing() -> None:
+    world = whole(2)
+    world.reload(2)
+    hung = world.one(1, 2, State.BOOTING)
+    assert world.pool.hung(hung, world.now)[0] is Verdict.CALL_OFF
+    world.turn()
+    assert world.die(hung, End.TIMED_OUT) is Verdict.NOTHING
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_reload_during_a_trial_supersedes_it() -> None:
+    world = whole(2)
+    world.reload(2)
+    world.reload(2)
+    assert world.one(1, 2, State.DRAINING).asked is Ask.QUICK
+    assert world.one(1, 3, State.BOOTING).generation == 3
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 3)
+
+
+def test_a_reload_during_probation_supersedes_it() -> None:
+    world = whole(2)
+    world.reload(2)
+    world.ready(world.one(1, 2, State.BOOTING))
+    world.reload(2)
+    assert world.shape() == [(1, 1, "ready"), (1, 2, "draining"), (1, 3, "booting"), (2, 1, "ready")]
+    world.die(world.one(1, 3, State.BOOTING))
+    world.leave()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_broken_reload_during_a_rollout_lets_the_rollout_go_on() -> None:
+    world = whole(4)
+    world.reload(4)
+    world.ready(world.one(1, 2, State.BOOTING))
+    world.turn(PROBATION_S)
+    world.reload(4)
+    world.ready(world.one(2, 2, State.BOOTING))  # what boots already is finished, nothing new is begun
+    assert not [c for c in world.pool.workers() if c.coming and c.generation == 2]
+    world.die(next(c for c in world.pool.workers() if c.generation == 3))
+    world.boot_all()
+    assert world.shape() == ready_shape(4, 2)
+
+
+def test_an_old_worker_that_dies_during_a_trial_is_replaced_by_its_like() -> None:
+    world = whole(2)
+    world.turn(60.0)
+    world.reload(2)
+    world.die(world.one(2, 1, State.READY))
+    assert world.one(2, 1, State.BOOTING).slot == 2
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 2)
+
+
+def test_an_empty_slot_is_where_a_new_generation_is_tried() -> None:
+    world = whole(3)
+    world.die(world.one(3, 1, State.READY))
+    world.ready(world.one(3, 1, State.BOOTING))
+    world.die(world.one(3, 1, State.READY))
+    assert len(world.shape()) == 2
+    world.reload(3)
+    assert world.one(3, 2, State.BOOTING).generation == 2
+    world.boot_all()
+    assert world.shape() == ready_shape(3, 2)
+
+
+def test_crashes_during_a_rollout_do_not_stop_it() -> None:
+    world = whole(4)
+    world.reload(4)
+    world.ready(world.one(1, 2, State.BOOTING))
+    world.turn(PROBATION_S)
+    assert world.die(world.one(2, 2, State.BOOTING)) is Verdict.WAIT
+    world.die(world.one(4, 1, State.READY))
+    world.boot_all()
+    assert world.shape() == ready_shape(4, 2)
+
+
+def test_a_reload_changes_the_number_of_workers() -> None:
+    world = whole(2)
+    world.reload(4)
+    world.boot_all()
+    assert world.shape() == ready_shape(4, 2)
+    world.reload(1)
+    world.boot_all()
+    assert world.shape() == ready_shape(1, 3)
+
+
+# Recycling
+
+
+def test_a_worker_is_recycled_after_its_replacement_is_ready() -> None:
+    world = whole(2)
+    old = world.one(1, 1, State.READY)
+    old.recycle = End.RECYCLED_MEMORY
+    world.turn()
+    assert world.shape() == [(1, 1, "booting"), (1, 1, "ready"), (2, 1, "ready")]
+    world.ready(world.one(1, 1, State.BOOTING))
+    assert old.asked is Ask.DRAIN
+    world.leave()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_replacement_that_cannot_boot_leaves_the_old_worker_in_place() -> None:
+    world = whole(1)
+    old = world.one(1, 1, State.READY)
+    old.recycle = End.RECYCLED_REQUESTS
+    world.turn()
+    for _ in range(4):
+        for child in [c for c in world.pool.workers() if c.coming]:
+            world.die(child)
+        world.turn(1.0)
+    assert old.state is State.READY
+    assert not old.asked
+
+
+def test_workers_that_want_to_be_recycled_together_are_not() -> None:
+    world = whole(8)
+    for child in world.pool.workers():
+        child.recycle = End.RECYCLED_REQUESTS
+    world.turn()
+    assert sum(c.coming for c in world.pool.workers()) == 2
+    world.boot_all()
+    assert not [c for c in world.pool.workers() if c.recycle and c.ready]
+
+
+# Scaling
+
+
+def test_more_and_fewer_workers() -> None:
+    world = whole(2)
+    world.pool.rollout.scale(+1)
+    world.turn()
+    assert world.one(3, 1, State.BOOTING).slot == 3
+    world.boot_all()
+    world.pool.rollout.scale(-1)
+    world.turn()
+    assert world.one(3, 1, State.DRAINING).asked is Ask.DRAIN
+    world.leave()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_booting_worker_too_many_goes_quickly() -> None:
+    world = whole(1)
+    world.pool.rollout.scale(+1)
+    world.turn()
+    world.pool.rollout.scale(-1)
+    world.turn()
+    assert world.one(2, 1, State.DRAINING).asked is Ask.QUICK
+
+
+def test_all_retire_and_come_back_with_a_reload() -> None:
+    world = whole(3)
+    world.pool.rollout.retire_all()
+    world.turn()
+    world.leave()
+    assert world.shape() == []
+    world.reload(3)
+    world.boot_all()
+    assert world.shape() == ready_shape(3, 2)
+
+
+# Hangs
+
+
+def test_a_worker_that_hangs_is_replaced_before_it_is_gone() -> None:
+    world = whole(2)
+    world.turn(60.0)
+    hung = world.one(1, 1, State.READY)
+    assert world.pool.hung(hung, world.now) == (Verdict.REPLACE, world.pool.backoff.died(1, 60.0, world.now))
+    world.turn()
+    assert world.shape() == [(1, 1, "booting"), (1, 1, "killed"), (2, 1, "ready")]
+    assert world.turn(HANG_S) == [Stop(hung.key, Ask.KILL, cut=True)]
+    assert world.die(hung, End.TIMED_OUT) is Verdict.NOTHING
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_draining_worker_may_hang_too() -> None:
+    world = whole(1)
+    world.reload(1)
+    world.ready(world.one(1, 2, State.BOOTING))
+    world.turn(PROBATION_S)
+    hung = world.one(1, 1, State.DRAINING)
+    assert world.pool.hung(hung, world.now) == (Verdict.NOTHING, None)
+    assert world.turn(HANG_S) == [Stop(hung.key, Ask.KILL, cut=True)]
+
+
+# The end
+
+
+def test_a_graceful_stop_ends_those_that_take_too_long() -> None:
+    world = whole(2)
+    world.pool.rollout.scale(+1)
+    world.turn()
+    world.pool.stop(Stopping.GRACEFUL)
+    asked = {order.key: order.ask for order in world.turn() if isinstance(order, Stop)}
+    assert asked == {1: Ask.DRAIN, 2: Ask.DRAIN, 3: Ask.QUICK}
+    assert world.turn(1.0) == []
+    assert world.pool.next_due(world.now) == world.now - 1.0 + QUICK_STOP_S
+    assert world.turn(QUICK_STOP_S - 1.0) == [Stop(3, Ask.KILL, cut=True)]
+    world.die(world.pool.children[3], End.CUT)
+    world.die(world.pool.children[1], End.ASKED)
+    assert world.turn(GRACEFUL_S + DRAIN_MARGIN_S) == [Stop(2, Ask.KILL, cut=True)]
+    world.die(world.pool.children[2], End.CUT)
+    assert world.pool.children == {}
+    assert world.turn(100.0) == []
+
+
+def test_a_quick_stop_hurries_a_graceful_one_and_force_ends_both() -> None:
+    world = whole(2)
+    world.pool.stop(Stopping.GRACEFUL)
+    world.turn()
+    world.pool.stop(Stopping.QUICK)
+    assert world.turn() == [Stop(1, Ask.QUICK), Stop(2, Ask.QUICK)]
+    world.pool.stop(Stopping.GRACEFUL)
+    assert world.turn() == []
+    world.pool.stop(Stopping.FORCED)
+    assert world.turn() == [Stop(1, Ask.KILL), Stop(2, Ask.KILL)]
+
+
+def test_nobody_is_replaced_during_a_stop() -> None:
+    world = whole(2)
+    world.pool.stop(Stopping.GRACEFUL)
+    assert world.die(world.one(1, 1, State.READY)) is Verdict.NOTHING
+    assert world.shape() == [(2, 1, "draining")]
+
+
+def test_a_kill_is_repeated() -> None:
+    world = whole(1)
+    world.pool.stop(Stopping.FORCED)
+    world.turn()
+    assert world.turn(5.0) == [Stop(1, Ask.KILL, cut=True)]
+
+
+# Molds
+
+
+def test_with_a_mold_workers_wait_for_it() -> None:
+    world = World(2, preload=True)
+    (mold,) = world.pool.children.values()
+    assert (mold.role, mold.slot) == (Role.MOLD, 0)
+    assert world.turn() == []
+    world.ready(mold)
+    assert world.shape() == [(1, 1, "booting"), (2, 1, "booting")]
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_mold_that_cannot_load_fails_its_generation() -> None:
+    world = World(2, preload=True)
+    (mold,) = world.pool.children.values()
+    assert world.pool.cannot_boot(mold, world.now)[0] is Verdict.HALT
+    world = whole(2, preload=True)
+    world.reload(2)
+    (mold,) = [c for c in world.pool.children.values() if c.role is Role.MOLD and c.coming]
+    assert world.pool.cannot_boot(mold, world.now)[0] is Verdict.CALL_OFF
+    world.turn()
+    world.leave()
+    assert world.shape() == ready_shape(2, 1)
+    assert sum(c.role is Role.MOLD for c in world.pool.children.values()) == 1
+
+
+def test_a_new_generation_has_a_mold_of_its_own() -> None:
+    world = whole(2, preload=True)
+    world.reload(2)
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 2)
+    assert [c.generation for c in world.pool.children.values() if c.role is Role.MOLD] == [2]
+
+
+def test_a_mold_that_dies_is_made_anew_when_it_is_needed() -> None:
+    world = whole(2, preload=True)
+    world.turn(60.0)
+    (mold,) = [c for c in world.pool.children.values() if c.role is Role.MOLD]
+    assert world.die(mold) is Verdict.REPLACE
+    assert world.shape() == ready_shape(2, 1)
+    world.die(world.one(1, 1, State.READY))
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_mold_does_not_end_while_a_pid_is_awaited_from_it() -> None:
+    world = whole(1, preload=True)
+    (mold,) = [c for c in world.pool.children.values() if c.role is Role.MOLD]
+    ordered = Child(99, 2, 1, world.now)
+    world.pool.rollout.scale(+1)
+    world.pool.add(ordered)
+    world.pool.stop(Stopping.QUICK)
+    assert mold.key not in {order.key for order in world.turn() if isinstance(order, Stop)}
+    ordered.pid = 5
+    ordered.take(Input.STARTED)
+    assert mold.key in {order.key for order in world.turn() if isinstance(order, Stop)}
+
+
+# Anything at all
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_the_pool_comes_back(seed: int) -> None:
+    """Random events; `World` checks that nobody goes before the replacement is ready."""
+    rng = random.Random(seed)
+    world = World(rng.randint(1, 6), preload=seed % 3 == 0)
+    world.boot_all()
+    for _ in range(150):
+        children = list(world.pool.children.values())
+        child = rng.choice(children) if children else None
+        what = rng.randrange(9)
+        if what == 0:
+            world.reload(rng.randint(1, 6))
+        elif what == 1:
+            world.pool.rollout.scale(rng.choice((-1, 1)))
+        elif what == 2 and child:
+            world.die(child, rng.choice((End.CRASHED, End.LEFT, End.KILLED_FROM_OUTSIDE)))
+        elif what == 3 and child and child.state is State.BOOTING and not child.boot_failed:
+            world.pool.cannot_boot(child, world.now)
+        elif what == 4 and child and child.state in (State.BOOTING, State.READY, State.DRAINING):
+            world.pool.hung(child, world.now)
+        elif what == 5 and child and child.ready and child.role is Role.WORKER:
+            child.recycle = End.RECYCLED_MEMORY
+        elif child and child.coming:
+            world.ready(child)
+        elif child and (child.asked or child.state is State.KILLED or child.boot_failed):
+            world.die(child, End.ASKED)
+        before = world.turn(rng.choice((0.0, 0.1, 0.3, 3.0)))
+        assert not any(isinstance(order, Spawn) for order in world.turn()), before
+        assert not world.pool.stopping
+    for child in list(world.pool.children.values()):
+        if child.boot_failed or child.state is State.KILLED:
+            world.die(child, End.ASKED)
+    world.turn(60.0)
+    world.boot_all()
+    assert world.shape() == ready_shape(world.pool.rollout.workers, world.serving)

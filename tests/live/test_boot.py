@@ -1,0 +1,246 @@
+"""Starting: what is refused, with which exit code and which words, and what the command line prints."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.apps import versioned
+from tests.conftest import LiveServer, StartServer, children_of, is_alive, wait_until
+from tests.live.client import fetch
+
+pytestmark = pytest.mark.live
+
+
+def run(
+    server: StartServer, *arguments: str, source: str | None = None, bind: str | None = "127.0.0.1:0"
+) -> LiveServer:
+    """Start a server that is expected to end by itself."""
+    live = server(*arguments, source=source, bind=bind, listening=False)
+    live.wait_end(15)
+    assert not live.members()
+    return live
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (versioned.SYNTAX, ["SyntaxError", "app.py"]),
+        (versioned.RAISES, ["RuntimeError: no database today", "app.py", "in connect"]),
+        ("import a_module_that_is_not_there", ["a_module_that_is_not_there", "app.py"]),
+        ("applicatoin = object()", ["applicatoin", "application"]),
+        ("application = 5", ["int", "callable"]),
+        ("raise SystemExit(0)", ["SystemExit"]),
+    ],
+    ids=["syntax", "raises", "import", "attribute", "type", "exit"],
+)
+def test_application_that_cannot_be_loaded(server: StartServer, source: str, says: list[str]) -> None:
+    live = run(server, "app", "-w", "2", source=source)
+    assert live.process.returncode == 4
+    for words in says:
+        assert words in live.log()
+    # The application's own frames, said once.
+    assert "wsgicluster/arbiter" not in live.log()
+    assert live.log().count("Traceback") <= 1
+    assert len(live.log().splitlines()) <= 40
+
+
+def test_module_that_is_not_there(server: StartServer) -> None:
+    live = run(server, "no_such_module:application")
+    assert live.process.returncode == 4
+    assert "no_such_module" in live.log()
+
+
+def test_factory(server: StartServer, tmp_path: pathlib.Path) -> None:
+    source = (
+        versioned.good()
+        + "\n\ndef make(name, loud=False):\n    assert (name, loud) == ('x', True)\n    return application\n"
+    )
+    live = server('app:make("x", loud=True)', source=source)
+    assert fetch(live.port).status == 200
+
+
+def test_worker_that_cannot_boot(server: StartServer) -> None:
+    live = run(server, "app", "-w", "2", source="import os\nos._exit(7)\n")
+    assert live.process.returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--wokers", "2", "app"], ["--wokers", "--workers"]),
+        (["-w", "many", "app"], ["workers", "many"]),
+        (["--timeout", "-1", "app"], ["timeout", "-1"]),
+        (["--log-level", "loud", "app"], ["loud"]),
+        (["-c", "missing.py", "app"], ["missing.py"]),
+        ([], []),
+    ],
+)
+def test_wrong_usage(server: StartServer, arguments: list[str], says: list[str]) -> None:
+    live = run(server, *arguments)
+    assert live.process.returncode == 2
+    assert "Traceback" not in live.log()
+    for words in says:
+        assert words in live.log()
+
+
+def test_unknown_name_in_the_file(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "wsgicluster.conf.py").write_text("workesr = 2\n")
+    live = run(server, "app")
+    assert live.process.returncode == 2
+    lines = live.log().splitlines()
+    assert len(lines) == 1
+    assert "workesr" in lines[0]
+    assert "workers" in lines[0]
+
+
+def test_address_in_use(server: StartServer) -> None:
+    first = server("tests.apps.basic")
+    second = run(server, "tests.apps.basic", bind=f"127.0.0.1:{first.port}")
+    assert second.process.returncode == 1
+    assert f"127.0.0.1:{first.port}" in second.log()
+    assert str(first.pid) in second.log() or any(str(pid) in second.log() for pid in first.children())
+    assert fetch(first.port).status == 200
+
+
+def test_version(server: StartServer) -> None:
+    live = run(server, "--version", bind=None)
+    assert live.process.returncode == 0
+    assert re.match(r"wsgicluster \d+\.\d+\.\d+", live.log())
+
+
+def test_help_is_grouped(server: StartServer) -> None:
+    live = run(server, "--help", bind=None)
+    assert live.process.returncode == 0
+    for flag in ("--bind", "--workers", "--graceful-timeout", "--max-memory", "--access-logfile"):
+        assert flag in live.log()
+
+
+def test_print_config(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "wsgicluster.conf.py").write_text("workers = 3\ntimeout = '45s'\n")
+    live = server(
+        "app",
+        "--print-config",
+        "--max-memory",
+        "512M",
+        environ={"WSGICLUSTER_TIMEOUT": "50", "WSGICLUSTER_GRACEFUL_TIMEOUT": "7"},
+        listening=False,
+    )
+    assert live.wait_end() == 0
+    shown = live.log()
+
+    def line(name: str) -> str:
+        found = [line for line in shown.splitlines() if re.match(rf"\s*{name}\b", line)]
+        assert len(found) == 1, shown
+        return found[0]
+
+    assert "3" in line("workers")
+    assert "wsgicluster.conf.py" in line("workers")
+    assert "50" in line("timeout")
+    assert "WSGICLUSTER_TIMEOUT" in line("timeout")
+    assert "WSGICLUSTER_GRACEFUL_TIMEOUT" in line("graceful_timeout")
+    assert "--max-memory" in line("max_memory")
+    assert "default" in line("backlog")
+
+
+def test_check_config(server: StartServer) -> None:
+    good = run(server, "app", "--check-config", source=versioned.good())
+    assert good.process.returncode == 0
+    broken = run(server, "app", "--check-config", source=versioned.RAISES)
+    assert broken.process.returncode == 4
+    assert "no database today" in broken.log()
+
+
+def test_environment_of_the_application(server: StartServer) -> None:
+    source = (
+        "import os\n"
+        "def application(environ, start_response):\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [(os.environ['COLOUR'] + ' ' + os.getcwd()).encode()]\n"
+    )
+    live = server("app", "-e", "COLOUR=green", source=source)
+    assert fetch(live.port).body.decode() == f"green {os.path.realpath(live.folder)}"
+
+
+class TestPidFile:
+    """The pid file: written whole, refused when held, taken over when stale, removed at the end."""
+
+    def test_written_and_removed(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "server.pid"
+        live = server("tests.apps.basic", "-p", str(path))
+        wait_until(path.exists, 5)
+        assert int(path.read_text()) == live.pid
+        assert live.stop() == 0
+        assert not path.exists()
+
+    def test_held(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "server.pid"
+        first = server("tests.apps.basic", "-p", str(path))
+        wait_until(path.exists, 5)
+        second = run(server, "tests.apps.basic", "-p", str(path))
+        assert second.process.returncode == 1
+        assert str(first.pid) in second.log()
+        assert int(path.read_text()) == first.pid
+        assert fetch(first.port).status == 200
+
+    @pytest.mark.parametrize("content", ["4194304\n", "", "no number"], ids=["dead", "empty", "garbage"])
+    def test_stale(self, server: StartServer, tmp_path: pathlib.Path, content: str) -> None:
+        path = tmp_path / "server.pid"
+        path.write_text(content)
+        live = server("tests.apps.basic", "-p", str(path))
+        wait_until(lambda: path.read_text().strip() == str(live.pid), 5)
+
+    def test_removed_when_the_application_cannot_be_loaded(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "server.pid"
+        live = run(server, "app", "-p", str(path), source=versioned.RAISES)
+        assert live.process.returncode == 4
+        assert not path.exists()
+
+    def test_somebody_elses_file_is_left(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "server.pid"
+        live = server("tests.apps.basic", "-p", str(path))
+        wait_until(path.exists, 5)
+        path.write_text("1\n")
+        assert live.stop() == 0
+        assert path.read_text() == "1\n"
+
+
+class TestDaemon:
+    """Daemon mode: success and failure are both told to who started it."""
+
+    def test_daemon(self, server: StartServer, tmp_path: pathlib.Path, free_port: int) -> None:
+        pid_path, log_path = tmp_path / "daemon.pid", tmp_path / "error.log"
+        live = server(
+            "tests.apps.basic", "-D", "-p", str(pid_path), "--error-logfile", str(log_path), "-w", "2",
+            bind=f"127.0.0.1:{free_port}", listening=False,
+        )  # fmt: skip
+        assert live.wait_end(10) == 0
+        wait_until(pid_path.exists, 5)
+        pid = int(pid_path.read_text())
+        try:
+            assert pid != live.pid
+            assert os.getsid(pid) != os.getsid(0)
+            assert fetch(free_port).status == 200
+            os.kill(pid, signal.SIGWINCH)  # a daemon's workers retire until it is asked for some
+            wait_until(lambda: not children_of(pid), 10, "no workers")
+            os.kill(pid, signal.SIGHUP)
+            wait_until(lambda: len(children_of(pid)) == 2, 10, "workers again")
+            assert fetch(free_port).status == 200
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not is_alive(pid), 10)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, as it should
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+        assert not pid_path.exists()
+        assert "Listening at" in log_path.read_text()
+
+    def test_daemon_that_cannot_start(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            live = run(server, "tests.apps.basic", "-D", bind=f"127.0.0.1:{port}")
+        assert live.process.returncode == 1
+        assert f"127.0.0.1:{port}" in live.log()

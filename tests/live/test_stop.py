@@ -1,0 +1,141 @@
+"""Ending a server: gracefully, quickly, by force, and what is left behind."""
+
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+from tests.apps import versioned
+from tests.conftest import StartServer, descriptors_of, is_alive, wait_until
+from tests.live.client import Connection, fetch
+
+pytestmark = pytest.mark.live
+
+
+def test_term_lets_a_request_end(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    mark = tmp_path / "mark"
+    with Connection(live.port) as connection:
+        connection.ask(f"/mark/{mark}/1.0")
+        wait_until(mark.exists, 5)
+        live.send(signal.SIGTERM)
+        response = connection.response()
+    assert response.status == 200
+    # What is said about the connection is what happens to it.
+    assert response.closes
+    assert live.wait_end(5) == 0
+    assert not live.members()
+
+
+def test_term_closes_idle_connections_and_the_listener(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    with Connection(live.port) as idle:
+        assert idle.exchange("/").status == 200
+        live.send(signal.SIGTERM)
+        assert idle.rest() == b""
+    assert live.wait_end(5) == 0
+    with pytest.raises(ConnectionRefusedError):
+        Connection(live.port)
+
+
+def test_graceful_timeout_cuts_what_does_not_end(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("tests.apps.basic", "--graceful-timeout", "1", "--timeout", "30")
+    mark = tmp_path / "mark"
+    with Connection(live.port) as connection:
+        connection.ask(f"/mark/{mark}/60")
+        wait_until(mark.exists, 5)
+        began = time.monotonic()
+        live.send(signal.SIGTERM)
+        live.wait_end(6)
+        assert time.monotonic() - began >= 0.9
+    assert not live.members()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_quick_stop_does_not_wait(server: StartServer, tmp_path: pathlib.Path, number: signal.Signals) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--graceful-timeout", "30")
+    mark = tmp_path / "mark"
+    with Connection(live.port) as connection:
+        connection.ask(f"/mark/{mark}/60")
+        wait_until(mark.exists, 5)
+        live.send(number)
+        live.wait_end(5)
+    assert not live.members()
+
+
+def test_idle_quick_stop_is_clean(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_children(2)
+    assert fetch(live.port).status == 200
+    assert live.stop(signal.SIGINT) == 0
+
+
+def test_second_int_forces_a_graceful_stop_to_end(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("tests.apps.basic", "--graceful-timeout", "50", "--timeout", "60")
+    mark = tmp_path / "mark"
+    with Connection(live.port) as connection:
+        connection.ask(f"/mark/{mark}/50")
+        wait_until(mark.exists, 5)
+        live.send(signal.SIGTERM)
+        with pytest.raises(ConnectionRefusedError):  # the stop has begun
+            wait_until(lambda: Connection(live.port).close(), 5)
+        live.send(signal.SIGINT)
+        live.send(signal.SIGINT)
+        live.wait_end(5)
+    assert not live.members()
+
+
+def test_many_stop_signals_at_once(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_children(2)
+    for number in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTERM, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
+        live.send(number)
+    assert live.wait_end(10) == 0
+    assert not live.members()
+
+
+def test_stop_during_boot(server: StartServer) -> None:
+    live = server("app", source=versioned.good(boot_s=20), listening=True)
+    live.wait_children(1)
+    assert live.stop(timeout_s=8) == 0
+    assert not live.members()
+
+
+def test_workers_leave_when_the_arbiter_is_gone(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    workers = live.wait_children(2)
+    assert fetch(live.port).status == 200
+    live.send(signal.SIGKILL)
+    live.wait_end()
+    wait_until(lambda: not any(map(is_alive, workers)), 5, "orphaned workers leave")
+
+
+def test_no_descriptor_is_lost_over_reloads(server: StartServer) -> None:
+    live = server("app", "-w", "2", source=versioned.good())
+    live.wait_children(2)
+    assert fetch(live.port).status == 200
+
+    def reload() -> None:
+        before = set(live.children())
+        live.send(signal.SIGHUP)
+        wait_until(
+            lambda: len(live.children()) == 2 and not before & set(live.children()), 10, "a whole new generation"
+        )
+
+    reload()
+    wait_until(lambda: fetch(live.port).status == 200, 5)
+    arbiter = len(descriptors_of(live.pid))
+    worker = len(descriptors_of(live.children()[0]))
+    for _ in range(3):
+        reload()
+    assert fetch(live.port).status == 200
+    wait_until(lambda: len(descriptors_of(live.pid)) == arbiter, 5, f"{arbiter} descriptors in the arbiter")
+    wait_until(lambda: len(descriptors_of(live.children()[0])) == worker, 5, f"{worker} descriptors in a worker")
+
+
+def test_server_keeps_no_thread_in_the_arbiter(server: StartServer) -> None:
+    live = server("tests.apps.basic")
+    live.wait_children(1)
+    assert len(os.listdir(f"/proc/{live.pid}/task")) == 1

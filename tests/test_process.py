@@ -1,0 +1,201 @@
+"""process: control groups from made-up trees, and what the running system shows."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from wsgicluster import process
+
+V2_MOUNT = "30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
+
+
+def tree(root: pathlib.Path, cgroup: str, mounts: str, files: dict[str, str]) -> str:
+    proc = root / "proc/self"
+    proc.mkdir(parents=True)
+    (proc / "cgroup").write_text(cgroup + "\n")
+    (proc / "mountinfo").write_text(mounts + "\n")
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return str(root)
+
+
+@pytest.fixture
+def processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("quota", "at_most"),
+    [("50000 100000", 1), ("100000 100000", 1), ("150000 100000", 2), ("max 100000", 10**6), ("1000 100000", 1)],
+)
+def test_processors_by_quota_v2(tmp_path: pathlib.Path, processors: int, quota: str, at_most: int) -> None:
+    root = tree(tmp_path, "0::/app", V2_MOUNT, {"app/cpu.max": quota})
+    assert process.usable_processors(root) == min(processors, at_most)
+
+
+def test_processors_by_quota_of_a_group_above(tmp_path: pathlib.Path) -> None:
+    root = tree(tmp_path, "0::/pod/app", V2_MOUNT, {"pod/app/cpu.max": "max 100000", "pod/cpu.max": "100000 100000"})
+    assert process.usable_processors(root) == 1
+
+
+def test_processors_by_quota_v1(tmp_path: pathlib.Path) -> None:
+    mounts = "35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct"
+    files = {"cpu/app/cpu.cfs_quota_us": "100000", "cpu/app/cpu.cfs_period_us": "100000"}
+    assert process.usable_processors(tree(tmp_path, "2:cpu,cpuacct:/app", mounts, files)) == 1
+
+
+def test_processors_without_quota_v1(tmp_path: pathlib.Path, processors: int) -> None:
+    mounts = "35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"
+    files = {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}
+    assert process.usable_processors(tree(tmp_path, "2:cpu:/", mounts, files)) == processors
+
+
+def test_nothing_to_read_leaves_the_machine_s_own_answers(tmp_path: pathlib.Path, processors: int) -> None:
+    assert process.usable_processors(str(tmp_path)) == processors
+    assert process.memory_limit_bytes(str(tmp_path)) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert process.out_of_memory_kills(str(tmp_path)) is None
+
+
+def test_memory_limit_is_the_lowest_of_all_groups(tmp_path: pathlib.Path) -> None:
+    files = {"pod/app/memory.max": "max", "pod/memory.max": "67108864", "memory.max": "134217728"}
+    assert process.memory_limit_bytes(tree(tmp_path, "0::/pod/app", V2_MOUNT, files)) == 67108864
+
+
+def test_memory_limit_v1_in_a_container(tmp_path: pathlib.Path) -> None:
+    """There the mount's root is the container's own group, as the host names it."""
+    mounts = "35 31 0:32 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+    root = tree(tmp_path, "4:memory:/docker/abc", mounts, {"memory/memory.limit_in_bytes": "33554432"})
+    assert process.memory_limit_bytes(root) == 33554432
+
+
+def test_memory_limit_v1_none(tmp_path: pathlib.Path) -> None:
+    mounts = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+    root = tree(tmp_path, "4:memory:/", mounts, {"memory/memory.limit_in_bytes": "9223372036854771712"})
+    assert process.memory_limit_bytes(root) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_out_of_memory_kills(tmp_path: pathlib.Path) -> None:
+    v2 = tree(tmp_path / "2", "0::/app", V2_MOUNT, {"app/memory.events": "low 0\noom 5\noom_kill 3"})
+    assert process.out_of_memory_kills(v2) == 3
+    mounts = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+    v1 = tree(tmp_path / "1", "4:memory:/", mounts, {"memory/memory.oom_control": "under_oom 0\noom_kill 7"})
+    assert process.out_of_memory_kills(v1) == 7
+
+
+def test_this_machine_answers() -> None:
+    assert process.usable_processors() >= 1
+    assert process.memory_limit_bytes() > 1 << 20
+    assert process.resident_bytes() > 1 << 20
+
+
+def test_started_at() -> None:
+    mine = process.started_at(os.getpid())
+    assert mine is not None
+    assert mine > 1e9
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert process.started_at(child.pid) is None
+
+
+def test_the_dump_signal_is_one_that_can_be_sent() -> None:
+    assert process.DUMP_SIGNAL in signal.valid_signals()
+
+
+def run(code: str) -> str:
+    """What a process of its own prints: these calls cannot be taken back."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_title() -> None:
+    out = run(
+        """
+        import os
+        from wsgicluster import process
+        process.set_title("worker 3", "shop:app")
+        print(process.title(os.getpid()))
+        """
+    )
+    assert out == "wsgicluster: worker 3 [shop:app]"
+    assert process.title(2**22 + 1) == ""
+
+
+def test_close_descriptors() -> None:
+    out = run(
+        """
+        import os
+        from wsgicluster import process
+        fds = [os.open("/dev/null", os.O_RDONLY) for _ in range(6)]
+        process.close_descriptors_except({fds[1], fds[4]})
+        def is_open(fd):
+            try:
+                os.fstat(fd)
+            except OSError:
+                return False
+            return True
+        print([is_open(fd) for fd in [0, 1, 2] + fds])
+        """
+    )
+    assert out == str([True] * 3 + [False, True, False, False, True, False])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
+def test_privileges_are_dropped_for_good() -> None:
+    out = run(
+        """
+        import os
+        from wsgicluster import process
+        os.setgroups([0, 4, 27])
+        process.drop_privileges(65534, 65534, False)
+        print(os.getresuid(), os.getresgid(), os.getgroups())
+        """
+    )
+    assert out == "(65534, 65534, 65534) (65534, 65534, 65534) [65534]"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
+def test_others_cannot_become_somebody_else() -> None:
+    out = run(
+        """
+        from wsgicluster import process, errors
+        process.drop_privileges(65534, 65534, False)
+        process.drop_privileges(65534, 65534, True)
+        try:
+            process.drop_privileges(0, 0, False)
+        except errors.BootError as error:
+            print(error.exit_code, error)
+        """
+    )
+    assert out == "3 only root can run workers as user 0 and group 0"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers exist on Linux")
+def test_a_subreaper_gets_its_grandchildren() -> None:
+    out = run(
+        """
+        import os
+        from wsgicluster import process
+        process.set_child_subreaper()
+        told, tell = os.pipe()
+        if os.fork() == 0:
+            pid = os.fork()
+            if pid == 0:
+                os._exit(7)
+            os.write(tell, str(pid).encode())
+            os._exit(0)
+        os.wait()
+        pid = int(os.read(told, 20))
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        """
+    )
+    assert out == "7"

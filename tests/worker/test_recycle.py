@@ -1,0 +1,68 @@
+"""When a worker asks to be replaced."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from wsgicluster.worker.recycle import SAMPLE_S, SAMPLES, Recycling, with_jitter
+
+MIB = 1 << 20
+
+
+def recycling(max_requests: int = 0, max_memory: int = 0, boot_s: float = 0.0, sizes: Iterator[int] | None = None) -> Recycling:
+    source = sizes if sizes is not None else iter([0] * 1000)
+    return Recycling(max_requests, max_memory, boot_s, lambda: next(source))
+
+
+def test_several_samples_in_a_row_above_the_limit_make_a_worker_too_large() -> None:
+    subject = recycling(max_memory=100 * MIB, sizes=iter([101 * MIB] * SAMPLES))
+    said = [subject.check(10.0 + i * SAMPLE_S * 1.01, i) for i in range(SAMPLES)]
+    assert said[:-1] == [None] * (SAMPLES - 1)
+    assert said[-1] is not None
+    assert said[-1].reason == "memory"
+    assert "101 MiB" in said[-1].detail
+
+
+def test_a_single_peak_is_forgiven() -> None:
+    sizes = iter([101 * MIB, 101 * MIB, 50 * MIB, 101 * MIB, 101 * MIB])
+    subject = recycling(max_memory=100 * MIB, sizes=sizes)
+    assert [subject.check(10.0 + i, i) for i in range(5)] == [None] * 5
+
+
+def test_samples_are_taken_no_more_often_than_their_interval() -> None:
+    subject = recycling(max_memory=100 * MIB, sizes=iter([101 * MIB]))
+    for count in range(100):
+        assert subject.check(10.0 + count * SAMPLE_S / 1000, count) is None
+
+
+def test_max_requests_asks_once() -> None:
+    subject = recycling(max_requests=3)
+    said = [subject.check(10.0, count) for count in range(1, 7)]
+    assert [message is not None for message in said] == [False, False, True, False, False, False]
+    assert said[2] is not None
+    assert said[2].reason == "requests"
+
+
+def test_max_requests_asks_as_much_earlier_as_a_boot_takes() -> None:
+    subject = recycling(max_requests=100, boot_s=0.1)
+    served = 0
+    for step in range(1000):
+        served += 1
+        if subject.check(10.0 + step * 0.01, served) is not None:
+            break
+    assert 88 <= served <= 92
+
+
+def test_it_never_asks_before_three_quarters_of_the_limit() -> None:
+    subject = recycling(max_requests=100, boot_s=60.0)
+    asked = [served for served in range(1, 100) if subject.check(10.0 + served * 0.01, served) is not None]
+    assert asked[0] >= 75
+
+
+@pytest.mark.parametrize(("limit", "jitter"), [(0, 50), (100, 0)])
+def test_no_jitter_without_limit_or_range(limit: int, jitter: int) -> None:
+    assert with_jitter(limit, jitter) == limit
+
+
+def test_jitter_only_ever_adds() -> None:
+    assert {with_jitter(100, 2) for _ in range(200)} == {100, 101, 102}

@@ -1,0 +1,8 @@
+"""``python -m wsgicluster``: the same as the ``wsgicluster`` command."""
+
+import sys
+
+from wsgicluster.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

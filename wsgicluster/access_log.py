@@ -1,0 +1,200 @@
+"""One line for each request, in a format of Gunicorn's atoms that is compiled once.
+
+Lines are collected and written together. Where they go is a function; this module
+opens no file and knows no worker.
+"""
+
+import base64
+import binascii
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from wsgicluster.errors import UsageError
+
+Headers: TypeAlias = Sequence[tuple[str, str]]
+FormatLine: TypeAlias = Callable[[Mapping[str, object], str, Headers, int, float, float], str]
+"""Takes environ, status, response headers, bytes sent, duration and time of day in seconds."""
+
+_ATOMS = {
+    "h": 'environ.get("REMOTE_ADDR") or "-"',
+    "l": '"-"',
+    "u": "user_of(environ)",
+    "t": "date_of(now)",
+    "r": 'f\'{environ.get("REQUEST_METHOD")} {environ.get("RAW_URI")} {environ.get("SERVER_PROTOCOL")}\'',
+    "m": 'environ.get("REQUEST_METHOD") or "-"',
+    "U": 'environ.get("PATH_INFO") or "-"',
+    "q": 'environ.get("QUERY_STRING") or ""',
+    "H": 'environ.get("SERVER_PROTOCOL") or "-"',
+    "s": 'status[:3] or "-"',
+    "B": "sent_bytes",
+    "b": 'str(sent_bytes) if sent_bytes else "-"',
+    "f": 'environ.get("HTTP_REFERER") or "-"',
+    "a": 'environ.get("HTTP_USER_AGENT") or "-"',
+    "T": "int(duration_s)",
+    "D": "int(duration_s * 1000000)",
+    "M": "int(duration_s * 1000)",
+    "L": 'f"{duration_s:.6f}"',
+    "p": 'f"<{getpid()}>"',
+}
+"""Atom to the expression that computes it, from the parameters of `FormatLine`."""
+
+_PIECE = re.compile(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|(\w))\)([#0\- +]*\d*(?:\.\d+)?[sdrfgxi]))")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class AccessLog:
+    """Collects lines; `flush` hands all of them over at once."""
+
+    def __init__(self, format_line: FormatLine, write: Callable[[list[str]], object]) -> None:
+        self._format_line = format_line
+        self._write = write
+        self._lines: list[str] = []
+
+    def record(
+        self, environ: dict[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
+    ) -> None:
+        """Note one request, as it came (``environ``) and as it was answered; ``now`` is seconds since the epoch."""
+        self._lines.append(self._format_line(environ, status, headers, sent_bytes, duration_s, now))
+
+    def flush(self) -> None:
+        """Write what has been noted."""
+        lines = self._lines
+        count = len(lines)
+        if count:
+            # A thread may note another line meanwhile: only those that are written are taken away.
+            self._write(lines[:count])
+            del lines[:count]
+
+
+def compile_format(text: str) -> FormatLine:
+    """A function that formats one request, computing only the atoms that the format names.
+
+    What clients have sent cannot forge a line or leave its quotes: control characters, quotes,
+    backslashes and all that is not ASCII come out escaped. Raises UsageError for an unknown atom.
+    """
+    expressions: list[str] = []
+    template = ""
+    quotes = at = 0
+    for found in _PIECE.finditer(text):
+        literal = text[at : found.start()]
+        at = found.end()
+        quotes += literal.count('"')
+        template += _literal(literal, text)
+        if found[1]:
+            template += "%%"
+            continue
+        template += "%" + found[5]
+        expressions.append(_variable(found[2], found[3]) if found[2] else _atom(found[4], text))
+    quotes += text[at:].count('"')
+    template += _literal(text[at:], text)
+    format_line = _join(template, _values_function(expressions), quotes)
+    try:
+        format_line({}, "200 OK", [], 0, 0.0, 0.0)
+    except (TypeError, ValueError) as error:
+        raise _wrong(text, str(error)) from error
+    return format_line
+
+
+def _join(template: str, values_of: Callable[..., tuple[Any, ...]], quotes: int) -> FormatLine:
+    def format_line(
+        environ: Mapping[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
+    ) -> str:
+        values = values_of(environ, status, headers, sent_bytes, duration_s, now)
+        line = template % values
+        # One look at the whole line is cheaper than one at each value; hardly a request needs more.
+        if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == quotes:
+            return line
+        return template % tuple([_escape(value) if isinstance(value, str) else value for value in values])
+
+    return format_line
+
+
+def _values_function(expressions: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+    # Generated code costs a request no look-up of atoms and no call for each of them. It is made of the
+    # table above and of names that were checked to be field names; nothing of the format's text is in it.
+    parameters = "environ, status, headers, sent_bytes, duration_s, now"
+    names = {"user_of": _user, "date_of": _dates(), "getpid": os.getpid, "header_of": _header, "variable_of": _any_case}
+    function: Callable[..., tuple[Any, ...]] = eval(
+        f"lambda {parameters}: ({''.join(expression + ', ' for expression in expressions)})", names
+    )
+    return function
+
+
+def _literal(literal: str, text: str) -> str:
+    if "%" in literal:
+        raise _wrong(text, repr(literal[literal.index("%") :][:20]))
+    return literal
+
+
+def _atom(name: str, text: str) -> str:
+    if name not in _ATOMS:
+        raise _wrong(text, f"'%({name})'")
+    return f"({_ATOMS[name]})"
+
+
+def _variable(name: str, kind: str) -> str:
+    if kind == "e":
+        return f"variable_of(environ, {name!r})"
+    if not _FIELD_NAME.fullmatch(name):
+        raise UsageError(f"access_log_format: {name!r}; expected the name of a header field")
+    if kind == "o":
+        return f"header_of(headers, {name.lower()!r})"
+    key = name.upper().replace("-", "_")
+    return f"(environ.get({key if key in _UNPREFIXED else 'HTTP_' + key!r}) or '-')"
+
+
+def _wrong(text: str, what: str) -> UsageError:
+    known = " ".join(_ATOMS)
+    return UsageError(
+        f"access_log_format: {what} in {text!r}; expected %(ATOM)s with one of {known} {{NAME}}i {{NAME}}o {{NAME}}e"
+    )
+
+
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+
+
+def _header(headers: Headers, name: str) -> str:
+    for given, value in headers:
+        if given.lower() == name:
+            return value
+    return "-"
+
+
+def _any_case(environ: Mapping[str, object], name: str) -> str:
+    value = environ.get(name, environ.get(name.upper()))
+    return "-" if value is None else str(value)
+
+
+def _user(environ: Mapping[str, object]) -> str:
+    """The user name of basic authentication (RFC 7617), checked or not, or ``-``."""
+    scheme, _, credentials = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+    if scheme.lower() != "basic":
+        return "-"
+    try:
+        name = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
+    except (binascii.Error, ValueError):  # what the client sent is no base64
+        return "-"
+    return name.decode("utf-8", "replace") or "-"
+
+
+def _dates() -> Callable[[float], str]:
+    """The time as the common log format has it; its text is made once a second."""
+    last, text = -1, ""
+
+    def date_of(now: float) -> str:
+        nonlocal last, text
+        second = int(now)
+        if second != last:
+            moment = time.localtime(second)
+            # Months by our own table: the name must not depend on the locale.
+            text = time.strftime(f"[%d/{_MONTHS[moment.tm_mon - 1]}/%Y:%H:%M:%S %z]", moment)
+            last = second
+        return text
+
+    return date_of

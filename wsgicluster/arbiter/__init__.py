@@ -1,0 +1,1 @@
+"""The arbiter: supervises workers, answers the operator, and runs no application code."""

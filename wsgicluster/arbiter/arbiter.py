@@ -1,0 +1,247 @@
+"""The arbiter: one process, one loop, one inbox.
+
+Joins listeners, pid file, scoreboard and supervision, and answers the operator's
+signals. It runs no application code, reads no request and starts no thread.
+"""
+
+import contextlib
+import gc
+import math
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+
+from wsgicluster import __version__, process
+from wsgicluster.arbiter.daemon import Background
+from wsgicluster.arbiter.family import Family
+from wsgicluster.arbiter.inbox import Inbox, Signalled
+from wsgicluster.arbiter.listeners import Listener, Owner, backlog_limit, open_listeners
+from wsgicluster.arbiter.pidfile import PidFile
+from wsgicluster.arbiter.pool import Stopping
+from wsgicluster.arbiter.roles import Roles
+from wsgicluster.arbiter.supervisor import Supervisor
+from wsgicluster.clock import Clock, SystemClock
+from wsgicluster.errors import ServerError
+from wsgicluster.logs import Logs
+from wsgicluster.scoreboard import Scoreboard, ServerState
+from wsgicluster.settings import Settings
+from wsgicluster.settings.declaration import Applies
+from wsgicluster.settings.fields import SETTINGS
+
+__all__ = ["Arbiter", "Roles"]
+
+_CLOCK = SystemClock()
+_SHARED_MEMORY = "/dev/shm"
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
+
+
+class Arbiter:
+    """One server. ``reload_settings`` reads the settings anew and raises ServerError when they are wrong."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reload_settings: Callable[[], Settings],
+        roles: Roles,
+        logs: Logs,
+        clock: Clock = _CLOCK,
+    ) -> None:
+        self._settings = settings
+        self._reload_settings = reload_settings
+        self._roles = roles
+        self._logs = logs
+        self._log = logs.error
+        self._clock = clock
+        self._reload_wanted = False
+        self._listeners: list[Listener] = []
+        self._handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGCHLD: self._reap,
+            signal.SIGHUP: self._want_reload,
+            signal.SIGTERM: self._stop_gracefully,
+            signal.SIGINT: self._stop_quickly,
+            signal.SIGQUIT: self._stop_quickly,
+            signal.SIGTTIN: self._one_more,
+            signal.SIGTTOU: self._one_less,
+            signal.SIGUSR1: self._reopen_logs,
+            signal.SIGUSR2: self._ignore_upgrade,
+            signal.SIGWINCH: self._retire_all,
+        }
+
+    def run(self) -> int:
+        """Serve until the end; answers the exit code. Raises ServerError when the server cannot start."""
+        background = Background.enter() if self._settings.daemon else None
+        try:
+            return self._run(background)
+        except ServerError as error:
+            if background is not None:
+                background.failed(error)
+            raise
+
+    def _run(self, background: Background | None) -> int:
+        settings = self._settings
+        process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
+        os.umask(settings.umask)
+        self._log.info("Starting wsgicluster %s", __version__)
+        with contextlib.ExitStack() as owned:
+            self._inbox = Inbox(self._handlers)
+            owned.callback(self._inbox.close)
+            if settings.pidfile:
+                pidfile = PidFile(settings.pidfile)
+                pidfile.create(os.getpid())
+                owned.callback(self._remove, pidfile)
+            self._listen()
+            owned.callback(self._close_listeners)
+            self._board = Scoreboard(self._heartbeat_folder())
+            owned.callback(self._board.close)
+            family = Family(self._board, self._inbox, self._roles, self._logs)
+            owned.callback(family.close)
+            family.listeners = [listener.sock for listener in self._listeners]
+            self._supervisor = Supervisor(family, self._logs, self._clock)
+            self._prepare(settings)
+            self._supervisor.begin(settings)
+            if background is not None:
+                background.succeeded(keep_output=settings.capture_output)
+            # Workers share these objects' memory as long as no collection touches it.
+            gc.collect()
+            gc.freeze()
+            self._loop()
+        self._log.info("Stopped")
+        return self._supervisor.exit_code
+
+    def _listen(self) -> None:
+        settings = self._settings
+        owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
+        self._listeners = open_listeners(settings.bind, settings.backlog, owner)
+        for listener in self._listeners:
+            self._log.info("Listening at: %s (%d)", listener.address, os.getpid())
+        limit = backlog_limit()
+        if limit is not None and limit < settings.backlog:
+            self._log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
+
+    def _heartbeat_folder(self) -> str | None:
+        folder = self._settings.worker_tmp_dir
+        if folder is None and process.file_system(_SHARED_MEMORY) in _IN_MEMORY and os.access(_SHARED_MEMORY, os.W_OK):
+            return _SHARED_MEMORY
+        kind = process.file_system(folder or tempfile.gettempdir())
+        if kind and kind not in _IN_MEMORY:
+            self._log.warning(
+                "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
+                folder or tempfile.gettempdir(),
+                kind,
+            )
+        return folder
+
+    def _prepare(self, settings: Settings) -> None:
+        if not settings.preload_app:
+            return
+        try:
+            process.set_child_subreaper()
+        except OSError as error:
+            raise ServerError(f"preload_app: {error.strerror or error}") from error
+
+    # The loop
+
+    def _loop(self) -> None:
+        supervisor = self._supervisor
+        while True:
+            if self._reload_wanted:
+                self._reload()
+            supervisor.look()
+            if supervisor.pool.stopping:
+                # Before the workers are told: they drain differently when nobody takes over.
+                self._tell_stopping()
+            supervisor.carry_out()
+            if supervisor.pool.stopping and not supervisor.pool.children:
+                return
+            due = supervisor.next_due()
+            wait_s = None if due == math.inf else max(0.0, due - self._clock.monotonic())
+            for event in self._inbox.wait(wait_s):
+                if isinstance(event, Signalled):
+                    self._handlers[event.number]()
+                else:
+                    supervisor.read(event.key)
+            if supervisor.source_changed:
+                supervisor.source_changed = False
+                self._reload_wanted = True
+
+    def _tell_stopping(self) -> None:
+        if self._board.told() is ServerState.SERVING:
+            self._board.tell(ServerState.STOPPING)
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener.close()
+            except OSError as error:
+                self._log.warning("cannot remove the socket file of %s: %s", listener.address, error.strerror)
+        self._listeners = []
+
+    def _remove(self, pidfile: PidFile) -> None:
+        try:
+            pidfile.remove()
+        except OSError as error:
+            self._log.warning("pidfile: cannot be removed: %s", error.strerror)
+
+    # What the operator wants
+
+    def _reap(self) -> None:
+        self._supervisor.reap()
+
+    def _want_reload(self) -> None:
+        self._log.info("SIGHUP: reload")
+        self._reload_wanted = True
+
+    def _reload(self) -> None:
+        self._reload_wanted = False
+        if self._supervisor.pool.stopping:
+            return
+        try:
+            settings = self._reload_settings()
+            self._prepare(settings)
+        except ServerError as error:
+            self._log.error("The reload is called off, the present settings stay in force: %s", error)
+            return
+        except Exception:  # noqa: BLE001
+            # A configuration file is a program of somebody else's: whatever it does wrong, the server goes on.
+            self._log.exception("The reload is called off, the present settings stay in force")
+            return
+        for name, setting in SETTINGS.items():
+            if setting.about.applies is Applies.RESTART and getattr(settings, name) != getattr(self._settings, name):
+                self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
+        self._supervisor.begin(settings)
+
+    def _stop_gracefully(self) -> None:
+        if not self._supervisor.pool.stopping:
+            self._log.info("SIGTERM: graceful stop")
+        self._supervisor.pool.stop(Stopping.GRACEFUL)
+
+    def _stop_quickly(self) -> None:
+        again = self._supervisor.pool.stopping is Stopping.QUICK
+        self._log.info("Stop by force" if again else "SIGINT or SIGQUIT: quick stop")
+        self._supervisor.pool.stop(Stopping.FORCED if again else Stopping.QUICK)
+
+    def _one_more(self) -> None:
+        self._log.info("SIGTTIN: %d workers", self._supervisor.pool.rollout.scale(+1))
+
+    def _one_less(self) -> None:
+        self._log.info("SIGTTOU: %d workers", self._supervisor.pool.rollout.scale(-1))
+
+    def _retire_all(self) -> None:
+        if not self._settings.daemon:
+            self._log.info("SIGWINCH is ignored: this server is no daemon")
+            return
+        self._log.info("SIGWINCH: all workers retire until SIGHUP or SIGTTIN")
+        self._supervisor.pool.rollout.retire_all()
+
+    def _ignore_upgrade(self) -> None:
+        self._log.warning("SIGUSR2 is ignored: this version cannot hand over to a new one")
+
+    def _reopen_logs(self) -> None:
+        self._log.info("SIGUSR1: logs are reopened")
+        try:
+            self._logs.reopen()
+        except OSError as error:
+            self._log.error("logs could not be reopened: %s", error.strerror)
+        self._supervisor.tell_all(signal.SIGUSR1)

@@ -1,0 +1,150 @@
+"""One child as the arbiter sees it: its life as a table, and what it is asked to do.
+
+A child is a plain record, moved by inputs. Which process it is and how signals
+reach it is somebody else's business, so that every life can be tested without one.
+"""
+
+import dataclasses
+import enum
+
+
+class Role(enum.Enum):
+    """What a child is for."""
+
+    WORKER = "worker"
+    MOLD = "mold"
+
+
+class State(enum.Enum):
+    """Where a child is in its life."""
+
+    FORKED = "forked"
+    """Ordered; with a mold its process is not known yet."""
+    BOOTING = "booting"
+    READY = "ready"
+    DRAINING = "draining"
+    """Asked to go; it finishes what it runs."""
+    KILLED = "killed"
+    """Being ended whether it likes it or not."""
+    GONE = "gone"
+
+
+class Input(enum.Enum):
+    """What happens to a child."""
+
+    STARTED = "started"
+    READY = "ready"
+    BEAT_MISSED = "beat missed"
+    STOP_WANTED = "stop wanted"
+    DEADLINE_PASSED = "deadline passed"
+    EXITED = "exited"
+
+
+class Ask(enum.IntEnum):
+    """How urgently a child has been asked to go."""
+
+    NOTHING = 0
+    DRAIN = 1
+    QUICK = 2
+    KILL = 3
+
+
+class End(enum.Enum):
+    """Why a child ended."""
+
+    ASKED = "asked to go"
+    RECYCLED_MEMORY = "recycled for its memory"
+    RECYCLED_REQUESTS = "recycled after its number of requests"
+    CUT = "cut off at the end of graceful_timeout"
+    TIMED_OUT = "timed out"
+    BOOT_FAILED = "boot failed"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out of memory"
+    KILLED_FROM_OUTSIDE = "killed from outside"
+    LEFT = "left without being asked"
+
+
+UNASKED = frozenset({End.CRASHED, End.OUT_OF_MEMORY, End.KILLED_FROM_OUTSIDE, End.LEFT})
+"""Ends that nobody here wanted: each is logged with all that is known about it."""
+
+_S, _I = State, Input
+LIFE: dict[tuple[State, Input], State] = {
+    (_S.FORKED, _I.STARTED): _S.BOOTING,
+    (_S.FORKED, _I.STOP_WANTED): _S.DRAINING,
+    (_S.FORKED, _I.EXITED): _S.GONE,
+    (_S.BOOTING, _I.READY): _S.READY,
+    (_S.BOOTING, _I.BEAT_MISSED): _S.KILLED,
+    (_S.BOOTING, _I.STOP_WANTED): _S.DRAINING,
+    (_S.BOOTING, _I.EXITED): _S.GONE,
+    (_S.READY, _I.BEAT_MISSED): _S.KILLED,
+    (_S.READY, _I.STOP_WANTED): _S.DRAINING,
+    (_S.READY, _I.EXITED): _S.GONE,
+    # Asked to go before its process was known, before it was ready, or once more and quicker.
+    (_S.DRAINING, _I.STARTED): _S.DRAINING,
+    (_S.DRAINING, _I.READY): _S.DRAINING,
+    (_S.DRAINING, _I.STOP_WANTED): _S.DRAINING,
+    (_S.DRAINING, _I.BEAT_MISSED): _S.KILLED,
+    (_S.DRAINING, _I.DEADLINE_PASSED): _S.KILLED,
+    (_S.DRAINING, _I.EXITED): _S.GONE,
+    # Words of one that is being killed may still arrive; a kill may have to be repeated.
+    (_S.KILLED, _I.STARTED): _S.KILLED,
+    (_S.KILLED, _I.READY): _S.KILLED,
+    (_S.KILLED, _I.STOP_WANTED): _S.KILLED,
+    (_S.KILLED, _I.DEADLINE_PASSED): _S.KILLED,
+    (_S.KILLED, _I.EXITED): _S.GONE,
+}
+"""State and input to the next state; a pair that is not here is a fault of the arbiter."""
+
+
+@dataclasses.dataclass(slots=True)
+class Child:
+    """One child; times in seconds of the monotonic clock. ``key`` is never used twice."""
+
+    key: int
+    slot: int
+    generation: int
+    forked_at: float
+    role: Role = Role.WORKER
+    state: State = State.FORKED
+    pid: int = 0
+    ready_at: float | None = None
+    boot_failed: bool = False
+    """It has said that it cannot boot; whether it is gone already is another matter."""
+    recycle: End | None = None
+    """Why it wants to be replaced, if it does."""
+    asked: Ask = Ask.NOTHING
+    deadline: float | None = None
+    """When the next step of its end is due."""
+    end: End | None = None
+    """Why it is about to end, where that is known before it does."""
+
+    def take(self, given: Input) -> None:
+        """Move on; raises LookupError for a pair that the table does not have."""
+        try:
+            self.state = LIFE[self.state, given]
+        except KeyError:
+            raise LookupError(f"{self}: {given.value} is impossible when {self.state.value}") from None
+
+    @property
+    def alive(self) -> bool:
+        """Is there, or will be, a process?"""
+        return self.state is not State.GONE
+
+    @property
+    def coming(self) -> bool:
+        """Will it be ready, as far as is known?"""
+        return self.state in (State.FORKED, State.BOOTING) and not self.boot_failed
+
+    @property
+    def ready(self) -> bool:
+        """Does it serve, and is it meant to?"""
+        return self.state is State.READY
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Of two ready children of a slot the one with the higher rank stays."""
+        return self.generation, self.key
+
+    def __str__(self) -> str:
+        name = f"Worker {self.slot}" if self.role is Role.WORKER else "Mold"
+        return f"{name} (pid {self.pid}, generation {self.generation})"

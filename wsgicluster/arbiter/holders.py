@@ -1,0 +1,65 @@
+"""Who holds an address that is taken, as far as ``/proc`` shows it.
+
+Functions take ``root``, the folder that stands for ``/``. Knows no listener.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+_LISTEN = "0A"
+
+
+def _lines(path: pathlib.Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in path.read_text("utf-8", "replace").splitlines()[1:]]
+    except OSError:
+        # No /proc, or no such protocol in this kernel.
+        return []
+
+
+def tcp_inodes(port: int, root: str = "/") -> set[str]:
+    """Inodes of the sockets that listen on a TCP port, whatever the address."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for words in _lines(pathlib.Path(root) / "proc/net" / name):
+            if len(words) > 9 and words[3] == _LISTEN and words[1].rpartition(":")[2] == f"{port:04X}":
+                found.add(words[9])
+    return found
+
+
+def unix_inodes(path: str, root: str = "/") -> set[str]:
+    """Inodes of the sockets that are bound to a path."""
+    lines = _lines(pathlib.Path(root) / "proc/net/unix")
+    return {words[6] for words in lines if len(words) > 7 and " ".join(words[7:]) == path}
+
+
+def _processes(root: str) -> Iterator[pathlib.Path]:
+    try:
+        folders = list((pathlib.Path(root) / "proc").iterdir())
+    except OSError:
+        # No /proc here.
+        return
+    yield from (folder for folder in folders if folder.name.isdigit())
+
+
+def pids(inodes: set[str], root: str = "/") -> list[int]:
+    """Processes that have one of these sockets open, of those that may be looked at."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    found = []
+    for folder in _processes(root) if wanted else ():
+        try:
+            names = os.listdir(folder / "fd")
+        except OSError:
+            # Another user's, or gone meanwhile.
+            continue
+        for name in names:
+            try:
+                target = os.readlink(folder / "fd" / name)
+            except OSError:
+                # Closed meanwhile.
+                continue
+            if target in wanted:
+                found.append(int(folder.name))
+                break
+    return sorted(found)

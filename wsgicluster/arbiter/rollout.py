@@ -1,0 +1,152 @@
+"""Which code is trusted: generations, and how a new one takes over from an old one.
+
+Pure: inputs and times in, answers out. Whose process runs what is not known here.
+"""
+
+import dataclasses
+import enum
+import math
+
+PROBATION_S = 0.25
+"""The first worker of a new generation must live this long once ready before the first old one goes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generation:
+    """One reading of settings and code: what the pool has to know of it."""
+
+    number: int
+    workers: int
+    preload: bool = False
+
+
+class Stage(enum.Enum):
+    """How far the newest generation is."""
+
+    EMPTY = "empty"
+    FIRST = "first"
+    """All workers of the first generation boot at once."""
+    TRIAL = "trial"
+    """One worker of the new generation boots; the old one serves."""
+    PROBATION = "probation"
+    """That worker is ready and has to show that it stays alive."""
+    SERVING = "serving"
+    """The newest generation is the one that serves, or takes slot after slot."""
+    HALTED = "halted"
+    """Nothing has ever worked."""
+
+
+class Step(enum.Enum):
+    """What happens to the newest generation."""
+
+    BEGIN = "begin"
+    READY = "ready"
+    SETTLE = "settle"
+    BREAK = "break"
+
+
+_S, _T = Stage, Step
+STAGES: dict[tuple[Stage, Step], Stage] = {
+    (_S.EMPTY, _T.BEGIN): _S.FIRST,
+    (_S.FIRST, _T.BEGIN): _S.FIRST,
+    (_S.FIRST, _T.READY): _S.SERVING,
+    (_S.FIRST, _T.BREAK): _S.HALTED,
+    (_S.TRIAL, _T.BEGIN): _S.TRIAL,
+    (_S.TRIAL, _T.READY): _S.PROBATION,
+    (_S.TRIAL, _T.BREAK): _S.SERVING,
+    (_S.PROBATION, _T.BEGIN): _S.TRIAL,
+    (_S.PROBATION, _T.SETTLE): _S.SERVING,
+    (_S.PROBATION, _T.BREAK): _S.SERVING,
+    (_S.SERVING, _T.BEGIN): _S.TRIAL,
+}
+"""Stage and step to the next stage; a pair that is not here is a fault of the arbiter."""
+
+
+class Rollout:
+    """The generation that serves, the one on trial, and the number of workers wanted."""
+
+    def __init__(self) -> None:
+        self.stage = Stage.EMPTY
+        self.serving: Generation | None = None
+        self.trial: Generation | None = None
+        self._adjusted = 0
+        self._adjusted_at_begin = 0
+        self._settles_at = math.inf
+
+    def _step(self, step: Step) -> None:
+        try:
+            self.stage = STAGES[self.stage, step]
+        except KeyError:
+            raise LookupError(f"rollout: {step.value} is impossible at stage {self.stage.value}") from None
+
+    @property
+    def base(self) -> Generation | None:
+        """The generation that empty slots are filled with."""
+        return self.serving or self.trial
+
+    @property
+    def on_trial(self) -> Generation | None:
+        """The generation of which one worker is tried while another generation serves."""
+        return self.trial if self.serving is not None else None
+
+    @property
+    def workers(self) -> int:
+        """How many workers are wanted now."""
+        return max(0, self.base.workers + self._adjusted) if self.base else 0
+
+    @property
+    def batch(self) -> int:
+        """How many workers may boot at a time in order to take over from others."""
+        return max(1, math.ceil(self.workers / 4))
+
+    @property
+    def settles_at(self) -> float:
+        """When probation ends; infinite when there is none."""
+        return self._settles_at if self.stage is Stage.PROBATION else math.inf
+
+    def wanted(self, number: int) -> bool:
+        """Does this generation have a future?"""
+        return number in {generation.number for generation in (self.serving, self.trial) if generation}
+
+    def scale(self, by: int) -> int:
+        """One worker more or less, never below one; answers how many are wanted then."""
+        at_least = min(1, self.workers)
+        self._adjusted += max(at_least, self.workers + by) - self.workers
+        return self.workers
+
+    def retire_all(self) -> None:
+        """Want no worker until the next reload or scaling up."""
+        self._adjusted -= self.workers
+
+    def begin(self, generation: Generation) -> Generation | None:
+        """Try this generation; answers the one on trial until now, which it supersedes."""
+        self._step(Step.BEGIN)
+        superseded, self.trial = self.trial, generation
+        self._adjusted_at_begin = self._adjusted
+        return superseded
+
+    def first_ready(self, now: float) -> bool:
+        """The first worker of the generation on trial is ready; True when the generation serves from now on."""
+        self._step(Step.READY)
+        self._settles_at = now + PROBATION_S
+        if self.stage is Stage.SERVING:
+            self._promote()
+        return self.stage is Stage.SERVING
+
+    def settle(self, now: float) -> bool:
+        """Probation may be over; True when it just was."""
+        if now < self.settles_at:
+            return False
+        self._step(Step.SETTLE)
+        self._promote()
+        return True
+
+    def _promote(self) -> None:
+        self.serving, self.trial = self.trial, None
+        # What TTIN and TTOU changed before the reload belonged to the old settings.
+        self._adjusted -= self._adjusted_at_begin
+
+    def call_off(self) -> None:
+        """The generation on trial does not work: all stays as it was."""
+        self._step(Step.BREAK)
+        self.trial = None

@@ -1,0 +1,279 @@
+"""Supervision: what happens to children goes into the pool, the pool's orders come out and are carried out.
+
+Everything that is said about children is said here, once. Knows no signal that the
+arbiter itself gets and no listener.
+"""
+
+import math
+import signal
+
+from wsgicluster import process
+from wsgicluster.arbiter import report
+from wsgicluster.arbiter.backoff import Wait
+from wsgicluster.arbiter.beats import Beats
+from wsgicluster.arbiter.child import UNASKED, Ask, Child, End, Input, Role, State
+from wsgicluster.arbiter.family import Family
+from wsgicluster.arbiter.pool import DUMP_S, Pool, Spawn, Stop, Verdict
+from wsgicluster.arbiter.report import Exit
+from wsgicluster.arbiter.rollout import Generation
+from wsgicluster.clock import Clock
+from wsgicluster.errors import BootError, ServerError
+from wsgicluster.logs import Logs
+from wsgicluster.messages import BootFailed, Forked, Ready, RecycleWanted
+from wsgicluster.settings import Settings
+
+_SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
+_RECYCLES = {"memory": End.RECYCLED_MEMORY, "requests": End.RECYCLED_REQUESTS}
+
+
+class Supervisor:
+    """All children of one server; ``exit_code`` is what the server ends with."""
+
+    def __init__(self, family: Family, logs: Logs, clock: Clock) -> None:
+        self.pool = Pool()
+        self.exit_code = 0
+        self.source_changed = False
+        """A worker says that source files have changed since this was last set to False."""
+        self._family = family
+        self._log = logs.error
+        self._clock = clock
+        self._beats = Beats()
+        self._settings: dict[int, Settings] = {}
+        self._numbers = 0
+        self._hung: dict[int, float] = {}
+        self._oom_kills = process.out_of_memory_kills()
+        self._failure_said: tuple[str, str] | None = None
+        self._degraded = False
+        self._whole_said = 0
+
+    # What is wanted
+
+    def begin(self, settings: Settings) -> None:
+        """Try new settings and code; the present ones serve until these have shown that they work."""
+        self._numbers += 1
+        generation = Generation(self._numbers, settings.workers, settings.preload_app)
+        self._settings[generation.number] = settings
+        superseded = self.pool.reload(generation)
+        self._failure_said = None
+        if superseded is not None:
+            self._log.info("Generation %d is given up for a newer one", superseded.number)
+
+    @property
+    def serving(self) -> Settings | None:
+        """The settings of the generation that serves."""
+        generation = self.pool.rollout.serving
+        return self._settings[generation.number] if generation else None
+
+    def tell_all(self, number: signal.Signals) -> None:
+        """Send a signal to every child."""
+        for child in self.pool.children.values():
+            self._family.signal(child, number)
+
+    # What happens
+
+    def read(self, key: int) -> None:
+        """Take in what a child has said."""
+        for message in self._family.messages(key):
+            child = self.pool.children.get(key)
+            if isinstance(message, ValueError):
+                self._log.warning("%s sent nonsense: %s", child, report.shown(str(message)))
+            elif isinstance(message, Forked):
+                self._claim(message)
+            elif child is not None:
+                self._heard(child, message)
+        stillborn = self._family.never_born(key)
+        if stillborn is not None:
+            self._not_made(stillborn)
+
+    def _heard(self, child: Child, message: Ready | BootFailed | RecycleWanted) -> None:
+        now = self._clock.monotonic()
+        if isinstance(message, Ready):
+            if child.ready_at is None:
+                self._ready(child, message.boot_s, now)
+        elif isinstance(message, BootFailed):
+            self._cannot_boot(child, message, now)
+        elif message.reason == "source":
+            self._log.info("%s: source files have changed: %s", child, report.shown(message.detail))
+            self.source_changed = True
+        elif message.reason in _RECYCLES:
+            child.recycle = _RECYCLES[message.reason]
+            self._log.info("%s will be replaced: %s", child, report.shown(message.detail))
+        else:
+            self._log.warning("%s wants to be replaced for an unknown reason: %s", child, report.shown(message.reason))
+
+    def _ready(self, child: Child, boot_s: float, now: float) -> None:
+        serves = self.pool.ready(child, now)
+        if child.ready:
+            self._log.info("%s is ready after %s", child, report.duration(boot_s))
+        if serves:
+            self._promoted()
+
+    def _promoted(self) -> None:
+        serving = self.pool.rollout.serving
+        if serving is not None and serving.number > 1:
+            self._log.info("Generation %d works and takes over", serving.number)
+        self._settings = {k: v for k, v in self._settings.items() if self._is_in_use(k)}
+
+    def _is_in_use(self, number: int) -> bool:
+        alive = any(child.generation == number for child in self.pool.children.values())
+        return alive or self.pool.rollout.wanted(number)
+
+    def _claim(self, message: Forked) -> None:
+        child = self.pool.children.get(message.ticket)
+        if child is None or child.pid:
+            return
+        if message.pid == 0:
+            self._not_made(child)
+            return
+        ended = self._family.claim(child, message.pid)
+        if ended is not None:
+            self._ended(child, ended)
+        elif child.asked:
+            # It was told to go before anybody knew whom to tell.
+            self._family.signal(child, _SIGNALS[child.asked])
+
+    def _not_made(self, child: Child) -> None:
+        if child.state is State.FORKED:
+            self._say_wait(self.pool.not_made(child.slot, self._clock.monotonic()))
+        child.take(Input.EXITED)
+        del self.pool.children[child.key]
+        self._family.release(child)
+
+    def _cannot_boot(self, child: Child, message: BootFailed, now: float) -> None:
+        verdict, wait = self.pool.cannot_boot(child, now)
+        if verdict is Verdict.NOTHING:
+            return
+        failure = (message.summary, message.trace)
+        # The same traceback from every worker and every try says nothing new.
+        trace = f"\n{message.trace.rstrip()}" if message.trace and failure != self._failure_said else ""
+        self._failure_said = failure
+        self._log.error("%s cannot boot: %s%s", child, message.summary, trace)
+        self._judged(verdict, wait, message.exit_code)
+
+    def _judged(self, verdict: Verdict, wait: Wait | None, exit_code: int) -> None:
+        if verdict is Verdict.CALL_OFF:
+            self._log.error("The reload is called off: the new generation does not work, the old one goes on")
+        elif verdict is Verdict.HALT:
+            self.exit_code = exit_code
+            self._log.error("No worker has ever booted: the server ends with exit code %d", exit_code)
+        elif verdict is Verdict.WAIT and wait is not None:
+            self._say_wait(wait)
+
+    def _say_wait(self, wait: Wait) -> None:
+        self._degraded = True
+        text = report.waiting(wait, self.pool.ready_slots(), self.pool.rollout.workers)
+        self._log.warning("%s", text)
+
+    def reap(self) -> None:
+        """Bury the children that have ended."""
+        for child, ended in self._family.reap():
+            # Its last words may still lie in the channel.
+            self.read(child.key)
+            self._ended(child, ended)
+
+    def _ended(self, child: Child, ended: Exit) -> None:
+        now = self._clock.monotonic()
+        if child.key in self._hung:
+            self._report_hang(child, now)
+        end = report.why(child, ended, self._is_oom(child, ended))
+        facts = self._family.facts(child)
+        asked = child.asked
+        verdict, wait = self.pool.gone(child, end, now)
+        if end in UNASKED:
+            self._log.error("%s", report.unasked_end(child, end, ended, facts, now))
+        elif end not in (End.BOOT_FAILED, End.TIMED_OUT, End.CUT) and asked:
+            served = f", {facts.requests} requests served" if facts is not None and child.role is Role.WORKER else ""
+            self._log.info("%s is gone: %s%s", child, end.value, served)
+        self._judged(verdict, wait, BootError.exit_code)
+        self._family.release(child)
+
+    def _is_oom(self, child: Child, ended: Exit) -> bool:
+        if ended.signal_number != signal.SIGKILL or child.asked is Ask.KILL or self._oom_kills is None:
+            return False
+        kills = process.out_of_memory_kills()
+        if kills is None or kills <= self._oom_kills:
+            return False
+        # One victim at a time: the next one killed in the same moment is found as well.
+        self._oom_kills += 1
+        return True
+
+    # What is due
+
+    def look(self) -> None:
+        """Find children past their beat deadline, and go on with the end of those found before."""
+        now = self._clock.monotonic()
+        for key, due in list(self._hung.items()):
+            if now >= due:
+                child = self.pool.children[key]
+                self._report_hang(child, now)
+                self._family.signal(child, signal.SIGABRT)
+        watched = [c for c in self.pool.children.values() if c.pid and c.state is not State.KILLED]
+        deadlines = {child.key: self._family.deadline(child) for child in watched}
+        for key in self._beats.missed(deadlines, self._shortest_timeout(), now):
+            child = self.pool.children[key]
+            self._family.signal(child, process.DUMP_SIGNAL)
+            self._hung[key] = now + DUMP_S
+            verdict, wait = self.pool.hung(child, now)
+            self._judged(verdict, wait, BootError.exit_code)
+
+    def _shortest_timeout(self) -> float:
+        in_use = {child.generation for child in self.pool.children.values()}
+        return min((self._settings[n].timeout for n in in_use if self._settings[n].timeout > 0), default=0.0)
+
+    def _report_hang(self, child: Child, now: float) -> None:
+        del self._hung[child.key]
+        timeout_s = self._settings[child.generation].timeout
+        facts, stacks = self._family.facts(child), self._family.stacks(child)
+        self._log.error("%s", report.hang(child, facts, stacks, timeout_s, now))
+
+    def next_due(self) -> float:
+        """When something is due that no event will announce; infinite if never."""
+        now = self._clock.monotonic()
+        return min([self.pool.next_due(now), self._beats.next_look, *self._hung.values()], default=math.inf)
+
+    def carry_out(self) -> None:
+        """Bring what is closer to what is wanted, and say when it is reached."""
+        now = self._clock.monotonic()
+        if self.pool.rollout.settle(now):
+            self._promoted()
+        for order in self.pool.plan(now):
+            if isinstance(order, Spawn):
+                self._spawn(order, now)
+            else:
+                self._stop(order, now)
+        if not self.pool.stopping and self.pool.whole():
+            self._say_whole()
+
+    def _spawn(self, order: Spawn, now: float) -> None:
+        try:
+            child = self._family.spawn(order, self._settings[order.generation], now)
+        except (OSError, ServerError) as error:
+            # No process, descriptor or memory to be had now; the others go on, and it may pass.
+            self._log.error("Cannot make %s %d: %s", order.role.value, order.slot, error)
+            self._say_wait(self.pool.not_made(order.slot, now))
+            return
+        self.pool.add(child)
+        self._log.debug("%s is made", child)
+
+    def _stop(self, order: Stop, now: float) -> None:
+        child = self.pool.children[order.key]
+        settings = self._settings[child.generation]
+        if order.cut and child.end is None and child.state is State.DRAINING:
+            if child.asked is Ask.DRAIN:
+                facts = self._family.facts(child)
+                self._log.warning("%s", report.cut(child, facts, now, settings.graceful_timeout))
+            else:
+                self._log.warning("%s did not obey SIGQUIT and is killed", child)
+            child.end = End.CUT
+        self.pool.asked(child, order.ask, now, settings.graceful_timeout)
+        self._family.signal(child, _SIGNALS[order.ask])
+
+    def _say_whole(self) -> None:
+        rollout = self.pool.rollout
+        if rollout.serving is not None and rollout.serving.number > self._whole_said:
+            self._whole_said = rollout.serving.number
+            what = "Reload complete" if rollout.serving.number > 1 else "Started"
+            self._log.info("%s: %d workers serve", what, rollout.workers)
+        elif self._degraded:
+            self._log.info("All %d workers serve again", rollout.workers)
+        self._degraded = False

@@ -1,0 +1,179 @@
+"""The command: reads the settings, answers questions about them, or joins all parts and serves.
+
+The only module that knows every other one; nothing but joining is done here.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import wsgicluster.http
+from wsgicluster import __version__, process
+from wsgicluster.access_log import compile_format
+from wsgicluster.arbiter.arbiter import Arbiter, Roles
+from wsgicluster.cluster.assignment import Assignment
+from wsgicluster.errors import AppLoadError, ServerError
+from wsgicluster.logs import LogOptions, Logs
+from wsgicluster.settings import Action, Loaded, Settings, load, resolve
+from wsgicluster.settings.command_line import help_text
+from wsgicluster.settings.reference import listing
+from wsgicluster.worker.base import boot_worker, load_application
+
+INTERRUPTED = 130
+"""What a shell expects of a process that Ctrl-C has ended."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process by default); returns the exit code."""
+    try:
+        command = Command(sys.argv[1:] if argv is None else argv)
+        return command.run()
+    except ServerError as error:
+        if isinstance(error, AppLoadError) and error.trace:
+            print(error.trace, file=sys.stderr)
+        print(f"wsgicluster: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+class Command:
+    """One run of the command: where it began, and what it was given."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._argv = tuple(argv)
+        # As they are now: what is read again on a reload must not be what we have set since.
+        self._environ = dict(os.environ)
+        self._directory = _current_folder(self._environ)
+        real = os.path.realpath(self._directory)
+        self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
+        self._changed: frozenset[str] = frozenset()
+        self._logs: Logs | None = None
+
+    def run(self) -> int:
+        """Do what is asked for; returns the exit code. Raises ServerError."""
+        loaded = load(self._argv, self._environ, self._directory)
+        match loaded.action:
+            case Action.SHOW_HELP:
+                print(help_text(), end="")
+            case Action.SHOW_VERSION:
+                print(f"wsgicluster {__version__}")
+            case Action.SHOW_VERSIONS:
+                print(versions())
+            case Action.PRINT_CONFIG:
+                _remark(loaded)
+                print(listing(loaded), end="")
+            case Action.CHECK_CONFIG:
+                _remark(loaded)
+                self._check(loaded.settings)
+            case Action.SERVE:
+                return self._serve(loaded)
+        return 0
+
+    def _check(self, settings: Settings) -> None:
+        compile_format(settings.access_log_format)
+        self._load_application(settings)
+        print("OK: the settings are sound and the application can be loaded")
+
+    def _serve(self, loaded: Loaded) -> int:
+        settings = _resolved(loaded.settings)
+        self._enter(settings)
+        self._logs = logs = Logs(log_options(settings))
+        for remark in loaded.remarks:
+            logs.error.warning("%s", remark)
+        roles = Roles(boot_worker=self._boot_worker, load_application=self._load_application)
+        try:
+            return Arbiter(settings, self._reload, roles, logs).run()
+        except ServerError as error:
+            if settings.errorlog != "-" or settings.logconfig_dict:
+                raise
+            return error.exit_code  # the arbiter has said it on standard error
+
+    def _reload(self) -> Settings:
+        settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+        assert self._logs is not None, "nothing is reloaded before it serves"
+        self._logs.apply(log_options(settings))
+        return settings
+
+    def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
+        assert self._logs is not None, "no worker boots before there are logs"
+        if application is None:  # else this process was entered when the application was loaded
+            self._enter(settings)
+        boot_worker(self._logs, settings, assignment, application)
+
+    def _load_application(self, settings: Settings) -> object:
+        self._enter(settings)
+        return load_application(settings)
+
+    def _enter(self, settings: Settings) -> None:
+        """Give this process the folder, module path and environment that the application is to find.
+
+        Done anew in each child: settings that were reloaded without success leave no trace, and a
+        folder's name that is a link leads to what it links to by then.
+        """
+        folder = os.path.join(self._directory, settings.chdir) if settings.chdir != "." else self._directory
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise ServerError(f"chdir: cannot change to {folder}: {error.strerror}") from error
+        sys.path[:] = [folder, *(os.path.join(folder, entry) for entry in settings.pythonpath), *self._path]
+        for name in self._changed:
+            if name in self._environ:
+                os.environ[name] = self._environ[name]
+            else:
+                os.environ.pop(name, None)
+        changes = dict(_assignment(entry) for entry in settings.raw_env)
+        os.environ.update(changes)
+        self._changed = frozenset(changes)
+
+
+def log_options(settings: Settings) -> LogOptions:
+    """The part of the settings that logs need."""
+    changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
+    return LogOptions(
+        errorlog=settings.errorlog,
+        loglevel=settings.loglevel,
+        accesslog=settings.accesslog,
+        access_log_format=settings.access_log_format,
+        logconfig_dict=settings.logconfig_dict,
+        capture_output=settings.capture_output,
+        owner=(settings.user, settings.group) if changes_user else None,
+    )
+
+
+def versions() -> str:
+    """What ``--version --verbose`` shows."""
+    compiled = getattr(wsgicluster.http, "compiled", False)
+    return "\n".join(
+        [
+            f"wsgicluster {__version__}",
+            f"python: {platform.python_implementation()} {platform.python_version()}",
+            f"http core: {'compiled' if compiled else 'plain Python'}",
+        ]
+    )
+
+
+def _resolved(settings: Settings) -> Settings:
+    return resolve(settings, process.usable_processors(), process.memory_limit_bytes())
+
+
+def _remark(loaded: Loaded) -> None:
+    for remark in loaded.remarks:
+        print(f"wsgicluster: remark: {remark}", file=sys.stderr)
+
+
+def _assignment(entry: str) -> tuple[str, str]:
+    name, _, value = entry.partition("=")
+    return name, value
+
+
+def _current_folder(environ: dict[str, str]) -> str:
+    """The current folder by the name the user knows it by, which may be a link that leads elsewhere later."""
+    present = os.getcwd()
+    named = environ.get("PWD", "")
+    try:
+        return named if os.path.isabs(named) and os.path.samefile(named, present) else present
+    except OSError:  # PWD is left over from somewhere else
+        return present

@@ -1,0 +1,1 @@
+"""What arbiter and workers share beyond single messages."""

@@ -1,0 +1,52 @@
+"""Every error that has a meaning outside the place it is raised.
+
+An operator's error carries the exit code of the process, a client's error the
+HTTP status of the answer, so that whoever catches one decides nothing anew.
+"""
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """An error for the operator: its text is one readable line, shown without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(ServerError):
+    """A flag, setting, environment variable or configuration file is wrong."""
+
+    exit_code = 2
+
+
+class BootError(ServerError):
+    """A worker could not be made ready for a reason outside the application."""
+
+    exit_code = 3
+
+
+class AppLoadError(ServerError):
+    """The application cannot be loaded; ``trace`` is its own traceback, or empty."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class AddressError(ServerError):
+    """An address cannot be bound or taken over."""
+
+
+class ProtocolError(Exception):
+    """A request that is refused with ``status`` before the application sees it (RFC 9110, section 15)."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+
+class ClientGone(ConnectionError):
+    """The client left before its response was complete; raised into an application that still writes."""

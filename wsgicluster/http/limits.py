@@ -1,0 +1,32 @@
+"""How large the parts of a request may be.
+
+Only numbers: where they come from (settings) and what happens to a client that
+exceeds them (an answer, a closed connection) is the business of others.
+"""
+
+from dataclasses import dataclass, field
+
+HEAD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """The limits of one request, in bytes without line ends, and in fields.
+
+    ``head_bytes`` bounds request line and fields together. A value below ``line_bytes + field_bytes + 4``
+    is raised to that sum: one request line and one field that are each within their own limit always fit.
+    ``body_bytes`` 0 means no limit.
+    """
+
+    line_bytes: int = 8190
+    fields: int = 100
+    field_bytes: int = 8190
+    head_bytes: int = HEAD_BYTES
+    body_bytes: int = 1 << 30
+    plain_bytes: int = field(init=False, repr=False)
+    """Derived: no line of a head that is at most this long can exceed the limit of its kind."""
+
+    def __post_init__(self) -> None:
+        least = self.line_bytes + self.field_bytes + 4
+        object.__setattr__(self, "head_bytes", max(self.head_bytes, least))
+        object.__setattr__(self, "plain_bytes", min(self.line_bytes, self.field_bytes))

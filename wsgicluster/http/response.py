@@ -1,0 +1,157 @@
+"""The head of a response: checked, framed as far as the application framed it, and written as bytes.
+
+Knows nothing of requests or connections: whether a body is chunked, whether the connection is kept, and
+the fields that say so are added by whoever sends the block that is made here.
+"""
+
+import time
+from http import HTTPStatus
+from typing import Any, Final
+
+from wsgicluster.http.grammar import NOT_IN_VALUE, STATUS, TOKEN
+
+HAS_DATE: Final = 1
+HAS_SERVER: Final = 2
+WANTS_CLOSE: Final = 4
+NO_BODY: Final = 8
+"""Responses with this status have no body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
+
+REASONS: dict[int, str] = {status.value: status.phrase for status in HTTPStatus}
+
+# Kinds of field, beside HAS_DATE and HAS_SERVER; 0 is any other.
+_LENGTH = 16
+_CONNECTION = 17
+_HOP_BY_HOP = 18
+_KIND_OF_NAME = {
+    "date": HAS_DATE,
+    "server": HAS_SERVER,
+    "content-length": _LENGTH,
+    "connection": _CONNECTION,
+    # RFC 9110, section 7.6.1, and PEP 3333: these belong to the connection, which is not the application's.
+    "keep-alive": _HOP_BY_HOP,
+    "proxy-connection": _HOP_BY_HOP,
+    "te": _HOP_BY_HOP,
+    "trailer": _HOP_BY_HOP,
+    "transfer-encoding": _HOP_BY_HOP,
+    "upgrade": _HOP_BY_HOP,
+}
+
+# An application's names and statuses repeat, so each is checked once. Values are checked each time.
+_kinds: dict[str, int] = {}
+_status_lines: dict[str, tuple[str, int]] = {}
+_CACHE_LIMIT = 1024
+_CACHED_CHARACTERS = 64
+
+_LENGTH_DIGITS = 18
+_SHOWN_CHARACTERS = 80
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int, int]:
+    """Status line and field lines (no empty line), the announced length or -1, and the info bits.
+
+    Fields that belong to the connection are left out, and so is a length that the status forbids or fixes.
+    Raises TypeError and ValueError for what PEP 3333 and RFC 9110, section 5, do not allow.
+    """
+    given: Any = headers
+    if type(status) is not str or not isinstance(given, list):
+        raise TypeError(f"start_response needs a str and a list, not {_type(status)} and {_type(given)}")
+    known = _status_lines.get(status)
+    text, info = _check_status(status) if known is None else known
+    length = -1
+    for item in given:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise TypeError(f"a header is a tuple of name and value, not {_shown(item)}")
+        name, value = item
+        if type(name) is not str or type(value) is not str:
+            raise TypeError(f"a header is a tuple of two str, not {_type(name)} and {_type(value)}: {_shown(item)}")
+        kind = _kinds.get(name)
+        if kind is None:
+            kind = _kind_of(name)
+        # What is printable ASCII needs no closer look.
+        if not (value.isascii() and value.isprintable()):
+            _check_value(name, value)
+        if kind:
+            if kind == _LENGTH:
+                length = _read_length(name, value, length)
+                if info & NO_BODY and not status.startswith("304"):
+                    continue
+            elif kind < _LENGTH:
+                info |= kind
+            else:
+                if kind == _CONNECTION and "close" in [option.strip(" \t") for option in value.lower().split(",")]:
+                    info |= WANTS_CLOSE
+                continue
+        text += f"{name}: {value}\r\n"
+    if info & NO_BODY and not status.startswith("304"):
+        # RFC 9110, section 8.6: a 204 has no Content-Length. Section 15.3.6: a 205 is framed like any other.
+        length = -1
+        if status.startswith("205"):
+            length = 0
+            text += "Content-Length: 0\r\n"
+    return text.encode("latin-1"), length, info
+
+
+def error_response(status: int, date: str, detail: str = "") -> bytes:
+    """A whole response of the server's own, after which the connection is closed."""
+    reason = REASONS.get(status, "")
+    body = f"{status} {reason}: {detail}\n" if detail else f"{status} {reason}\n"
+    content = body.encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nServer: wsgicluster\r\nDate: {date}\r\nConnection: close\r\n"
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode("latin-1") + content
+
+
+def http_date(seconds: float) -> str:
+    """Seconds since the epoch as an IMF-fixdate (RFC 9110, section 5.6.7); strftime would ask the locale."""
+    year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
+
+
+def _check_status(status: str) -> tuple[str, int]:
+    if not STATUS.fullmatch(status):
+        raise ValueError(f"a status is '200 OK' or the like, from 200 to 999, not {_shown(status)}")
+    line = f"HTTP/1.1 {status}\r\n" if len(status) > 3 else f"HTTP/1.1 {status} \r\n"
+    known = line, NO_BODY if status[:3] in ("204", "205", "304") else 0
+    if len(_status_lines) < _CACHE_LIMIT and len(status) <= _CACHED_CHARACTERS:
+        _status_lines[status] = known
+    return known
+
+
+def _kind_of(name: str) -> int:
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"a header's name is not a token: {_shown(name)}")
+    kind = _KIND_OF_NAME.get(name.lower(), 0)
+    if len(_kinds) < _CACHE_LIMIT and len(name) <= _CACHED_CHARACTERS:
+        _kinds[name] = kind
+    return kind
+
+
+def _check_value(name: str, value: str) -> None:
+    if NOT_IN_VALUE.search(value):
+        raise ValueError(f"header {name} has a control character in its value: {_shown(value)}")
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(f"header {name} has a character beyond latin-1 in its value: {_shown(value)}") from None
+
+
+def _read_length(name: str, value: str, known: int) -> int:
+    if known >= 0:
+        raise ValueError(f"header {name} is given twice, then as {_shown(value)}")
+    if not (value.isascii() and value.isdigit() and len(value) <= _LENGTH_DIGITS):
+        raise ValueError(f"header {name} is not a length in bytes: {_shown(value)}")
+    return int(value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

@@ -1,0 +1,21 @@
+"""The settings of a server: declared once, read from every source, checked; nothing else is known here."""
+
+from wsgicluster.settings.checks import resolve
+from wsgicluster.settings.declaration import Applies
+from wsgicluster.settings.fields import SETTINGS, Settings
+from wsgicluster.settings.sources import Action, Loaded, load
+from wsgicluster.settings.values import Address, FdAddress, TcpAddress, UnixAddress
+
+__all__ = [
+    "SETTINGS",
+    "Action",
+    "Address",
+    "Applies",
+    "FdAddress",
+    "Loaded",
+    "Settings",
+    "TcpAddress",
+    "UnixAddress",
+    "load",
+    "resolve",
+]

@@ -1,0 +1,202 @@
+"""The settings: each one declared once, with its name, type, default, flags, help and the moment a change applies.
+
+Nothing is read or checked here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wsgicluster.settings import kinds
+from wsgicluster.settings.declaration import (
+    Applies,
+    Declaration,
+    Fallback,
+    Group,
+    Setting,
+    declare,
+    declare_computed,
+    declared,
+)
+from wsgicluster.settings.values import Address, TcpAddress
+
+NOW, NEXT_WORKER, RESTART = Applies.NOW, Applies.NEXT_WORKER, Applies.RESTART
+
+ACCESS_LOG_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+SCHEME_HEADERS = {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one server; see `declared` for what is known about each of them."""
+
+    # fmt: off
+    wsgi_app: str = declare("", Declaration(
+        kinds.TEXT, Group.APPLICATION, NEXT_WORKER,
+        "The application: module, module:attribute or module:factory(\"text\", key=1).", default_text="none"))
+    chdir: str = declare(".", Declaration(
+        kinds.FOLDER, Group.APPLICATION, NEXT_WORKER,
+        "Folder to change to before the application is loaded.", ("--chdir",), default_text="the current folder"))
+    pythonpath: tuple[str, ...] = declare((), Declaration(
+        kinds.PATHS, Group.APPLICATION, NEXT_WORKER,
+        "Folders in which modules are looked for, behind the current one; parted by commas.", ("--pythonpath",)))
+    raw_env: tuple[str, ...] = declare((), Declaration(
+        kinds.ASSIGNMENTS, Group.APPLICATION, NEXT_WORKER,
+        "Environment variable for the application; may be given several times.", ("-e", "--env")))
+    preload_app: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
+        "Load the application once for all workers, before they are forked.", ("--preload",)))
+    reload: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
+        "For development: replace the workers when a source file changes.", ("--reload",)))
+    reload_extra_files: tuple[str, ...] = declare((), Declaration(
+        kinds.PATTERNS, Group.APPLICATION, NEXT_WORKER,
+        "File (or pattern) to watch besides the source files; may be given several times.", ("--reload-extra-file",)))
+
+    bind: tuple[Address, ...] = declare((TcpAddress("127.0.0.1", 8000),), Declaration(
+        kinds.ADDRESSES, Group.ADDRESSES, RESTART,
+        "Address to listen at; may be given several times. Port 0 lets the system choose.", ("-b", "--bind"),
+        Fallback("PORT", "0.0.0.0:{}")))
+    backlog: int = declare(2048, Declaration(
+        kinds.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
+        "Connections that may wait to be accepted.", ("--backlog",)))
+
+    workers: int = declare(1, Declaration(
+        kinds.WORKERS, Group.WORKERS, NOW,
+        "Number of worker processes; auto is one for each processor that may be used.", ("-w", "--workers"),
+        Fallback("WEB_CONCURRENCY")))
+    worker_class: str = declare("sync", Declaration(
+        kinds.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
+        "Kind of the workers.", ("-k", "--worker-class")))
+    threads: int = declare(1, Declaration(
+        kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        "Threads of a gthread worker that run the application.", ("--threads",)))
+    worker_connections: int = declare(1000, Declaration(
+        kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        "Requests that a gthread or gevent worker takes on at the same time.", ("--worker-connections",)))
+    sendfile: bool = declare(True, Declaration(
+        kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
+        "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),
+        Fallback("SENDFILE"), flag_value=False))
+    worker_tmp_dir: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.WORKERS, RESTART,
+        "Folder for the file through which workers show that they live; best one that is in memory.",
+        ("--worker-tmp-dir",), default_text="/dev/shm where that is in memory, else the system's"))
+    tmp_upload_dir: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.WORKERS, NEXT_WORKER,
+        "Folder for request and response bodies that are kept on disk.", default_text="the system's"))
+
+    timeout: float = declare(30.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "A worker that boots, or is busy with one request, for longer than this is replaced; 0 means never.",
+        ("-t", "--timeout")))
+    graceful_timeout: float = declare(30.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "Time in which a worker that is asked to leave may finish its requests.", ("--graceful-timeout",)))
+    keepalive: float = declare(75.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "Time for which a connection waits for its next request; 0 closes each after its response.",
+        ("--keep-alive",)))
+    head_timeout: float = declare(20.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "Time in which the head of a request must arrive; 0 means no limit.", ("--head-timeout",)))
+    body_timeout: float = declare(30.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "Time for which the body of a request may pause; 0 means no limit.", ("--body-timeout",)))
+    write_timeout: float = declare(30.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "Time for which a client may pause in taking its response; 0 means no limit.", ("--write-timeout",)))
+
+    max_requests: int = declare(0, Declaration(
+        kinds.COUNT, Group.RECYCLING, NEXT_WORKER,
+        "Requests after which a worker is replaced; 0 means never.", ("--max-requests",)))
+    max_requests_jitter: int = declare(0, Declaration(
+        kinds.COUNT, Group.RECYCLING, NEXT_WORKER,
+        "Up to so many more requests, at random, so that workers do not leave together.",
+        ("--max-requests-jitter",)))
+    max_memory: int = declare(0, Declaration(
+        kinds.MEMORY, Group.RECYCLING, NEXT_WORKER,
+        "Resident memory above which a worker is replaced: a size, or with % a part of the memory that all workers "
+        "may use together; 0 means never.", ("--max-memory",)))
+    max_memory_jitter: int = declare(0, Declaration(
+        kinds.SIZE, Group.RECYCLING, NEXT_WORKER,
+        "Up to so much more memory, at random.", ("--max-memory-jitter",)))
+
+    limit_request_line: int = declare(8190, Declaration(
+        kinds.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest request line; 0 stands for 64K.", ("--limit-request-line",)))
+    limit_request_fields: int = declare(100, Declaration(
+        kinds.FIELDS, Group.REQUESTS, NEXT_WORKER,
+        "Most header fields; 0 stands for 32768.", ("--limit-request-fields",)))
+    limit_request_field_size: int = declare(8190, Declaration(
+        kinds.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest header field; 0 stands for 64K.", ("--limit-request-field_size", "--limit-request-field-size")))
+    limit_request_body: int = declare(1 << 30, Declaration(
+        kinds.SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest body; 0 means no limit.", ("--limit-request-body",)))
+
+    forwarded_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
+        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Proxies that may say whether the client used https; * for every peer.", ("--forwarded-allow-ips",),
+        Fallback("FORWARDED_ALLOW_IPS", empty_counts=True)))
+    secure_scheme_headers: Mapping[str, str] = declare_computed(lambda: dict(SCHEME_HEADERS), Declaration(
+        kinds.SCHEMES, Group.PROXIES, NEXT_WORKER,
+        "Header fields by which a proxy says so, and the value of each that means https."))
+
+    daemon: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.PROCESS, RESTART,
+        "Run in the background.", ("-D", "--daemon")))
+    pidfile: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.PROCESS, RESTART,
+        "File to write the arbiter's process id to.", ("-p", "--pid")))
+    proc_name: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_TEXT, Group.PROCESS, NEXT_WORKER,
+        "Name of this server in process listings.", ("-n", "--name"), default_text="the application"))
+    user: int = declare_computed(os.geteuid, Declaration(
+        kinds.USER, Group.PROCESS, NEXT_WORKER,
+        "User that workers run as.", ("-u", "--user"), default_text="the current one"))
+    group: int = declare_computed(os.getegid, Declaration(
+        kinds.GROUP, Group.PROCESS, NEXT_WORKER,
+        "Group that workers run as.", ("-g", "--group"), default_text="the current one"))
+    initgroups: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.PROCESS, NEXT_WORKER,
+        "Give workers all groups of their user.", ("--initgroups",)))
+    umask: int = declare(0, Declaration(
+        kinds.MODE, Group.PROCESS, RESTART,
+        "Permissions that new files are made without, in octal.", ("-m", "--umask")))
+
+    errorlog: str = declare("-", Declaration(
+        kinds.LOG_FILE, Group.LOGS, NOW,
+        "Where errors and events are logged.", ("--error-logfile", "--log-file")))
+    loglevel: str = declare("info", Declaration(
+        kinds.LOG_LEVEL, Group.LOGS, NOW,
+        "Least severe messages that are logged.", ("--log-level",)))
+    accesslog: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_LOG_FILE, Group.LOGS, NOW,
+        "Where requests are logged.", ("--access-logfile",)))
+    access_log_format: str = declare(ACCESS_LOG_FORMAT, Declaration(
+        kinds.TEXT, Group.LOGS, NOW,
+        "What is logged of a request.", ("--access-logformat",)))
+    logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
+        kinds.MAPPING, Group.LOGS, NOW,
+        "Configuration for Python's logging.config.dictConfig."))
+    capture_output: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.LOGS, RESTART,
+        "Send what the application prints to the error log's file.", ("--capture-output",)))
+
+    config: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,
+        "Configuration file: PATH, file:PATH or python:MODULE.", ("-c", "--config"),
+        default_text="./wsgicluster.conf.py, then ./gunicorn.conf.py"))
+    print_config: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.CONFIGURATION, RESTART,
+        "Show every setting, its value and where that comes from.", ("--print-config",)))
+    check_config: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.CONFIGURATION, RESTART,
+        "Check the settings, load the application, and end.", ("--check-config",)))
+    # fmt: on
+
+
+SETTINGS: dict[str, Setting] = {setting.name: setting for setting in declared(Settings)}
+"""Name to declaration, in the order in which they are listed."""

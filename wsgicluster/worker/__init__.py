@@ -1,0 +1,1 @@
+"""Worker processes: they boot the application and serve connections."""

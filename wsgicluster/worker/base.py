@@ -1,0 +1,115 @@
+"""From fork to exit: what every kind of worker does before and after it serves.
+
+The arbiter gets `boot_worker` and `load_application` as values; it knows nothing else of workers.
+"""
+
+import atexit
+import contextlib
+import gc
+import os
+import sys
+import time
+from typing import Any, NoReturn
+
+from wsgicluster import process
+from wsgicluster.cluster.assignment import Assignment
+from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
+from wsgicluster.logs import Logs
+from wsgicluster.messages import BootFailed, ChannelClosed, Ready
+from wsgicluster.settings import Settings
+from wsgicluster.worker.cycle import Application, Cycle
+from wsgicluster.worker.drain import rescue
+from wsgicluster.worker.recycle import Recycling, with_jitter
+from wsgicluster.worker.reloader import Reloader, failing_application
+from wsgicluster.worker.server import LoopWorker
+from wsgicluster.worker.signals import WorkerSignals
+from wsgicluster.worker.sync import SyncWorker
+from wsgicluster.wsgi.loader import load_callable
+
+KINDS: dict[str, type[LoopWorker]] = {"sync": SyncWorker}
+
+
+def worker_kind(name: str) -> type[LoopWorker]:
+    """The class of a ``worker_class``; raises UsageError for an unknown one."""
+    try:
+        return KINDS[name]
+    except KeyError:
+        raise UsageError(f"worker_class: {name!r} is not available; expected one of {', '.join(KINDS)}") from None
+
+
+def load_application(settings: Settings) -> Application:
+    """Import the application that the settings name. Raises AppLoadError."""
+    return load_callable(settings.wsgi_app)
+
+
+def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, application: Any = None) -> NoReturn:
+    """Run one worker in this freshly forked process; ends the process, never returns.
+
+    ``application`` is given when it was loaded before the fork.
+    """
+    code = BootError.exit_code
+    try:
+        code = _live(logs, settings, assignment, application)
+    except ServerError as error:
+        code = error.exit_code
+        trace = error.trace if isinstance(error, AppLoadError) else ""
+        _say_failed(assignment, code, str(error), trace)
+    except BaseException:
+        # The boundary of this process: a fault of our own ends one worker and is logged with its traceback.
+        logs.error.exception("worker %d: internal error", assignment.slot)
+    _leave(logs, code)
+
+
+def _live(logs: Logs, settings: Settings, assignment: Assignment, application: Any) -> int:
+    began = time.monotonic()
+    signals = WorkerSignals(assignment.stacks_fd)
+    signals.install()
+    process.drop_privileges(settings.user, settings.group, settings.initgroups)
+    kind = worker_kind(settings.worker_class)
+    reloader = Reloader(settings.reload_extra_files) if settings.reload else None
+    if application is None:
+        application = _load(logs, settings, reloader)
+    gc.collect()
+    gc.freeze()
+    cycle = Cycle(application, assignment.page, settings.timeout, logs.error, logs.access)
+    cycle.sendfile = settings.sendfile
+    boot_s = time.monotonic() - began
+    recycling = Recycling(
+        with_jitter(settings.max_requests, settings.max_requests_jitter),
+        with_jitter(settings.max_memory, settings.max_memory_jitter),
+        boot_s,
+        process.resident_bytes,
+    )
+    worker = kind(settings, assignment, cycle, recycling, logs)
+    signals.join(worker.loop, worker.begin_drain, lambda: rescue(worker))
+    worker.signals = signals
+    if reloader is not None:
+        reloader.watch(lambda message: worker.parent.say(message))
+    worker.serve(Ready(boot_s))
+    return 0
+
+
+def _load(logs: Logs, settings: Settings, reloader: Reloader | None) -> Application:
+    try:
+        return load_application(settings)
+    except AppLoadError as error:
+        if reloader is None:
+            raise
+        logs.error.error("%s\n%s\nWaiting for a source file to change.", error, error.trace)
+        return failing_application(error)
+
+
+def _say_failed(assignment: Assignment, code: int, summary: str, trace: str) -> None:
+    with contextlib.suppress(ChannelClosed):
+        assignment.channel.send(BootFailed(code, summary, trace))
+
+
+def _leave(logs: Logs, code: int) -> NoReturn:
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        if logs.access is not None:
+            logs.access.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,0 +1,415 @@
+"""One client's connection in a worker that waits in an event loop.
+
+It receives until a request is complete, gives that to its worker, and sends what
+the client has not taken yet. It decides when a client has been slow for too long.
+What the application does with a request is not its business.
+"""
+
+import contextlib
+import enum
+import math
+import select
+import socket
+import struct
+from typing import Any, Protocol
+
+from wsgicluster.errors import ClientGone, ProtocolError
+from wsgicluster.http.connection import RequestReader
+from wsgicluster.http.head import KEEP_ALIVE
+from wsgicluster.http.response import error_response
+from wsgicluster.worker.cycle import Outcome
+from wsgicluster.worker.loop import READ, WRITE, Loop
+from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox
+from wsgicluster.worker.timing import Timing
+from wsgicluster.wsgi.files import FileRegion
+
+RECEIVE_BYTES = 64 * 1024
+LINGER_S = 2.0
+"""How long what a client still sends is read and dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
+
+PACE_S = 0.001
+"""How long a response may wait for a client that reads as fast as the application writes, before it is stored."""
+
+_RESET = struct.pack("ii", 1, 0)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class State(enum.Enum):
+    """What a connection is doing; ``RUNNING`` means that a worker has its request."""
+
+    READING = enum.auto()
+    RUNNING = enum.auto()
+    SENDING = enum.auto()
+    LINGERING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Host(Protocol):
+    """What a connection needs of its worker."""
+
+    loop: Loop
+    timing: Timing
+    upload_folder: str | None
+    draining: bool
+
+    def run(self, connection: "Connection") -> None:
+        """The connection's reader has a complete request."""
+
+    def may_keep(self) -> bool:
+        """Whether connections are to be kept, now."""
+
+    def waits(self, connection: "Connection") -> None:
+        """While the worker drains: the connection has nothing to do until its client speaks again."""
+
+    def left(self, connection: "Connection") -> None:
+        """The connection is closed."""
+
+    def date(self) -> str:
+        """The text of a ``Date`` field."""
+
+    def refused(self, connection: "Connection", error: ProtocolError) -> None:
+        """A request was refused before the application saw it."""
+
+
+class Connection:
+    """One connection, from accept or hand-off to its end.
+
+    ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
+    has had a response that promised to keep it.
+    """
+
+    __slots__ = (
+        "_began", "_host", "_loop", "_outbox", "_quick", "_reading", "_watching", "bucket", "client",
+        "deadline", "kept", "listener", "outcome", "reader", "received_bytes", "sock", "state", "trusted",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, sock: socket.socket, listener: int, reader: RequestReader) -> None:
+        self.sock = sock
+        self.listener = listener
+        self.reader = reader
+        self.client = b""
+        self.trusted = False
+        self.kept = False
+        self.state = State.READING
+        self.outcome = Outcome.CLOSE
+        self.received_bytes = 0
+        self.deadline = math.inf
+        self.bucket = -1
+        self._host = host
+        self._loop = host.loop
+        self._outbox: Outbox | None = None
+        self._quick = True
+        self._watching = 0
+        self._began = 0.0
+
+    # -- events from the loop
+
+    def on_event(self, _events: int) -> None:
+        """The socket is ready for what this state waits for."""
+        state = self.state
+        if state is State.READING:
+            self.receive()
+        elif state is State.SENDING:
+            self._flush()
+        elif state is State.LINGERING:
+            self._drop_input()
+
+    def receive(self) -> None:
+        """Read what is there and run the request when it is complete."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            self._wait_for_request()
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self.close()
+            return
+        self.received_bytes += len(data)
+        reader = self.reader
+        fresh = reader.idle and not reader.rest
+        try:
+            complete = reader.receive(data)
+        except ProtocolError as error:
+            self.refuse(error)
+            return
+        if complete:
+            self.state = State.RUNNING
+            self._host.run(self)
+        else:
+            self._wait_for_rest(fresh)
+
+    def resume(self) -> None:
+        """Run the next request when it has been received already; else wait for it."""
+        try:
+            complete = self.reader.resume()
+        except ProtocolError as error:
+            self.refuse(error)
+            return
+        if complete:
+            self.state = State.RUNNING
+            self._host.run(self)
+        elif self.reader.idle and not self.reader.rest:
+            self._wait_for_request()
+        else:
+            self._wait_for_rest(True)
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        if self.state is State.READING and (self.reader.rest or not self.reader.idle):
+            what = "head" if self.reader.idle else "body"
+            self.refuse(ProtocolError(408, f"the request's {what} did not arrive in time"))
+        elif self.state is State.SENDING:
+            self.abort()
+        else:
+            self.close()
+
+    # -- what the worker says
+
+    def finished(self, outcome: Outcome) -> None:
+        """The response to the request has been given to this connection."""
+        self.outcome = outcome
+        if outcome is Outcome.ABORT:
+            self.abort()
+        elif self._outbox is not None:
+            self.state = State.SENDING
+            self._began = self._loop.now
+            self._watch(WRITE)
+            self._set_write_deadline()
+        elif outcome is Outcome.KEEP:
+            self._next()
+        else:
+            self._end()
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Answer with an error and end the connection (RFC 9112, section 9.6)."""
+        self._host.refused(self, error)
+        answer = error_response(error.status, self._host.date(), error.detail)
+        self.reader.close()
+        try:
+            self.send(answer)
+        except ClientGone:
+            self.close()
+            return
+        self.outcome = Outcome.CLOSE
+        if self._outbox is not None:
+            self.finished(Outcome.CLOSE)
+        else:
+            self._linger()
+
+    def close(self) -> None:
+        """Close at once; what was sent still reaches the client when it has sent nothing more."""
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        self.reader.close()
+        if self._outbox is not None:
+            self._outbox.close()
+        self._loop.deadlines.drop(self)
+        if self._watching:
+            # Not left to close(): a process that the application forked may hold the socket open,
+            # and its events would then come for ever.
+            self._loop.remove(self.sock.fileno())
+        self.sock.close()
+        self._host.left(self)
+
+    def abort(self) -> None:
+        """Reset the connection: the client must not take what it got for a complete response."""
+        with contextlib.suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close()
+
+    def detach(self) -> socket.socket:
+        """Leave the loop without closing: the socket goes to another process."""
+        self.state = State.CLOSED
+        self._loop.deadlines.drop(self)
+        if self._watching:
+            self._loop.remove(self.sock.fileno())
+        self._host.left(self)
+        return self.sock
+
+    # -- the transport of a response
+
+    def may_keep(self) -> bool:
+        """Whether the server is willing to keep this connection, now."""
+        return self._host.may_keep()
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send now, or keep what the socket does not take. Raises ClientGone."""
+        if self._outbox is None or self._flush_outbox():
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise ClientGone(str(error)) from error
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        self._store(data)
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        """Send two buffers without joining them. Raises ClientGone."""
+        if self._outbox is not None:
+            self.send(head)
+            self.send(body)
+            return
+        try:
+            sent = self.sock.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ClientGone(str(error)) from error
+        if sent < len(head):
+            self._store(memoryview(head)[sent:])
+            self._store(memoryview(body))
+        elif sent < len(head) + len(body):
+            self._store(memoryview(body)[sent - len(head) :])
+
+    def send_file(self, head: bytes, region: FileRegion) -> None:
+        """Send a head and let the kernel send the file. Raises ClientGone."""
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self._host.upload_folder)
+        outbox.put(head)
+        outbox.put_file(region)
+        self._flush_outbox()
+
+    # -- inside
+
+    def _store(self, data: memoryview | bytes) -> None:
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self._host.upload_folder)
+        if self._quick and outbox.memory_bytes + len(data) > MEMORY_BYTES:
+            self._pace(outbox)
+        outbox.put(data)
+
+    def _pace(self, outbox: Outbox) -> None:
+        # A client that reads as fast as we write needs no temp file, only a moment. One that
+        # lets such a moment pass without reading is slow for the rest of this response.
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        while self._quick and outbox.memory_bytes > MEMORY_BYTES // 2:
+            if not poll.poll(PACE_S * 1000):
+                self._quick = False
+            elif outbox.flush(self.sock):
+                return
+
+    def _flush_outbox(self) -> bool:
+        outbox = self._outbox
+        if outbox is None or outbox.flush(self.sock):
+            self._outbox = None
+            return True
+        return False
+
+    def _flush(self) -> None:
+        try:
+            empty = self._flush_outbox()
+        except ClientGone:
+            self.close()
+            return
+        if not empty:
+            self._set_write_deadline()
+        elif self.outcome is Outcome.KEEP:
+            self._next()
+        else:
+            self._end()
+
+    def _set_write_deadline(self) -> None:
+        sent = self._outbox.sent_bytes if self._outbox is not None else 0
+        self._loop.deadlines.set(self, self._host.timing.write_deadline(self._loop.now, self._began, sent))
+
+    def _next(self) -> None:
+        self.kept = True
+        self._quick = True
+        self.state = State.READING
+        if self.reader.rest:
+            self._loop.soon.append(self._resume_if_open)
+        else:
+            self._wait_for_request()
+
+    def _resume_if_open(self) -> None:
+        if self.state is State.READING:
+            self.resume()
+
+    def _wait_for_request(self) -> None:
+        loop, timing = self._loop, self._host.timing
+        seconds = timing.keepalive_s if self.kept else timing.head_s
+        deadline = loop.now + seconds
+        if self.bucket >= 0 and deadline >= self.deadline:
+            self.deadline = deadline
+        else:
+            loop.deadlines.set(self, deadline)
+        if self._watching != READ:
+            self._watch(READ)
+        if self._host.draining:
+            self._host.waits(self)
+
+    def _wait_for_rest(self, fresh: bool) -> None:
+        loop, timing, reader = self._loop, self._host.timing, self.reader
+        if reader.idle:
+            # Empty lines before a request are dropped, and put nothing off.
+            if fresh and reader.rest:
+                loop.deadlines.set(self, loop.now + timing.head_s)
+        else:
+            if fresh:
+                self._began = loop.now
+            if reader.awaits_continue:
+                self._send_continue()
+            loop.deadlines.set(self, timing.body_deadline(loop.now, self._began, reader.body_received))
+        if self.state is State.READING and self._watching != READ:
+            self._watch(READ)
+
+    def _send_continue(self) -> None:
+        try:
+            self.send(_CONTINUE)
+        except ClientGone:
+            self.close()
+
+    def _watch(self, events: int) -> None:
+        if self._watching:
+            self._loop.change(self.sock.fileno(), events)
+        else:
+            self._loop.add(self.sock.fileno(), self.on_event, events)
+        self._watching = events
+
+    def _end(self) -> None:
+        # A client that asked for the close sends nothing more. Where the close is our wish, bytes may be under way,
+        # and closing before they are read would reset the connection and take the response with it.
+        if self.reader.rest or self.reader.flags & KEEP_ALIVE:
+            self._linger()
+        else:
+            self.close()
+
+    def _linger(self) -> None:
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close()
+            return
+        self.state = State.LINGERING
+        self.reader.rest = b""
+        self._loop.deadlines.drop(self)
+        self._loop.deadlines.set(self, self._loop.now + LINGER_S)
+        self._watch(READ)
+
+    def _drop_input(self) -> None:
+        try:
+            if self.sock.recv(RECEIVE_BYTES):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # reset by the client: nothing is left to wait for
+        self.close()
+
+
+def peer_text(peer: Any) -> bytes:
+    """A peer's address for people: ``127.0.0.1:4711``, ``[::1]:4711``, or ``unix``."""
+    if not isinstance(peer, tuple):
+        return b"unix"
+    host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
+    return f"{host}:{peer[1]}".encode("latin-1")

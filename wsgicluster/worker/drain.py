@@ -1,0 +1,101 @@
+"""How a worker leaves: one code path for reload, recycling, scaling and stop.
+
+A *retiring* worker has siblings: it stops listening at once and hands its idle
+connections to them. A worker of a *stopping* server has none: it empties the
+accept queue, gives each kept connection the chance of one more request, which is
+answered with ``Connection: close``, and then closes what stays silent.
+"""
+
+from typing import TYPE_CHECKING
+
+from wsgicluster.worker.connection import Connection, State
+from wsgicluster.worker.handoff import Handed, hand_over
+
+if TYPE_CHECKING:
+    from wsgicluster.worker.server import LoopWorker
+
+SILENCE_S = 1.0
+"""How long a kept connection may stay silent before a stopping server closes it."""
+
+RETRY_S = 0.02
+
+
+class Drain:
+    """The end of one worker, advanced once in each turn of its loop."""
+
+    def __init__(self, worker: "LoopWorker", retiring: bool, graceful_s: float) -> None:
+        now = worker.loop.now
+        self._worker = worker
+        self._retiring = retiring
+        self._silence_ends = now + SILENCE_S
+        self._deadline = now + graceful_s
+        self.cut = 0
+
+    def begin(self) -> None:
+        """Stop taking new work, as far as siblings are there to take it."""
+        worker = self._worker
+        worker.loop.call_at(self._silence_ends, _nothing)
+        worker.loop.call_at(self._deadline, _nothing)
+        if self._retiring:
+            worker.stop_listening()
+        for connection in list(worker.connections):
+            if connection.state is State.READING:
+                self.waits(connection)
+
+    def waits(self, connection: Connection) -> None:
+        """A connection has nothing to do: it goes to a sibling when there is one."""
+        if not self._retiring or not connection.reader.idle:
+            return
+        handed = Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
+        if hand_over(self._worker.hand_off_send, handed):
+            connection.detach().close()
+
+    def step(self) -> bool:
+        """True when nothing is left to do."""
+        worker = self._worker
+        if not self._retiring and worker.listening and worker.accept_all():
+            worker.stop_listening()
+        now = worker.loop.now
+        if self._retiring and now < self._silence_ends:
+            self._try_again()
+        elif now >= self._silence_ends:
+            self._close_silent()
+        if not worker.connections:
+            return not worker.listening
+        if now >= self._deadline:
+            self.cut = sum(connection.state is not State.LINGERING for connection in worker.connections)
+            return True
+        return False
+
+    def _try_again(self) -> None:
+        waiting = False
+        for connection in list(self._worker.connections):
+            if connection.state is State.READING and connection.reader.idle:
+                self.waits(connection)
+                waiting = waiting or connection.state is State.READING
+        if waiting:
+            self._worker.loop.call_at(self._worker.loop.now + RETRY_S, _nothing)
+
+    def _close_silent(self) -> None:
+        for connection in list(self._worker.connections):
+            if connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
+                # A last look: what has come since the loop looked is still answered.
+                connection.receive()
+                if connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
+                    connection.close()
+
+
+def rescue(worker: "LoopWorker") -> None:
+    """Before a hung worker is ended: give its waiting connections to siblings.
+
+    Called from a signal handler in the midst of the hung request. Bytes that clients have sent
+    meanwhile are still in the sockets, and travel with them.
+    """
+    for connection in list(worker.connections):
+        if connection.state is State.READING and connection.reader.idle:
+            handed = Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
+            hand_over(worker.hand_off_send, handed)
+
+
+def _nothing() -> None:
+    """A call that only wakes the loop."""

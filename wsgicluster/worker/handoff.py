@@ -1,0 +1,56 @@
+"""Passing a connection between processes: its descriptor, and the bytes that were read and not used yet.
+
+All workers share one ``SOCK_SEQPACKET`` pair. A packet is a fixed head (the index
+of the listener, whether the connection was kept), then the bytes; the descriptor
+travels beside it (``SCM_RIGHTS``). The kernel keeps what is under way even when
+the sender ends.
+"""
+
+import dataclasses
+import socket
+import struct
+
+_HEAD = struct.Struct("=H?")
+PACKET_BYTES = 96 * 1024
+"""Largest packet; a connection with more unused bytes than this is served to its end where it is."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handed:
+    """A connection as it arrives."""
+
+    sock: socket.socket
+    listener: int
+    kept: bool
+    rest: bytes
+
+
+def hand_over(channel: socket.socket, connection: Handed) -> bool:
+    """Send a connection to whoever takes it; False when it cannot be sent now.
+
+    The caller closes its own descriptor afterwards.
+    """
+    packet = _HEAD.pack(connection.listener, connection.kept) + connection.rest
+    if len(packet) > PACKET_BYTES:
+        return False
+    try:
+        socket.send_fds(channel, [packet], [connection.sock.fileno()])
+    except OSError:
+        # The queue is full (EAGAIN), too many descriptors are under way (ETOOMANYREFS), or nobody reads any more (EPIPE).
+        return False
+    return True
+
+
+def take_over(channel: socket.socket) -> Handed | None:
+    """The next connection that a sibling has sent, or None."""
+    try:
+        packet, descriptors, _, _ = socket.recv_fds(channel, PACKET_BYTES, 1)
+    except OSError:
+        # None there, or a sibling was quicker.
+        return None
+    if not descriptors:
+        return None
+    listener, kept = _HEAD.unpack_from(packet)
+    sock = socket.socket(fileno=descriptors[0])
+    sock.setblocking(False)
+    return Handed(sock, listener, kept, packet[_HEAD.size :])

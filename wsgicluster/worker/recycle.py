@@ -1,0 +1,75 @@
+"""When a worker has served enough or grown too large: a rule over counts, samples and times.
+
+The worker only asks. It serves on until its replacement is ready.
+"""
+
+import random
+from collections.abc import Callable
+
+from wsgicluster.messages import RecycleWanted
+
+SAMPLES = 3
+"""Samples in a row above the limit before a worker is called too large: one alone may be a large upload."""
+
+SAMPLE_S = 0.02
+IDLE_SAMPLE_S = 1.0
+_RATE_S = 0.25
+
+
+class Recycling:
+    """The limits of one worker, with their jitter already drawn.
+
+    ``resident`` reads the resident memory in bytes. ``boot_s`` is how long this worker took to boot.
+    """
+
+    def __init__(self, max_requests: int, max_memory_bytes: int, boot_s: float, resident: Callable[[], int]) -> None:
+        self.resident_bytes = 0
+        self._max_requests = max_requests
+        self._max_memory_bytes = max_memory_bytes
+        self._boot_s = boot_s
+        self._resident = resident
+        self._asked = False
+        self._over = 0
+        self._next_sample = 0.0
+        self._rate = 0.0
+        self._rate_from = (0.0, 0)
+
+    def check(self, now: float, requests: int) -> RecycleWanted | None:
+        """Called after work was done; says once why the worker should be replaced."""
+        large = now >= self._next_sample and self._is_large(now)
+        if self._asked:
+            return None
+        if large:
+            self._asked = True
+            return RecycleWanted(
+                "memory", f"{self.resident_bytes >> 20} MiB resident, max_memory is {self._max_memory_bytes >> 20} MiB"
+            )
+        if self._max_requests and self._is_due(now, requests):
+            self._asked = True
+            return RecycleWanted("requests", f"{requests} requests served, max_requests is {self._max_requests}")
+        return None
+
+    def _is_large(self, now: float) -> bool:
+        self.resident_bytes = self._resident()
+        if not self._max_memory_bytes:
+            self._next_sample = now + IDLE_SAMPLE_S
+            return False
+        self._next_sample = now + SAMPLE_S
+        self._over = self._over + 1 if self.resident_bytes > self._max_memory_bytes else 0
+        return self._over >= SAMPLES
+
+    def _is_due(self, now: float, requests: int) -> bool:
+        # Asking as much earlier as a replacement takes to boot lets the worker leave close to its limit,
+        # not one boot's worth of requests behind it.
+        since, counted = self._rate_from
+        if now - since >= _RATE_S:
+            if since:
+                self._rate = (requests - counted) / (now - since)
+            self._rate_from = (now, requests)
+        ahead = min(self._rate * self._boot_s, self._max_requests / 4)
+        return requests + ahead >= self._max_requests
+
+
+def with_jitter(limit: int, jitter: int) -> int:
+    """A limit moved up at random, so that workers that started together do not leave together; 0 stays off."""
+    return limit + random.randint(0, jitter) if limit and jitter > 0 else limit

@@ -1,0 +1,262 @@
+"""A worker that waits in an event loop: listeners, connections, recycling, drain.
+
+The kinds of worker differ in `run`: where the application is called.
+"""
+
+import errno
+import logging
+import socket
+from functools import partial
+from typing import Any
+
+from wsgicluster.cluster.assignment import Assignment
+from wsgicluster.errors import ProtocolError
+from wsgicluster.http.connection import RequestReader
+from wsgicluster.http.limits import HeadLimits
+from wsgicluster.logs import Logs
+from wsgicluster.messages import Ready
+from wsgicluster.scoreboard import Cell, ServerState, WorkerState
+from wsgicluster.settings import Settings
+from wsgicluster.worker.connection import Connection, peer_text
+from wsgicluster.worker.cycle import Cycle
+from wsgicluster.worker.drain import Drain
+from wsgicluster.worker.handoff import take_over
+from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop
+from wsgicluster.worker.parent import Parent
+from wsgicluster.worker.recycle import Recycling
+from wsgicluster.worker.signals import WorkerSignals
+from wsgicluster.worker.timing import Timing
+from wsgicluster.wsgi.environ import ErrorStream, connection_template, listener_template
+from wsgicluster.wsgi.input import StoredBody
+from wsgicluster.wsgi.trust import Trust
+
+NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+ACCEPT_PAUSE_S = 0.5
+HANDED_A_TURN = 16
+
+
+class LoopWorker:
+    """One worker process, from its first listener to its last connection."""
+
+    def __init__(
+        self, settings: Settings, assignment: Assignment, cycle: Cycle, recycling: Recycling, logs: Logs
+    ) -> None:
+        self.assignment = assignment
+        self.settings = settings
+        self.cycle = cycle
+        self.log = log = logs.error
+        self.signals: WorkerSignals | None = None
+        self.loop = Loop(assignment.page, settings.timeout)
+        self.timing = Timing.of(
+            settings.keepalive, settings.head_timeout, settings.body_timeout, settings.write_timeout
+        )
+        self.upload_folder = settings.tmp_upload_dir
+        self.hand_off_send = assignment.hand_off_send
+        self.connections: set[Connection] = set()
+        self.listening = False
+        self.draining = False
+        self.orphaned = False
+        self.parent = Parent(assignment.channel, self._lose_parent)
+        self._logs = logs
+        self._access = logs.access
+        self._recycling = recycling
+        self._drain: Drain | None = None
+        self._paused = False
+        self._said_full = False
+        self._trust = Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers)
+        self._open_body = partial(StoredBody, settings.tmp_upload_dir)
+        self._limits = HeadLimits(
+            line_bytes=settings.limit_request_line,
+            fields=settings.limit_request_fields,
+            field_bytes=settings.limit_request_field_size,
+            body_bytes=settings.limit_request_body,
+        )
+        facts: dict[str, Any] = {
+            "wsgi.multithread": self.multithread,
+            "wsgi.multiprocess": settings.workers > 1,
+            "wsgicluster.slot": assignment.slot,
+        }
+        self._templates = [
+            listener_template(listener.getsockname(), ErrorStream(log.error), facts)
+            for listener in assignment.listeners
+        ]
+
+    multithread = False
+
+    def run(self, connection: Connection) -> None:
+        """Have the application answer the request that the connection's reader holds."""
+        raise NotImplementedError
+
+    # -- the life of the worker
+
+    def serve(self, ready: Ready) -> None:
+        """Listen, say so, and serve until drained."""
+        self.loop.add(self.parent.fileno(), self.parent.on_event)
+        self._listen()
+        self.loop.add(self.assignment.hand_off_receive.fileno(), self._on_hand_off, EXCLUSIVE_READ)
+        cells = self.assignment.page.cells
+        cells[Cell.STATE] = WorkerState.READY
+        self.parent.say(ready)
+        while True:
+            self.loop.turn(_expire)
+            self._record()
+            if self._access is not None:
+                self._access.flush()
+            if self.signals is not None and self.signals.reopen:
+                self.signals.reopen = False
+                self._logs.reopen()
+            if self.draining and self._drain_step():
+                return
+
+    def _record(self) -> None:
+        cells, cycle = self.assignment.page.cells, self.cycle
+        cells[Cell.REQUESTS] = cycle.requests
+        cells[Cell.FAILED] = cycle.failed
+        cells[Cell.BYTES_OUT] = cycle.sent_bytes
+        cells[Cell.CONNECTIONS] = len(self.connections)
+        wanted = self._recycling.check(self.loop.now, cycle.requests)
+        cells[Cell.RESIDENT] = self._recycling.resident_bytes
+        if wanted is not None:
+            self.parent.say(wanted)
+
+    def begin_drain(self) -> None:
+        """Leave; called from a signal handler too, so that the request in progress is already told."""
+        self.draining = True
+
+    def _drain_step(self) -> bool:
+        drain = self._drain
+        if drain is None:
+            retiring = not self.orphaned and self.assignment.board.told() is not ServerState.STOPPING
+            self.assignment.page.cells[Cell.STATE] = WorkerState.DRAINING
+            drain = self._drain = Drain(self, retiring, self.settings.graceful_timeout)
+            drain.begin()
+        if not drain.step():
+            return False
+        if drain.cut:
+            self.log.warning("worker %d: graceful_timeout is over; cut %d connections", self.assignment.slot, drain.cut)
+        return True
+
+    def _lose_parent(self) -> None:
+        if not self.orphaned:
+            self.orphaned = self.draining = True
+            self.loop.remove(self.parent.fileno())
+
+    # -- listeners
+
+    def _listen(self) -> None:
+        self.listening = True
+        for index, listener in enumerate(self.assignment.listeners):
+            self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
+
+    def stop_listening(self) -> None:
+        """Close this process's copies of the listeners, and take no connection from siblings any more."""
+        if not self.listening:
+            return
+        self.listening = False
+        for listener in self.assignment.listeners:
+            if not self._paused:
+                self.loop.remove(listener.fileno())
+            listener.close()
+        self.loop.remove(self.assignment.hand_off_receive.fileno())
+        self.assignment.hand_off_receive.close()
+
+    def _on_listener(self, index: int, listener: socket.socket, _events: int) -> None:
+        # Connections that are open come first: what is accepted now must not wait behind them
+        # while a sibling has nothing to do.
+        self.loop.last.append(partial(self._accept, index, listener))
+
+    def accept_all(self) -> bool:
+        """Empty the accept queues; False when descriptors ran out on the way."""
+        for index, listener in enumerate(self.assignment.listeners):
+            while not self._paused and self._accept(index, listener):
+                pass
+        return not self._paused
+
+    def _accept(self, index: int, listener: socket.socket) -> bool:
+        if not self.listening:
+            return False
+        try:
+            sock, peer = listener.accept()
+        except BlockingIOError:
+            return False  # a sibling was quicker
+        except OSError as error:
+            if error.errno in NO_DESCRIPTORS:
+                self._pause(error)
+                return False
+            return True  # this one client has gone already (ECONNABORTED, EPROTO); the next may be there
+        sock.setblocking(False)
+        self._said_full = False
+        self._open(sock, index, peer, b"").receive()
+        return True
+
+    def _pause(self, error: OSError) -> None:
+        self._paused = True
+        for listener in self.assignment.listeners:
+            self.loop.remove(listener.fileno())
+        if not self._said_full:
+            self._said_full = True
+            self.log.error(
+                "worker %d: cannot accept: %s, with %d connections open; accepting again as soon as that is over "
+                "(raise the limit on open files, or lower keepalive)",
+                self.assignment.slot, error.strerror, len(self.connections),
+            )  # fmt: skip
+        self.loop.call_at(self.loop.now + ACCEPT_PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self.listening:
+            for index, listener in enumerate(self.assignment.listeners):
+                self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
+
+    # -- connections
+
+    def _open(self, sock: socket.socket, index: int, peer: Any, rest: bytes) -> Connection:
+        template = connection_template(self._templates[index], peer)
+        connection = Connection(self, sock, index, RequestReader(template, self._limits, self._open_body, rest))
+        connection.client = peer_text(peer)
+        connection.trusted = self._trust.trusts(template["REMOTE_ADDR"])
+        self.connections.add(connection)
+        return connection
+
+    def _on_hand_off(self, _events: int) -> None:
+        self.loop.last.append(self._take_over)
+
+    def _take_over(self) -> None:
+        for _ in range(HANDED_A_TURN):
+            handed = take_over(self.assignment.hand_off_receive) if self.listening else None
+            if handed is None:
+                return
+            try:
+                peer = handed.sock.getpeername()
+            except OSError:
+                handed.sock.close()  # the client left while the connection was under way
+                continue
+            connection = self._open(handed.sock, handed.listener, peer, handed.rest)
+            connection.kept = handed.kept
+            connection.resume()
+
+    def waits(self, connection: Connection) -> None:
+        """A connection of a draining worker is idle."""
+        if self._drain is not None:
+            self._drain.waits(connection)
+
+    def left(self, connection: Connection) -> None:
+        """A connection is closed or handed over."""
+        self.connections.discard(connection)
+
+    def may_keep(self) -> bool:
+        """Whether connections are to be kept, now."""
+        return not self.draining and self.timing.keepalive_s > 0
+
+    def date(self) -> str:
+        """The text of a ``Date`` field."""
+        return self.cycle.date()
+
+    def refused(self, connection: Connection, error: ProtocolError) -> None:
+        """Log what was refused: our own trouble as an error, a client's as a remark."""
+        level = logging.ERROR if error.status >= 500 and error.status not in (501, 505) else logging.DEBUG
+        self.log.log(level, "%s: refused with %d: %s", connection.client.decode("latin-1"), error.status, error.detail)
+
+
+def _expire(connection: Any) -> None:
+    connection.expired()

@@ -1,0 +1,42 @@
+"""The sync worker: the application runs in the loop's own thread, one request at a time, to its end."""
+
+import io
+import time
+
+from wsgicluster.errors import ProtocolError
+from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.server import LoopWorker
+
+SLOW_S = 0.010
+"""A request that keeps the thread longer than this is answered with ``Connection: close``.
+
+Connections that a worker keeps wait while it works, although a sibling may be idle, and are lost with it
+when it is killed. Where requests take this long, opening a connection anew costs next to nothing."""
+
+
+class SyncWorker(LoopWorker):
+    """One thread for everything."""
+
+    def run(self, connection: Connection) -> None:
+        """Call the application here and now."""
+        reader = connection.reader
+        environ = reader.environ
+        body = reader.body
+        environ["wsgi.input"] = io.BytesIO() if body is None else body
+        if connection.trusted:
+            try:
+                self._trust.set_scheme(environ)
+            except ProtocolError as error:
+                connection.refuse(error)
+                return
+        # The application owns the body now: a temp file goes with the last reference to it.
+        reader.body = None
+        connection.finished(self.cycle.serve(connection, environ, reader.flags, reader.line))
+
+    def may_keep(self) -> bool:
+        """Whether connections are to be kept, now."""
+        return (
+            not self.draining
+            and self.timing.keepalive_s > 0
+            and time.monotonic() - self.cycle.started < SLOW_S
+        )

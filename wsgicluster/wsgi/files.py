@@ -1,0 +1,51 @@
+"""``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling")."""
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class FileWrapper:
+    """An iterable over a file-like object; one of a real file can be sent by the kernel instead.
+
+    ``close`` exists when the file-like object has one, and is that object's.
+    """
+
+    def __init__(self, filelike: Any, blksize: int = 8192) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self.blksize)
+        if data:
+            return data
+        raise StopIteration
+
+
+class FileRegion(NamedTuple):
+    """``count`` bytes of an open file from ``offset`` on; ``descriptor`` belongs to whoever made the region."""
+
+    descriptor: int
+    offset: int
+    count: int
+
+
+def file_region(wrapper: FileWrapper) -> FileRegion | None:
+    """What is left of a real file from its position on, or None for anything else."""
+    filelike = wrapper.filelike
+    try:
+        descriptor = filelike.fileno()
+        offset = filelike.tell()
+        status = os.fstat(descriptor)
+    except (AttributeError, OSError, ValueError, TypeError):
+        # No real file: io.UnsupportedOperation is an OSError and a ValueError.
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FileRegion(descriptor, offset, max(0, status.st_size - offset))

@@ -1,0 +1,188 @@
+"""Finds the application that a specification names, and says what is wrong in the words of the application's author.
+
+Tracebacks hold the application's frames only. Where modules are searched, and what is
+done with the error, is the business of others.
+"""
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from wsgicluster.errors import AppLoadError
+
+DEFAULT_ATTRIBUTE = "application"
+_LISTED = 8
+_OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_IMPORT_FOLDER = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
+
+
+@dataclass(frozen=True)
+class _Specification:
+    """``module:attribute``, and the arguments where the attribute is to be called."""
+
+    text: str
+    module: str
+    attribute: str
+    is_factory: bool = False
+    arguments: tuple[Any, ...] = ()
+    named_arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def load_callable(spec: str) -> Callable[..., Any]:
+    """The application of ``module``, ``module:attribute`` or ``module:factory("text", key=1)``.
+
+    Arguments of a factory are literals. Raises AppLoadError, whatever the application raises.
+    """
+    wanted = _parse(spec)
+    module = _import(wanted)
+    found = _attribute(module, wanted)
+    if not wanted.is_factory:
+        if not callable(found):
+            raise AppLoadError(f"{spec}: {wanted.attribute!r} is no callable but {_described(found)}")
+        application: Callable[..., Any] = found
+        return application
+    return _made(found, wanted)
+
+
+def _parse(spec: str) -> _Specification:
+    module, _, rest = spec.strip().partition(":")
+    if module.endswith(".py") or "/" in module:
+        name = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise AppLoadError(f"{spec}: expected the name of a module, not that of a file; did you mean {name}?")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise AppLoadError(f"{spec}: {module!r} is no name of a module; expected module:application")
+    if not rest:
+        return _Specification(spec, module, DEFAULT_ATTRIBUTE)
+    try:
+        tree = ast.parse(rest.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise _neither(spec, rest) from None
+    if not isinstance(tree, ast.Call):
+        return _Specification(spec, module, _name(tree, spec, rest))
+    try:
+        arguments = tuple(ast.literal_eval(argument) for argument in tree.args)
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
+    except ValueError:
+        raise AppLoadError(f"{spec}: the arguments of a factory are literals, such as 'text' or 1") from None
+    if len(named) != len(tree.keywords):
+        raise _neither(spec, rest)
+    return _Specification(spec, module, _name(tree.func, spec, rest), True, arguments, named)
+
+
+def _name(tree: ast.expr, spec: str, rest: str) -> str:
+    if isinstance(tree, ast.Name):
+        return tree.id
+    if isinstance(tree, ast.Attribute):
+        return f"{_name(tree.value, spec, rest)}.{tree.attr}"
+    raise _neither(spec, rest)
+
+
+def _neither(spec: str, rest: str) -> AppLoadError:
+    return AppLoadError(
+        f'{spec}: {rest!r} is neither a name nor a call; expected application or factory("text", key=1)'
+    )
+
+
+def _import(wanted: _Specification) -> ModuleType:
+    try:
+        return importlib.import_module(wanted.module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # An application may raise anything, SystemExit included; none of it may end the server unexplained.
+        if isinstance(error, ModuleNotFoundError) and _is_or_contains(error.name, wanted.module):
+            folder = sys.path[0] if sys.path and sys.path[0] else os.getcwd()
+            near = difflib.get_close_matches(wanted.module, _modules_in(folder), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise AppLoadError(
+                f"{wanted.text}: no module named {error.name!r} in {folder}, nor elsewhere on the Python path{hint}"
+            ) from error
+        raise AppLoadError(f"{wanted.text}: cannot be imported: {_summary(error)}", _trace(error)) from error
+
+
+def _is_or_contains(name: str | None, module: str) -> bool:
+    return name is not None and (module + ".").startswith(name + ".")
+
+
+def _modules_in(folder: str) -> list[str]:
+    try:
+        return [name.removesuffix(".py") for name in os.listdir(folder)]
+    except OSError:  # no folder but an archive, or gone
+        return []
+
+
+def _attribute(module: ModuleType, wanted: _Specification) -> Any:
+    found: Any = module
+    for part in wanted.attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            names = ", ".join(_names_in(found, part)) or "nothing of its own"
+            owner = found.__name__ if isinstance(found, ModuleType) else wanted.attribute
+            raise AppLoadError(f"{wanted.text}: {owner} has no {part!r}; it has {names}") from None
+    return found
+
+
+def _names_in(owner: object, wanted: str) -> Iterable[str]:
+    """Public names: those that look like the wanted one, then what can be called, then the rest."""
+    members = dict(vars(owner)) if hasattr(owner, "__dict__") else {}
+    names = [name for name, value in members.items() if not name.startswith("_") and not isinstance(value, ModuleType)]
+    near = difflib.get_close_matches(wanted, names, _LISTED, 0.5)
+    callables = [name for name in names if callable(members[name])]
+    ordered = list(dict.fromkeys([*near, *callables, *names]))
+    return ordered if len(ordered) <= _LISTED else [*ordered[:_LISTED], "..."]
+
+
+def _made(factory: Any, wanted: _Specification) -> Callable[..., Any]:
+    if not callable(factory):
+        raise AppLoadError(f"{wanted.text}: {wanted.attribute!r} is no callable but {_described(factory)}")
+    try:
+        application = factory(*wanted.arguments, **wanted.named_arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise AppLoadError(f"{wanted.text}: the factory failed: {_summary(error)}", _trace(error)) from error
+    if not callable(application):
+        raise AppLoadError(f"{wanted.text}: the factory returned no callable but {_described(application)}")
+    made: Callable[..., Any] = application
+    return made
+
+
+def _described(value: object) -> str:
+    if value is None:
+        return "None"
+    kind = type(value).__qualname__
+    if isinstance(value, ModuleType):
+        return f"the module {value.__name__}"
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+def _summary(error: BaseException) -> str:
+    lines = list(traceback.TracebackException.from_exception(error).format_exception_only())
+    # A syntax error is told with its place first, any other with its notes last.
+    line = lines[-1] if isinstance(error, SyntaxError) else lines[0]
+    place = f" ({error.filename}:{error.lineno})" if isinstance(error, SyntaxError) and error.filename else ""
+    return " ".join(line.split()) + place
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback as Python would show it to the application's author, without our frames and the import system's."""
+    whole = traceback.TracebackException.from_exception(error)
+    pending: list[traceback.TracebackException | None] = [whole]
+    while pending:
+        part = pending.pop()
+        if part is not None:
+            part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if not _is_ours(frame)])
+            pending += [part.__cause__, part.__context__]
+    return "".join(whole.format()).rstrip()
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(("<frozen importlib", _OWN_FOLDER, _IMPORT_FOLDER))

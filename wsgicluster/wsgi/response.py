@@ -1,0 +1,246 @@
+"""``start_response`` and what follows from it: the response head, its framing, and the body's bytes in it.
+
+A response is told what the application gives and calls a transport. It knows
+neither sockets nor workers, and decides only when the head is written whether
+the connection is kept, from what the transport says at that moment.
+"""
+
+import enum
+from types import TracebackType
+from typing import Any, Protocol
+
+from wsgicluster.http.body import LAST_CHUNK, chunk_head
+from wsgicluster.http.head import HTTP_11, IS_HEAD, KEEP_ALIVE
+from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, format_response, http_date
+from wsgicluster.wsgi.files import FileRegion
+
+JOIN_BYTES = 16 * 1024
+"""Up to this size head and body are joined into one buffer; copying more costs more than a second segment."""
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+
+class Transport(Protocol):
+    """Where a response goes. Each method raises ClientGone when nobody takes it any more."""
+
+    def send(self, data: bytes) -> None:
+        """Send, or keep for sending."""
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        """Send two buffers one after the other."""
+
+    def send_file(self, head: bytes, region: FileRegion) -> None:
+        """Send a head and then a part of a file, whose descriptor the transport duplicates."""
+
+    def may_keep(self) -> bool:
+        """Whether the server is willing to keep this connection, now."""
+
+
+class Framing(enum.Enum):
+    """How the end of the body is marked (RFC 9112, section 6.3)."""
+
+    UNSET = enum.auto()
+    COUNTED = enum.auto()
+    CHUNKED = enum.auto()
+    UNTIL_CLOSE = enum.auto()
+    NO_BODY = enum.auto()
+
+
+_UNSET, _COUNTED, _CHUNKED, _NO_BODY = Framing.UNSET, Framing.COUNTED, Framing.CHUNKED, Framing.NO_BODY
+
+
+class Stamp:
+    """The ``Server`` and ``Date`` fields that every response carries; `update` is called when the second changes."""
+
+    __slots__ = ("both", "date", "server", "text")
+
+    def __init__(self, now: float) -> None:
+        self.server = b"Server: wsgicluster\r\n"
+        self.update(now)
+
+    def update(self, now: float) -> None:
+        """Set the date; ``now`` in seconds since the epoch."""
+        self.text = http_date(now)
+        self.date = f"Date: {self.text}\r\n".encode("ascii")
+        self.both = self.server + self.date
+
+    def missing(self, info: int) -> bytes:
+        """Those of the two that the application has not set itself."""
+        return (b"" if info & HAS_SERVER else self.server) + (b"" if info & HAS_DATE else self.date)
+
+
+class Response:
+    """One response (PEP 3333, "The start_response() Callable").
+
+    ``keep`` says whether the connection was promised to live on, ``complete`` whether the whole response
+    was given to the transport; ``sent_bytes`` counts the body.
+    """
+
+    __slots__ = (
+        "_block", "_declared", "_info", "_left", "_stamp", "_transport",
+        "complete", "flags", "framing", "headers", "keep", "overlong", "sent_bytes", "status",
+    )  # fmt: skip
+
+    def __init__(self, transport: Transport, flags: int, stamp: Stamp) -> None:
+        self._transport = transport
+        self._stamp = stamp
+        self._block: bytes | None = None
+        self._left = 0
+        self.complete = False
+        self.flags = flags
+        self.framing = _UNSET
+        self.keep = False
+        self.overlong = False
+        self.sent_bytes = 0
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
+
+    @property
+    def head_sent(self) -> bool:
+        """Whether status and headers cannot be changed any more."""
+        return self.framing is not _UNSET
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Any:
+        """PEP 3333's callable: checks and keeps status and headers; they are sent with the first body bytes.
+
+        Raises TypeError or ValueError for what must not be sent, AssertionError when called twice
+        without ``exc_info``, and the exception in ``exc_info`` when the head has been sent.
+        """
+        if exc_info is not None:
+            try:
+                if self.framing is not _UNSET:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._block is not None:
+            raise AssertionError("start_response() was called a second time without exc_info")
+        self._block, self._declared, self._info = format_response(status, headers)
+        self.status = status
+        self.headers = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send one block of the body; an empty one does nothing, not even send the head."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"the application gave a body block of type {type(data).__name__}; expected bytes")
+        if not data:
+            return
+        framing = self.framing
+        if framing is _UNSET:
+            head = self._head(-1)
+            data = self._frame(data)
+            if not data:
+                self._transport.send(head)
+            elif len(data) <= JOIN_BYTES:
+                self._transport.send(head + data)
+            else:
+                self._transport.send_pair(head, data)
+            return
+        data = self._frame(data)
+        if data:
+            self._transport.send(data)
+
+    def send_whole(self, body: bytes) -> None:
+        """Send head and body when the body is complete; what is not framed by the application gets its length."""
+        if not isinstance(body, bytes):
+            raise TypeError(f"the application gave a body block of type {type(body).__name__}; expected bytes")
+        if self.framing is not _UNSET:
+            self.write(body)
+            self.finish()
+            return
+        size = len(body)
+        head = self._head(size)
+        if self.framing is not _NO_BODY:
+            left = self._left
+            if size != left:
+                body = self._fit(body, left)
+            self._left = 0
+            self.sent_bytes = size
+            if size > JOIN_BYTES:
+                self._transport.send_pair(head, body)
+                self.complete = True
+                return
+            head += body
+        self._transport.send(head)
+        self.complete = True
+
+    def _fit(self, body: bytes, left: int) -> bytes:
+        if len(body) < left:
+            self.framing = _UNSET  # nothing has been sent: the client gets an honest 500
+            raise ValueError(f"the application declared Content-Length {left} but gave only {len(body)} bytes")
+        self.overlong = True
+        return body[:left]
+
+    def send_file(self, region: FileRegion) -> None:
+        """Send head and body from an open file, as far as the declared length goes."""
+        head = self._head(region.count)
+        if self.framing is _NO_BODY:
+            self._transport.send(head)
+            return
+        count = min(region.count, self._left)
+        self._left -= count
+        self.sent_bytes = count
+        self._transport.send_file(head, FileRegion(region.descriptor, region.offset, count))
+
+    def finish(self) -> None:
+        """End the body. Raises ValueError when fewer bytes came than were declared; the connection is not kept then."""
+        if self.framing is _UNSET:
+            self.send_whole(b"")
+            return
+        if self.framing is _CHUNKED:
+            self._transport.send(LAST_CHUNK)
+        elif self._left:
+            self.keep = False
+            raise ValueError(
+                f"the application declared Content-Length {self._declared} but gave only {self.sent_bytes} bytes"
+            )
+        self.complete = True
+
+    def _frame(self, data: bytes) -> bytes:
+        framing = self.framing
+        if framing is _NO_BODY:
+            return b""
+        if framing is _CHUNKED:
+            self.sent_bytes += len(data)
+            return b"%b%b\r\n" % (chunk_head(len(data)), data)
+        if framing is _COUNTED:
+            if len(data) > self._left:
+                data = data[: self._left]
+                self.overlong = True
+            self._left -= len(data)
+        self.sent_bytes += len(data)
+        return data
+
+    def _head(self, body_bytes: int) -> bytes:
+        """The complete head, and ``framing`` and ``keep`` with it; ``body_bytes`` is -1 when not known yet."""
+        block = self._block
+        if block is None:
+            raise AssertionError("the application gave a body before it called start_response()")
+        info, flags, length = self._info, self.flags, self._declared
+        keep = flags & KEEP_ALIVE and not info & WANTS_CLOSE and self._transport.may_keep()
+        ending = b""
+        if info & NO_BODY or flags & IS_HEAD:
+            framing = _NO_BODY
+        elif length >= 0:
+            framing = _COUNTED
+            self._left = length
+        elif body_bytes >= 0:
+            framing = _COUNTED
+            self._left = self._declared = body_bytes
+            ending = b"Content-Length: %d\r\n" % body_bytes
+        elif flags & HTTP_11:
+            framing = _CHUNKED
+            ending = b"Transfer-Encoding: chunked\r\n"
+        else:
+            framing = Framing.UNTIL_CLOSE
+            keep = False
+        if keep:
+            if not flags & HTTP_11:
+                ending += b"Connection: keep-alive\r\n"
+        else:
+            ending += b"Connection: close\r\n"
+        stamp = self._stamp
+        fields = stamp.missing(info) if info & (HAS_DATE | HAS_SERVER) else stamp.both
+        self.framing = framing
+        self.keep = bool(keep)
+        return block + fields + ending + b"\r\n"
