@@ -88,8 +88,8 @@ class Command:
             return Arbiter(settings, self._reload, roles, logs).run()
         except ServerError as error:
             if settings.errorlog != "-" or settings.logconfig_dict:
-                raise
-            return error.exit_code  # the arbiter has said it on standard error
+                logs.error.error("%s", error)  # whoever looks there later was not at the terminal
+            raise
 
     def _reload(self) -> Settings:
         settings = _resolved(load(self._argv, self._environ, self._directory).settings)

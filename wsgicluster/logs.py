@@ -92,10 +92,14 @@ class LogFile:
         self._complained = False
         return None
 
-    def write(self, lines: bytes) -> None:
-        """Append whole lines, or drop and count what does not fit now."""
+    def follow(self) -> None:
+        """Let go of a standard stream that was sent elsewhere, as by a daemon that leaves its terminal."""
         if self._leads_elsewhere():
             self.reopen()
+
+    def write(self, lines: bytes) -> None:
+        """Append whole lines, or drop and count what does not fit now."""
+        self.follow()
         if self.put(lines) and self._dropped:
             count, self._dropped = self._dropped, 0
             if not self.tell_dropped(count):
@@ -264,6 +268,8 @@ class Logs:
 
     def descriptors(self) -> set[int]:
         """Descriptors that a child must keep in order to log."""
+        for file in self._files():
+            file.follow()
         found = {file.descriptor for file in self._files()}
         if self._options.logconfig_dict:
             found.update(_handler_descriptors())

@@ -6,6 +6,7 @@ that stands for ``/``. This module knows no setting and no role.
 """
 
 import contextlib
+import functools
 import math
 import os
 import pathlib
@@ -56,7 +57,13 @@ def started_at(pid: int) -> float | None:
 
 def resident_bytes() -> int:
     """Resident memory of this process."""
-    return int(psutil.Process().memory_info().rss)
+    return int(_process(os.getpid()).memory_info().rss)
+
+
+@functools.lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    # Making the object costs several times what asking it does, and memory is asked for often.
+    return psutil.Process(pid)
 
 
 def close_descriptors_except(keep: Collection[int]) -> None:

@@ -42,6 +42,8 @@ class Cell(enum.IntEnum):
     BYTES_OUT = 9
     CONNECTIONS = 10
     RESIDENT = 11
+    PAGES_USED = 12
+    """In the server's page only: no page from this one on has ever been used."""
     HISTOGRAM = 16
 
 
@@ -65,6 +67,8 @@ class WorkerState(enum.IntEnum):
     BOOTING = 1
     READY = 2
     DRAINING = 3
+    HELD = 4
+    """It serves what it has, and leaves what is new to siblings."""
 
 
 class ServerState(enum.IntEnum):
@@ -148,6 +152,7 @@ class Scoreboard:
             ) from error
         self._map = mmap.mmap(self._file.fileno(), PAGE_BYTES * PAGES)
         self._all = memoryview(self._map)
+        self._cells = self._all.cast("Q")
         self._free: list[int] = []
         self._next = 1
         self._reserve(0)
@@ -173,6 +178,7 @@ class Scoreboard:
             index = self._next
             self._reserve(index)
             self._next += 1
+            self.server.cells[Cell.PAGES_USED] = self._next
         else:
             raise ServerError(f"more than {PAGES - 1} children at a time are not supported")
         page = self.page(index)
@@ -181,6 +187,12 @@ class Scoreboard:
         page.cells[Cell.GENERATION] = generation
         page.cells[Cell.STATE] = WorkerState.BOOTING
         return page
+
+    def ready_workers(self) -> int:
+        """How many workers take new connections now; for the workers themselves."""
+        state, cells_a_page = Cell.STATE, PAGE_BYTES // 8
+        used = self.server.cells[Cell.PAGES_USED]
+        return sum(self._cells[index * cells_a_page + state] == WorkerState.READY for index in range(1, used))
 
     def free(self, page: Page) -> None:
         """Take a page back from a child that is gone; what it counted is added to the server's totals."""
@@ -204,5 +216,6 @@ class Scoreboard:
         """Close the file; pages still in use keep the mapping alive."""
         self._file.close()
         with contextlib.suppress(BufferError):
+            self._cells.release()
             self._all.release()
             self._map.close()

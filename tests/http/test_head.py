@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.corpus.heads import HEADS, TEMPLATE, Head, get
+from tests.corpus.head_case import TEMPLATE, Head, get
+from tests.corpus.heads import HEADS
 from tests.http.generated import heads
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http import head
@@ -84,13 +85,19 @@ def test_no_part_of_a_valid_head_is_refused(case: Head) -> None:
         check_partial(b"\r\n" + case.raw[:cut], 2, case.limits)
 
 
+def refusal(data: bytes, limits: HeadLimits) -> int:
+    """The status that an unfinished head is refused with, or 0."""
+    try:
+        check_partial(data, 0, limits)
+    except ProtocolError as error:
+        return error.status
+    return 0
+
+
 @pytest.mark.parametrize("case", REFUSED, ids=name_of)
 def test_parts_of_a_refused_head_are_refused_for_the_same_reason(case: Head) -> None:
     for cut in cuts(case):
-        try:
-            check_partial(case.raw[:cut], 0, case.limits)
-        except ProtocolError as error:
-            assert error.status == case.refused
+        assert refusal(case.raw[:cut], case.limits) in (0, case.refused)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +165,7 @@ def test_a_plain_head_and_a_remarkable_one_are_read_alike_however_many_names_are
         assert outcome(raw, HeadLimits()) == first
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(heads())
 def test_the_quick_way_and_the_careful_way_agree(raw: bytes) -> None:
     # A head that is longer than a request line may be is read with care from the start.
@@ -169,7 +176,7 @@ def test_the_quick_way_and_the_careful_way_agree(raw: bytes) -> None:
     assert outcome(raw, quick) == outcome(raw, careful)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(heads(), st.data())
 def test_no_part_of_an_accepted_head_is_refused(raw: bytes, data: st.DataObject) -> None:
     try:

@@ -21,6 +21,9 @@ from wsgicluster.http.limits import HeadLimits
 
 NEXT = b"GET /next HTTP/1.1\r\n"
 MANY_BYTES = 1 << 20
+LEFT_OUT = ("many-zeros", "extension-spaces", "trailer-that-frames")
+"""h11 reads at most 20 digits of a size, no space before an extension, and looks at trailers as at header fields."""
+
 SPACE_BEFORE_EXTENSION = re.compile(rb"[ \t]+;")
 
 
@@ -55,9 +58,9 @@ def compare(raw: bytes) -> bool:
     assert isinstance(event, h11.EndOfMessage)
     assert received == (b"abc" if length == CHUNKED else body)
     assert other.trailing_data[0] == NEXT
-    if flags & HTTP_11:
-        # h11 never keeps a connection of HTTP/1.0, and waits for the answer to an upgrade, which is ignored here.
-        assert (other.their_state in (h11.DONE, h11.MIGHT_SWITCH_PROTOCOL)) == bool(flags & KEEP_ALIVE)
+    # h11 never keeps a connection of HTTP/1.0, and waits for the answer to an upgrade, which is ignored here.
+    if flags & HTTP_11 and "HTTP_UPGRADE" not in environ:
+        assert (other.their_state is h11.DONE) == bool(flags & KEEP_ALIVE)
     return True
 
 
@@ -90,7 +93,7 @@ def test_the_corpus() -> None:
     assert len(accepted) > 150
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500, deadline=None, derandomize=True)
 @given(heads())
 def test_generated_heads(raw: bytes) -> None:
     compare(raw)
@@ -123,12 +126,11 @@ def read_chunked_by_h11(raw: bytes) -> tuple[bytes, int] | None:
 def test_the_corpus_of_chunked_bodies() -> None:
     for case in CHUNKED_BODIES:
         ours = read_chunked(case.raw + NEXT)
-        # h11 reads at most 20 digits of a size, zeros among them, and no spaces before an extension.
-        if ours is not None and case.name not in ("many-zeros", "extension-spaces"):
+        if ours is not None and case.name not in LEFT_OUT:
             assert read_chunked_by_h11(case.raw + NEXT) == ours, case.name
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500, deadline=None, derandomize=True)
 @given(st.integers(0, 42), st.integers(0, 3), st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)))
 def test_mutated_chunked_bodies(place: int, left_out: int, piece: bytes) -> None:
     base = b'3;a="b"\r\nabc\r\n2\r\n\r\n\r\n0\r\nX-T: v\r\n\r\n' + NEXT

@@ -7,7 +7,6 @@ import pytest
 
 from wsgicluster.worker.handoff import PACKET_BYTES, Handed, hand_over, take_over
 
-
 Pair = tuple[socket.socket, socket.socket]
 
 

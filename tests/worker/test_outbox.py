@@ -12,7 +12,6 @@ from wsgicluster.errors import ClientGone
 from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox, SpoolError
 from wsgicluster.wsgi.files import FileRegion
 
-
 Pair = tuple[socket.socket, socket.socket]
 
 
@@ -71,7 +70,7 @@ def test_a_client_that_left_is_told(pair: Pair, tmp_path: Path) -> None:
 
 def test_a_folder_without_room_is_named(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path / "missing"))
-    with pytest.raises(SpoolError, match="missing.*tmp_upload_dir"):
+    with pytest.raises(SpoolError, match=r"missing.*tmp_upload_dir"):
         outbox.put(b"x" * (MEMORY_BYTES + 1))
 
 

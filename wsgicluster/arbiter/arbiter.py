@@ -4,6 +4,7 @@ Joins listeners, pid file, scoreboard and supervision, and answers the operator'
 signals. It runs no application code, reads no request and starts no thread.
 """
 
+import collections
 import contextlib
 import gc
 import math
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from wsgicluster import __version__, process
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
-from wsgicluster.arbiter.inbox import Inbox, Signalled
+from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Listener, Owner, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
 from wsgicluster.arbiter.pool import Stopping
@@ -23,7 +24,7 @@ from wsgicluster.arbiter.roles import Roles
 from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.clock import Clock, SystemClock
 from wsgicluster.errors import ServerError
-from wsgicluster.logs import Logs
+from wsgicluster.logs import LogOptions, Logs
 from wsgicluster.scoreboard import Scoreboard, ServerState
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
@@ -32,8 +33,23 @@ from wsgicluster.settings.fields import SETTINGS
 __all__ = ["Arbiter", "Roles"]
 
 _CLOCK = SystemClock()
+_MOST_FAULTS = 10
 _SHARED_MEMORY = "/dev/shm"
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
+
+
+def log_options(settings: Settings) -> LogOptions:
+    """What the settings say about logs; new files belong to whom workers run as."""
+    changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
+    return LogOptions(
+        errorlog=settings.errorlog,
+        loglevel=settings.loglevel,
+        accesslog=settings.accesslog,
+        access_log_format=settings.access_log_format,
+        logconfig_dict=settings.logconfig_dict,
+        capture_output=settings.capture_output,
+        owner=(settings.user, settings.group) if changes_user else None,
+    )
 
 
 class Arbiter:
@@ -53,7 +69,9 @@ class Arbiter:
         self._logs = logs
         self._log = logs.error
         self._clock = clock
+        self._log_options = log_options(settings)
         self._reload_wanted = False
+        self._events: collections.deque[Event] = collections.deque()
         self._listeners: list[Listener] = []
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
@@ -143,27 +161,40 @@ class Arbiter:
     # The loop
 
     def _loop(self) -> None:
-        supervisor = self._supervisor
+        faults = 0
         while True:
-            if self._reload_wanted:
-                self._reload()
-            supervisor.look()
-            if supervisor.pool.stopping:
-                # Before the workers are told: they drain differently when nobody takes over.
-                self._tell_stopping()
-            supervisor.carry_out()
-            if supervisor.pool.stopping and not supervisor.pool.children:
-                return
-            due = supervisor.next_due()
-            wait_s = None if due == math.inf else max(0.0, due - self._clock.monotonic())
-            for event in self._inbox.wait(wait_s):
-                if isinstance(event, Signalled):
-                    self._handlers[event.number]()
-                else:
-                    supervisor.read(event.key)
-            if supervisor.source_changed:
-                supervisor.source_changed = False
-                self._reload_wanted = True
+            try:
+                if self._turn():
+                    return
+            except Exception:
+                # The boundary of this process. Better a supervisor with a fault than none, unless it keeps failing.
+                faults += 1
+                self._log.critical("internal error of the arbiter, number %d", faults, exc_info=True)
+                if faults == _MOST_FAULTS:
+                    raise
+
+    def _turn(self) -> bool:
+        """Take in what came, decide, act; True when all is done."""
+        supervisor = self._supervisor
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, Signalled):
+                self._handlers[event.number]()
+            else:
+                supervisor.read(event.key)
+        if self._reload_wanted or supervisor.source_changed:
+            self._reload()
+        supervisor.look()
+        if supervisor.pool.stopping:
+            # Before the workers are told: they drain differently when nobody takes over.
+            self._tell_stopping()
+        supervisor.carry_out()
+        self._take_back_logs()
+        if supervisor.pool.stopping and not supervisor.pool.children:
+            return True
+        due = supervisor.next_due()
+        self._events += self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
+        return False
 
     def _tell_stopping(self) -> None:
         if self._board.told() is ServerState.SERVING:
@@ -194,12 +225,13 @@ class Arbiter:
         self._reload_wanted = True
 
     def _reload(self) -> None:
-        self._reload_wanted = False
+        self._reload_wanted = self._supervisor.source_changed = False
         if self._supervisor.pool.stopping:
             return
         try:
             settings = self._reload_settings()
             self._prepare(settings)
+            self._apply_logs(settings)
         except ServerError as error:
             self._log.error("The reload is called off, the present settings stay in force: %s", error)
             return
@@ -211,6 +243,23 @@ class Arbiter:
             if setting.about.applies is Applies.RESTART and getattr(settings, name) != getattr(self._settings, name):
                 self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
         self._supervisor.begin(settings)
+
+    def _apply_logs(self, settings: Settings) -> None:
+        options = log_options(settings)
+        if options != self._log_options:
+            self._logs.apply(options)
+            self._log_options = options
+
+    def _take_back_logs(self) -> None:
+        """Log as the generation that serves does, once one that was tried has been called off."""
+        rollout, serving = self._supervisor.pool.rollout, self._supervisor.serving
+        if rollout.trial is not None or serving is None:
+            return
+        try:
+            self._apply_logs(serving)
+        except ServerError as error:
+            self._log_options = log_options(serving)
+            self._log.error("%s", error)
 
     def _stop_gracefully(self) -> None:
         if not self._supervisor.pool.stopping:

@@ -15,7 +15,11 @@ class Beats:
     """The next look at the scoreboard; times in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
-        self.next_look = -math.inf
+        self.next_look = math.inf
+
+    def expect(self, deadline: float) -> None:
+        """A new child has this deadline: look then at the latest."""
+        self.next_look = min(self.next_look, deadline)
 
     def missed(self, deadlines: Mapping[int, float], timeout_s: float, now: float) -> list[int]:
         """The keys whose deadline has passed; empty before `next_look`.
@@ -25,9 +29,9 @@ class Beats:
         if timeout_s <= 0:
             self.next_look = math.inf
             return []
-        if now < self.next_look < math.inf:
+        if now < self.next_look:
             return []
-        if OVERSLEPT_S < now - self.next_look < math.inf:
+        if now - self.next_look > OVERSLEPT_S:
             # Nobody is blamed for a machine that stood still: they get a moment to show that they run again.
             self.next_look = now + OVERSLEPT_S / 2
             return []

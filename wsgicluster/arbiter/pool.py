@@ -214,8 +214,8 @@ class Pool:
         stops = []
         for child in self.children.values():
             ask = self._last_ask(child)
-            # One that is being killed already, because it hung, is not told a second time but by force.
-            if ask > child.asked and (child.state is not State.KILLED or ask is Ask.KILL):
+            # One that hung is being ended already, and still has to say where it is stuck.
+            if ask > child.asked and (child.state is not State.KILLED or self.stopping is Stopping.FORCED):
                 stops.append(Stop(child.key, ask))
         return stops
 

@@ -89,7 +89,7 @@ def unasked_end(child: Child, end: End, ended: Exit, facts: Facts | None, now: f
     text = texts[end]
     if end is End.KILLED_FROM_OUTSIDE and ended.signal_number == signal.SIGKILL:
         text += ", or by the kernel when out of memory"
-    life = "while booting" if child.ready_at is None else f"up {duration(now - child.forked_at)}"
+    life = f"{'while booting for' if child.ready_at is None else 'up'} {duration(now - child.forked_at)}"
     parts = [f"{child} {text}: {ended}, {life}"]
     if facts is not None:
         parts.append(f"{facts.requests} requests served")

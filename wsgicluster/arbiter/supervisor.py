@@ -253,6 +253,9 @@ class Supervisor:
             self._say_wait(self.pool.not_made(order.slot, now))
             return
         self.pool.add(child)
+        timeout_s = self._settings[order.generation].timeout
+        if timeout_s > 0:
+            self._beats.expect(now + timeout_s)
         self._log.debug("%s is made", child)
 
     def _stop(self, order: Stop, now: float) -> None:

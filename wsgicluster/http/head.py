@@ -3,7 +3,7 @@
 `parse_head` reads the fields in one of two ways that give the same result. A plain head (short,
 ASCII, well-formed, with field names seen before and none of them twice) is taken apart by a
 handful of calls into C. Whatever is remarkable in any way is read again from the start, strictly
-and in order: that second way alone refuses anything, and it could stand without the first.
+and in order: that second way alone refuses a field, and it could stand without the first.
 Order of the checks: request line, sizes, each field in turn, Host, body length, Expect.
 
 This module knows nothing of bodies, of connections, or of where bytes come from.

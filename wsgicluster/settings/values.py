@@ -91,6 +91,9 @@ class MemoryShare(int):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MemoryShare) and self.percent == other.percent
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # int has one of its own
+
     def __hash__(self) -> int:
         return hash(("MemoryShare", self.percent))
 
@@ -171,8 +174,8 @@ def _read_tcp(text: str) -> TcpAddress:
         raise ValueError  # meant as a port, but a host of that name is possible as well
     if host and not _HOST.fullmatch(host):
         raise ValueError
-    if not host and not colon:
-        raise ValueError
+    if (not host and not colon) or host == "fd":
+        raise ValueError  # nothing at all, or fd:N for fd://N
     return TcpAddress(host if host not in ("", "*") else "0.0.0.0", _number(port, 65535) if colon else DEFAULT_PORT)
 
 

@@ -54,7 +54,7 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
         code = error.exit_code
         trace = error.trace if isinstance(error, AppLoadError) else ""
         _say_failed(assignment, code, str(error), trace)
-    except BaseException:
+    except BaseException:  # noqa: BLE001
         # The boundary of this process: a fault of our own ends one worker and is logged with its traceback.
         logs.error.exception("worker %d: internal error", assignment.slot)
     _leave(logs, code)

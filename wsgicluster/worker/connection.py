@@ -1,14 +1,13 @@
 """One client's connection in a worker that waits in an event loop.
 
-It receives until a request is complete, gives that to its worker, and sends what
-the client has not taken yet. It decides when a client has been slow for too long.
+It receives until a request is complete, gives that to its worker, and sees to it that
+the response is sent to its end. It decides when a client has been slow for too long.
 What the application does with a request is not its business.
 """
 
 import contextlib
 import enum
 import math
-import select
 import socket
 import struct
 from typing import Any, Protocol
@@ -19,16 +18,12 @@ from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.response import error_response
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.worker.loop import READ, WRITE, Loop
-from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox
+from wsgicluster.worker.sender import Sender
 from wsgicluster.worker.timing import Timing
-from wsgicluster.wsgi.files import FileRegion
 
 RECEIVE_BYTES = 64 * 1024
 LINGER_S = 2.0
-"""How long what a client still sends is read and dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
-
-PACE_S = 0.001
-"""How long a response may wait for a client that reads as fast as the application writes, before it is stored."""
+"""How long what a client still sends is dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
 
 _RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -71,7 +66,7 @@ class Host(Protocol):
         """A request was refused before the application saw it."""
 
 
-class Connection:
+class Connection(Sender):
     """One connection, from accept or hand-off to its end.
 
     ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
@@ -79,12 +74,12 @@ class Connection:
     """
 
     __slots__ = (
-        "_began", "_host", "_loop", "_outbox", "_quick", "_reading", "_watching", "bucket", "client",
-        "deadline", "kept", "listener", "outcome", "reader", "received_bytes", "sock", "state", "trusted",
+        "_began", "_host", "_loop", "_watching", "bucket", "client", "deadline", "kept", "listener",
+        "outcome", "reader", "received_bytes", "state", "trusted",
     )  # fmt: skip
 
     def __init__(self, host: Host, sock: socket.socket, listener: int, reader: RequestReader) -> None:
-        self.sock = sock
+        super().__init__(sock, host.upload_folder)
         self.listener = listener
         self.reader = reader
         self.client = b""
@@ -97,8 +92,6 @@ class Connection:
         self.bucket = -1
         self._host = host
         self._loop = host.loop
-        self._outbox: Outbox | None = None
-        self._quick = True
         self._watching = 0
         self._began = 0.0
 
@@ -113,6 +106,8 @@ class Connection:
             self._flush()
         elif state is State.LINGERING:
             self._drop_input()
+        else:
+            raise AssertionError(f"a connection that is {state.name} waits for nothing")
 
     def receive(self) -> None:
         """Read what is there and run the request when it is complete."""
@@ -129,7 +124,8 @@ class Connection:
             return
         self.received_bytes += len(data)
         reader = self.reader
-        fresh = reader.idle and not reader.rest
+        between = reader.idle
+        fresh = between and not reader.rest
         try:
             complete = reader.receive(data)
         except ProtocolError as error:
@@ -139,7 +135,7 @@ class Connection:
             self.state = State.RUNNING
             self._host.run(self)
         else:
-            self._wait_for_rest(fresh)
+            self._wait_for_rest(fresh if reader.idle else between)
 
     def resume(self) -> None:
         """Run the next request when it has been received already; else wait for it."""
@@ -230,80 +226,11 @@ class Connection:
         self._host.left(self)
         return self.sock
 
-    # -- the transport of a response
-
     def may_keep(self) -> bool:
         """Whether the server is willing to keep this connection, now."""
         return self._host.may_keep()
 
-    def send(self, data: bytes | memoryview) -> None:
-        """Send now, or keep what the socket does not take. Raises ClientGone."""
-        if self._outbox is None or self._flush_outbox():
-            try:
-                sent = self.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                raise ClientGone(str(error)) from error
-            if sent == len(data):
-                return
-            data = memoryview(data)[sent:]
-        self._store(data)
-
-    def send_pair(self, head: bytes, body: bytes) -> None:
-        """Send two buffers without joining them. Raises ClientGone."""
-        if self._outbox is not None:
-            self.send(head)
-            self.send(body)
-            return
-        try:
-            sent = self.sock.sendmsg((head, body))
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise ClientGone(str(error)) from error
-        if sent < len(head):
-            self._store(memoryview(head)[sent:])
-            self._store(memoryview(body))
-        elif sent < len(head) + len(body):
-            self._store(memoryview(body)[sent - len(head) :])
-
-    def send_file(self, head: bytes, region: FileRegion) -> None:
-        """Send a head and let the kernel send the file. Raises ClientGone."""
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = Outbox(self._host.upload_folder)
-        outbox.put(head)
-        outbox.put_file(region)
-        self._flush_outbox()
-
     # -- inside
-
-    def _store(self, data: memoryview | bytes) -> None:
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = Outbox(self._host.upload_folder)
-        if self._quick and outbox.memory_bytes + len(data) > MEMORY_BYTES:
-            self._pace(outbox)
-        outbox.put(data)
-
-    def _pace(self, outbox: Outbox) -> None:
-        # A client that reads as fast as we write needs no temp file, only a moment. One that
-        # lets such a moment pass without reading is slow for the rest of this response.
-        poll = select.poll()
-        poll.register(self.sock, select.POLLOUT)
-        while self._quick and outbox.memory_bytes > MEMORY_BYTES // 2:
-            if not poll.poll(PACE_S * 1000):
-                self._quick = False
-            elif outbox.flush(self.sock):
-                return
-
-    def _flush_outbox(self) -> bool:
-        outbox = self._outbox
-        if outbox is None or outbox.flush(self.sock):
-            self._outbox = None
-            return True
-        return False
 
     def _flush(self) -> None:
         try:
@@ -349,6 +276,7 @@ class Connection:
             self._host.waits(self)
 
     def _wait_for_rest(self, fresh: bool) -> None:
+        """Wait for more of a head or of a body, whichever it is; ``fresh`` says that its first bytes have just come."""
         loop, timing, reader = self._loop, self._host.timing, self.reader
         if reader.idle:
             # Empty lines before a request are dropped, and put nothing off.

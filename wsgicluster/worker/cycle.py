@@ -81,7 +81,7 @@ class Cycle:
             outcome = Outcome.KEEP if response.keep else Outcome.CLOSE
         except ClientGone:
             outcome = Outcome.ABORT
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
             outcome = self._fail(response, client, line, error)
         if response.overlong:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsgicluster.worker.connection import Connection, State
 from wsgicluster.worker.handoff import Handed, hand_over
+from wsgicluster.worker.loop import do_nothing
 
 if TYPE_CHECKING:
     from wsgicluster.worker.server import LoopWorker
@@ -34,8 +35,8 @@ class Drain:
     def begin(self) -> None:
         """Stop taking new work, as far as siblings are there to take it."""
         worker = self._worker
-        worker.loop.call_at(self._silence_ends, _nothing)
-        worker.loop.call_at(self._deadline, _nothing)
+        worker.loop.call_at(self._silence_ends, do_nothing)
+        worker.loop.call_at(self._deadline, do_nothing)
         if self._retiring:
             worker.stop_listening()
         for connection in list(worker.connections):
@@ -74,7 +75,7 @@ class Drain:
                 self.waits(connection)
                 waiting = waiting or connection.state is State.READING
         if waiting:
-            self._worker.loop.call_at(self._worker.loop.now + RETRY_S, _nothing)
+            self._worker.loop.call_at(self._worker.loop.now + RETRY_S, do_nothing)
 
     def _close_silent(self) -> None:
         for connection in list(self._worker.connections):
@@ -95,7 +96,3 @@ def rescue(worker: "LoopWorker") -> None:
         if connection.state is State.READING and connection.reader.idle:
             handed = Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
             hand_over(worker.hand_off_send, handed)
-
-
-def _nothing() -> None:
-    """A call that only wakes the loop."""

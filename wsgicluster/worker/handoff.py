@@ -36,7 +36,7 @@ def hand_over(channel: socket.socket, connection: Handed) -> bool:
     try:
         socket.send_fds(channel, [packet], [connection.sock.fileno()])
     except OSError:
-        # The queue is full (EAGAIN), too many descriptors are under way (ETOOMANYREFS), or nobody reads any more (EPIPE).
+        # The queue is full (EAGAIN), too many descriptors are under way (ETOOMANYREFS), or nobody reads (EPIPE).
         return False
     return True
 

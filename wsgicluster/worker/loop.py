@@ -102,3 +102,7 @@ class Loop:
             heapq.heappop(self._calls)[2]()
         for item in self.deadlines.due(now):
             expire(item)
+
+
+def do_nothing() -> None:
+    """A call for `Loop.call_at` that only wakes the loop."""

@@ -15,6 +15,9 @@ SAMPLE_S = 0.02
 IDLE_SAMPLE_S = 1.0
 _RATE_S = 0.25
 
+CEILING = 1.1
+"""Beyond this multiple of a limit a worker that waits for its replacement leaves new work to its siblings."""
+
 
 class Recycling:
     """The limits of one worker, with their jitter already drawn.
@@ -33,6 +36,19 @@ class Recycling:
         self._next_sample = 0.0
         self._rate = 0.0
         self._rate_from = (0.0, 0)
+
+    def beyond_ceiling(self, requests: int) -> bool:
+        """Whether the worker, which has asked to be replaced, should take no more than it must."""
+        if not self._asked:
+            return False
+        if self._max_memory_bytes and self.resident_bytes > self._max_memory_bytes * CEILING:
+            return True
+        return bool(self._max_requests) and requests > self._max_requests * CEILING
+
+    @property
+    def look_again_at(self) -> float | None:
+        """When to call `check` although no work was done, so that a large worker is found out between two requests."""
+        return self._next_sample if self._over and not self._asked else None
 
     def check(self, now: float, requests: int) -> RecycleWanted | None:
         """Called after work was done; says once why the worker should be replaced."""
@@ -60,13 +76,13 @@ class Recycling:
 
     def _is_due(self, now: float, requests: int) -> bool:
         # Asking as much earlier as a replacement takes to boot lets the worker leave close to its limit,
-        # not one boot's worth of requests behind it.
+        # not one boot's worth of requests behind it. Half of the limit is the earliest.
         since, counted = self._rate_from
         if now - since >= _RATE_S:
             if since:
                 self._rate = (requests - counted) / (now - since)
             self._rate_from = (now, requests)
-        ahead = min(self._rate * self._boot_s, self._max_requests / 4)
+        ahead = min(self._rate * self._boot_s, self._max_requests / 2)
         return requests + ahead >= self._max_requests
 
 

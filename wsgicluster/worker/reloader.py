@@ -66,8 +66,8 @@ class Reloader:
 
 def failing_application(error: AppLoadError) -> Callable[[dict[str, Any], Callable[..., Any]], list[bytes]]:
     """An application that answers everything with what went wrong; only used while developing."""
-    page = f"<!doctype html><title>Cannot load</title><h1>{html.escape(str(error))}</h1><pre>{html.escape(error.trace)}</pre>"
-    body = page.encode("utf-8")
+    what, trace = html.escape(str(error)), html.escape(error.trace)
+    body = f"<!doctype html><title>Cannot load</title><h1>{what}</h1><pre>{trace}</pre>".encode()
 
     def application(_environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         headers = [("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(body)))]

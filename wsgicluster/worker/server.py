@@ -21,7 +21,7 @@ from wsgicluster.worker.connection import Connection, peer_text
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain
 from wsgicluster.worker.handoff import take_over
-from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop
+from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.recycle import Recycling
 from wsgicluster.worker.signals import WorkerSignals
@@ -32,6 +32,7 @@ from wsgicluster.wsgi.trust import Trust
 
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_PAUSE_S = 0.5
+HOLD_S = 0.05
 HANDED_A_TURN = 16
 
 
@@ -55,13 +56,14 @@ class LoopWorker:
         self.connections: set[Connection] = set()
         self.listening = False
         self.draining = False
+        self.held = False
         self.orphaned = False
         self.parent = Parent(assignment.channel, self._lose_parent)
         self._logs = logs
         self._access = logs.access
         self._recycling = recycling
         self._drain: Drain | None = None
-        self._paused = False
+        self._paused = True
         self._said_full = False
         self._trust = Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers)
         self._open_body = partial(StoredBody, settings.tmp_upload_dir)
@@ -118,6 +120,10 @@ class LoopWorker:
         cells[Cell.RESIDENT] = self._recycling.resident_bytes
         if wanted is not None:
             self.parent.say(wanted)
+        elif (moment := self._recycling.look_again_at) is not None:
+            self.loop.call_at(moment, do_nothing)
+        if self._recycling.beyond_ceiling(cycle.requests) and not self.draining:
+            self._hold()
 
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
@@ -145,17 +151,15 @@ class LoopWorker:
 
     def _listen(self) -> None:
         self.listening = True
-        for index, listener in enumerate(self.assignment.listeners):
-            self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
+        self._wait_for_clients(True)
 
     def stop_listening(self) -> None:
         """Close this process's copies of the listeners, and take no connection from siblings any more."""
         if not self.listening:
             return
+        self._wait_for_clients(False)
         self.listening = False
         for listener in self.assignment.listeners:
-            if not self._paused:
-                self.loop.remove(listener.fileno())
             listener.close()
         self.loop.remove(self.assignment.hand_off_receive.fileno())
         self.assignment.hand_off_receive.close()
@@ -167,6 +171,7 @@ class LoopWorker:
 
     def accept_all(self) -> bool:
         """Empty the accept queues; False when descriptors ran out on the way."""
+        self._wait_for_clients(True)
         for index, listener in enumerate(self.assignment.listeners):
             while not self._paused and self._accept(index, listener):
                 pass
@@ -190,9 +195,7 @@ class LoopWorker:
         return True
 
     def _pause(self, error: OSError) -> None:
-        self._paused = True
-        for listener in self.assignment.listeners:
-            self.loop.remove(listener.fileno())
+        self._wait_for_clients(False)
         if not self._said_full:
             self._said_full = True
             self.log.error(
@@ -203,10 +206,29 @@ class LoopWorker:
         self.loop.call_at(self.loop.now + ACCEPT_PAUSE_S, self._resume)
 
     def _resume(self) -> None:
-        self._paused = False
-        if self.listening:
-            for index, listener in enumerate(self.assignment.listeners):
+        if not self.held:
+            self._wait_for_clients(True)
+
+    def _wait_for_clients(self, wanted: bool) -> None:
+        if not self.listening or wanted is not self._paused:
+            return
+        self._paused = not wanted
+        for index, listener in enumerate(self.assignment.listeners):
+            if wanted:
                 self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
+            else:
+                self.loop.remove(listener.fileno())
+
+    def _hold(self) -> None:
+        """Far beyond a limit: leave what is new to siblings, as long as there are any."""
+        # Said first, asked then: of two workers in this state one at least sees the other and goes on.
+        cells = self.assignment.page.cells
+        cells[Cell.STATE] = WorkerState.HELD
+        self.held = self.assignment.board.ready_workers() > 0
+        if not self.held:
+            cells[Cell.STATE] = WorkerState.READY
+        self._wait_for_clients(not self.held)
+        self.loop.call_at(self.loop.now + HOLD_S, do_nothing)
 
     # -- connections
 
@@ -246,7 +268,7 @@ class LoopWorker:
 
     def may_keep(self) -> bool:
         """Whether connections are to be kept, now."""
-        return not self.draining and self.timing.keepalive_s > 0
+        return not (self.draining or self.held) and self.timing.keepalive_s > 0
 
     def date(self) -> str:
         """The text of a ``Date`` field."""

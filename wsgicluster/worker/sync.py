@@ -36,7 +36,7 @@ class SyncWorker(LoopWorker):
     def may_keep(self) -> bool:
         """Whether connections are to be kept, now."""
         return (
-            not self.draining
+            not (self.draining or self.held)
             and self.timing.keepalive_s > 0
             and time.monotonic() - self.cycle.started < SLOW_S
         )

@@ -29,11 +29,11 @@ class FileWrapper:
 
 
 class FileRegion(NamedTuple):
-    """``count`` bytes of an open file from ``offset`` on; ``descriptor`` belongs to whoever made the region."""
+    """``size`` bytes of an open file from ``offset`` on; ``descriptor`` belongs to whoever made the region."""
 
     descriptor: int
     offset: int
-    count: int
+    size: int
 
 
 def file_region(wrapper: FileWrapper) -> FileRegion | None:

@@ -173,11 +173,11 @@ class Response:
 
     def send_file(self, region: FileRegion) -> None:
         """Send head and body from an open file, as far as the declared length goes."""
-        head = self._head(region.count)
+        head = self._head(region.size)
         if self.framing is _NO_BODY:
             self._transport.send(head)
             return
-        count = min(region.count, self._left)
+        count = min(region.size, self._left)
         self._left -= count
         self.sent_bytes = count
         self._transport.send_file(head, FileRegion(region.descriptor, region.offset, count))

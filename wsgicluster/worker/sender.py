@@ -1,0 +1,94 @@
+"""The sending half of a connection: now what the socket takes, later what it does not.
+
+A response is given to it in pieces, in whatever order the application makes them, and
+never waits for a client that reads slowly. When the rest is sent is the loop's business.
+"""
+
+import select
+import socket
+
+from wsgicluster.errors import ClientGone
+from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox
+from wsgicluster.wsgi.files import FileRegion
+
+PACE_S = 0.001
+"""How long a response may wait for a client that reads as fast as the application writes, before it is stored."""
+
+
+class Sender:
+    """Sends over one socket; ``folder`` takes the temp files of responses that wait (None: the system's)."""
+
+    __slots__ = ("_folder", "_outbox", "_quick", "sock")
+
+    def __init__(self, sock: socket.socket, folder: str | None) -> None:
+        self.sock = sock
+        self._folder = folder
+        self._outbox: Outbox | None = None
+        self._quick = True
+
+    def send(self, data: bytes | memoryview) -> None:
+        """Send now, or keep what the socket does not take. Raises ClientGone."""
+        if self._outbox is None or self._flush_outbox():
+            try:
+                sent = self.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise ClientGone(str(error)) from error
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
+        self._store(data)
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        """Send two buffers without joining them. Raises ClientGone."""
+        if self._outbox is not None:
+            self.send(head)
+            self.send(body)
+            return
+        try:
+            sent = self.sock.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ClientGone(str(error)) from error
+        if sent < len(head):
+            self._store(memoryview(head)[sent:])
+            self._store(memoryview(body))
+        elif sent < len(head) + len(body):
+            self._store(memoryview(body)[sent - len(head) :])
+
+    def send_file(self, head: bytes, region: FileRegion) -> None:
+        """Send a head and let the kernel send the file. Raises ClientGone."""
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self._folder)
+        outbox.put(head)
+        outbox.put_file(region)
+        self._flush_outbox()
+
+    def _store(self, data: memoryview | bytes) -> None:
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = Outbox(self._folder)
+        if self._quick and outbox.memory_bytes + len(data) > MEMORY_BYTES:
+            self._pace(outbox)
+        outbox.put(data)
+
+    def _pace(self, outbox: Outbox) -> None:
+        # A client that reads as fast as we write needs no temp file, only a moment. One that
+        # lets such a moment pass without reading is slow for the rest of this response.
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        while self._quick and outbox.memory_bytes > MEMORY_BYTES // 2:
+            if not poll.poll(PACE_S * 1000):
+                self._quick = False
+            elif outbox.flush(self.sock):
+                return
+
+    def _flush_outbox(self) -> bool:
+        outbox = self._outbox
+        if outbox is None or outbox.flush(self.sock):
+            self._outbox = None
+            return True
+        return False
