@@ -14,7 +14,7 @@ app = Flask(__name__)
 
 @app.get("/")
 def index() -> str:
-    """The page; reload it a few times to meet other workers."""
+    """The page; it names the worker process that made it."""
     return f"""<!doctype html>
 <title>Flask on wsgicluster</title>
 <h1>It works</h1>

@@ -149,6 +149,25 @@ def test_close_descriptors() -> None:
     assert out == str([True] * 3 + [False, True, False, False, True, False])
 
 
+def test_close_descriptors_when_no_number_is_left() -> None:
+    out = run(
+        """
+        import os, resource
+        from wsgicluster import process
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        last = 0
+        try:
+            while True:
+                last = os.open("/dev/null", os.O_RDONLY)
+        except OSError:
+            process.close_descriptors_except({last})
+        os.fstat(last)
+        print(last, os.open("/dev/null", os.O_RDONLY))
+        """
+    )
+    assert out == "39 3"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop privileges")
 def test_privileges_are_dropped_for_good() -> None:
     out = run(
@@ -199,3 +218,19 @@ def test_a_subreaper_gets_its_grandchildren() -> None:
         """
     )
     assert out == "7"
+
+
+def test_file_systems(tmp_path: pathlib.Path) -> None:
+    mounts = [
+        "22 1 8:1 / / rw - ext4 /dev/sda rw",
+        "23 22 0:5 / /dev rw - devtmpfs dev rw",
+        "24 23 0:6 / /dev/shm rw shared:1 - tmpfs tmpfs rw",
+        "25 22 0:7 / /with\\040space rw - xfs /dev/sdb rw",
+    ]
+    root = tree(tmp_path, "0::/", "\n".join(mounts), {})
+    assert process.file_system("/dev/shm", root) == "tmpfs"
+    assert process.file_system("/dev/shm/x", root) == "tmpfs"
+    assert process.file_system("/dev/shmx", root) == "devtmpfs"
+    assert process.file_system("/tmp", root) == "ext4"
+    assert process.file_system("/with space/x", root) == "xfs"
+    assert process.file_system("/tmp", str(tmp_path / "nothing")) == ""

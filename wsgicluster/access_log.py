@@ -21,7 +21,7 @@ FormatLine: TypeAlias = Callable[[Mapping[str, object], str, Headers, int, float
 _ATOMS = {
     "h": 'environ.get("REMOTE_ADDR") or "-"',
     "l": '"-"',
-    "u": "user_of(environ)",
+    "u": 'user_of(environ) if "HTTP_AUTHORIZATION" in environ else "-"',
     "t": "date_of(now)",
     "r": 'f\'{environ.get("REQUEST_METHOD")} {environ.get("RAW_URI")} {environ.get("SERVER_PROTOCOL")}\'',
     "m": 'environ.get("REQUEST_METHOD") or "-"',

@@ -49,15 +49,22 @@ class LogOptions:
 class LogFile:
     """A file, pipe, socket or terminal that lines are appended to; ``descriptor`` is one of its own.
 
+    For ``-`` it is the descriptor ``stream``; ``descriptors`` is the folder in which this process's own are found.
     ``tell_dropped`` is called with a number of lost lines when writing is possible again; it returns
     whether they are told. Raises ServerError when the file cannot be opened.
     """
 
-    def __init__(self, path: str, stream: int, owner: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, path: str, stream: int, owner: tuple[int, int] | None = None, descriptors: str = "/proc/self/fd"
+    ) -> None:
         self._stream = stream if path == "-" else _STREAMS.get(path)
-        self.path = {1: "standard output", 2: "standard error"}[self._stream] if self._stream else os.path.abspath(path)
+        if self._stream is None:
+            self.path = os.path.abspath(path)
+        else:
+            self.path = {1: "standard output", 2: "standard error"}.get(self._stream, f"descriptor {self._stream}")
         self.tell_dropped: Callable[[int], bool] = bool
         self._owner = owner
+        self._descriptors = descriptors
         self._dropped = 0
         self._torn = False
         self._complained = False
@@ -158,7 +165,7 @@ class LogFile:
         if stat.S_ISFIFO(mode) or os.isatty(stream):
             # Opened once more it can be made non-blocking without doing that to all who share the stream.
             with contextlib.suppress(OSError):  # no /proc here; then it is asked before each write
-                return os.open(f"/proc/self/fd/{stream}", _FLAGS)
+                return os.open(os.path.join(self._descriptors, str(stream)), _FLAGS)
         return os.dup(stream)
 
     def _replace(self, descriptor: int) -> None:

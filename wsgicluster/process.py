@@ -12,8 +12,9 @@ import os
 import pathlib
 import pwd
 import re
+import resource
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import psutil
 import setproctitle
@@ -68,12 +69,19 @@ def _process(pid: int) -> psutil.Process:
 
 def close_descriptors_except(keep: Collection[int]) -> None:
     """Close every descriptor above 2 but those in ``keep``."""
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
-    # Listed rather than counted up: the limit may be a milliard, and not every libc closes ranges at once.
-    for number in [int(name) for name in os.listdir(folder)]:
+    for number in _open_descriptors():
         if number > 2 and number not in keep:
             with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
                 os.close(number)
+
+
+def _open_descriptors() -> Iterable[int]:
+    # Listed rather than counted up: the limit may be a milliard, and not every libc closes ranges at once.
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd")]
+    except OSError:
+        # So many are open that the listing itself finds no number: then all of them are below the limit.
+        return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def set_child_subreaper() -> None:

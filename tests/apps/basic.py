@@ -42,7 +42,7 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
     if name == "slow":
         time.sleep(float(argument))
     elif name == "mark":  # tells the test that the application has begun, then is slow
-        path, _, seconds = argument.partition("/")
+        path, _, seconds = argument.rpartition("/")
         with open(path, "x", encoding="ascii"):
             time.sleep(float(seconds))
     elif name == "hang":
@@ -84,6 +84,9 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
         headers.append(("Content-Length", "3"))
     elif name == "too-little":
         headers.append(("Content-Length", "1000"))
+    elif name == "too-little-late":
+        start_response(status, [*headers, ("Content-Length", "1000000")])
+        return blocks(1)
     elif name == "write":
         write = start_response(status, headers)
         write(b"written ")

@@ -78,7 +78,7 @@ class Worker:
             select.select([], [], [], code["die_s"])
             return 1
         while not self.draining:
-            waiting = [*self.assignment.listeners, self.wake, channel]
+            waiting: list[Any] = [*self.assignment.listeners, self.wake, channel]
             for chosen in select.select(waiting, [], [])[0]:
                 if chosen is channel:
                     try:

@@ -5,14 +5,29 @@ import math
 from wsgicluster.arbiter.beats import Beats
 
 
-def test_idle_workers_are_looked_at_a_few_times_in_a_timeout() -> None:
+def looking(at: float = 100.0) -> Beats:
     beats = Beats()
+    beats.expect(at)
+    return beats
+
+
+def test_nobody_looks_before_there_is_a_child() -> None:
+    beats = Beats()
+    assert beats.missed({}, 30.0, 100.0) == []
+    assert beats.next_look == math.inf
+    beats.expect(130.0)
+    beats.expect(140.0)
+    assert beats.next_look == 130.0
+
+
+def test_idle_workers_are_looked_at_a_few_times_in_a_timeout() -> None:
+    beats = looking()
     assert beats.missed({1: 0.0, 2: 0.0}, 30.0, 100.0) == []
     assert beats.next_look == 107.5
 
 
 def test_a_deadline_is_looked_at_when_it_is_due() -> None:
-    beats = Beats()
+    beats = looking()
     assert beats.missed({1: 103.0, 2: 130.0}, 30.0, 100.0) == []
     assert beats.next_look == 103.0
     assert beats.missed({1: 102.0}, 30.0, 102.9) == []  # not before the look that was planned
@@ -20,22 +35,23 @@ def test_a_deadline_is_looked_at_when_it_is_due() -> None:
 
 
 def test_a_worker_that_beats_again_is_left_alone() -> None:
-    beats = Beats()
+    beats = looking()
     beats.missed({1: 103.0}, 30.0, 100.0)
     assert beats.missed({1: 133.0}, 30.0, 103.0) == []
 
 
 def test_without_a_timeout_nobody_looks() -> None:
-    beats = Beats()
+    beats = looking()
     assert beats.missed({1: 1.0}, 0.0, 100.0) == []
     assert beats.next_look == math.inf
     # A reload brings a timeout.
-    assert beats.missed({1: 101.0}, 4.0, 100.5) == []
-    assert beats.next_look == 101.0
+    beats.expect(104.5)
+    assert beats.missed({1: 104.5}, 4.0, 104.5) == [1]
+    assert beats.next_look == 105.5
 
 
 def test_after_a_standstill_workers_get_a_moment() -> None:
-    beats = Beats()
+    beats = looking()
     beats.missed({1: 103.0}, 30.0, 100.0)
     assert beats.missed({1: 103.0}, 30.0, 160.0) == []
     assert beats.next_look == 160.5

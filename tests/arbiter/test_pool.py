@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from wsgicluster.arbiter.backoff import QUICK_DEATH_S
 from wsgicluster.arbiter.child import Ask, Child, End, Input, Role, State
 from wsgicluster.arbiter.pool import DRAIN_MARGIN_S, HANG_S, QUICK_STOP_S, Order, Pool, Spawn, Stop, Stopping, Verdict
 from wsgicluster.arbiter.rollout import PROBATION_S, Generation
@@ -177,11 +178,18 @@ def test_quick_deaths_back_off_and_the_other_slots_do_not_care() -> None:
     assert [round(b - a, 3) for a, b in itertools.pairwise(times)] == [0.0, 0.5, 1.0, 2.0, 4.0]
 
 
+def test_a_recovery_is_one_that_lasts() -> None:
+    world = whole(2)
+    assert world.pool.proven_at() == world.now - PROBATION_S + QUICK_DEATH_S
+    world.turn(60.0)
+    world.die(world.one(1, 1, State.READY))
+    world.ready(world.one(1, 1, State.BOOTING))
+    assert world.pool.proven_at() == world.now + QUICK_DEATH_S
+
+
 def test_no_room_for_a_process_backs_off() -> None:
     world = whole(1)
-    for _ in range(3):
-        wait = world.pool.not_made(1, world.now)
-    assert wait.wait_s == 1.0
+    assert [world.pool.not_made(1, world.now).wait_s for _ in range(3)] == [0.5, 1.0, 2.0]
 
 
 # Reload

@@ -150,8 +150,8 @@ def _refused() -> Iterator[Response]:
     for second in ("5", "6"):
         raw = [("Content-Length", "5"), PLAIN, ("content-length", second)]
         yield Response(f"length-two-{second}", raw, error=ValueError, says=("content-length", "twice"))
-    for name, status in (("bytes", b"200 OK"), ("int", 200), ("none", None), ("text", Text("200 OK"))):
-        yield Response(f"status-type-{name}", [PLAIN], status, error=TypeError, says=(type(status).__name__,))
+    for name, other in (("bytes", b"200 OK"), ("int", 200), ("none", None), ("text", Text("200 OK"))):
+        yield Response(f"status-type-{name}", [PLAIN], other, error=TypeError, says=(type(other).__name__,))
     for name, headers in (
         ("none", None),
         ("tuple", (PLAIN,)),

@@ -27,7 +27,8 @@ def test_battery(server: StartServer, checked: str) -> None:
     assert ask("/read", "POST", b"hello", form).body == b"hello"
     assert ask("/read").body == b""
     assert ask("/read_all", "POST", b"x" * 1000, form).body == b"x" * 1000
-    assert ask("/read_lines", "POST", b"a\nb\nc", form).body == b"a\n|b\n|c"
+    if checked == "validated":  # lint lets no application call readline()
+        assert ask("/read_lines", "POST", b"a\nb\nc", form).body == b"a\n|b\n|c"
     assert ask("/read_iterated", "POST", b"a\nb\nc", form).body == b"a\n|b\n|c"
     assert ask("/generated").body == b"one two"
     assert ask("/generated", "HEAD").body == b""

@@ -97,35 +97,42 @@ class Arbiter:
             raise
 
     def _run(self, background: Background | None) -> int:
-        settings = self._settings
-        process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
-        os.umask(settings.umask)
-        self._log.info("Starting wsgicluster %s", __version__)
         with contextlib.ExitStack() as owned:
-            self._inbox = Inbox(self._handlers)
-            owned.callback(self._inbox.close)
-            if settings.pidfile:
-                pidfile = PidFile(settings.pidfile)
-                pidfile.create(os.getpid())
-                owned.callback(self._remove, pidfile)
-            self._listen()
-            owned.callback(self._close_listeners)
-            self._board = Scoreboard(self._heartbeat_folder())
-            owned.callback(self._board.close)
-            family = Family(self._board, self._inbox, self._roles, self._logs)
-            owned.callback(family.close)
-            family.listeners = [listener.sock for listener in self._listeners]
-            self._supervisor = Supervisor(family, self._logs, self._clock)
-            self._prepare(settings)
-            self._supervisor.begin(settings)
+            try:
+                self._start(owned)
+            except OSError as error:
+                # Whatever the system refuses by now, most likely descriptors or memory.
+                raise ServerError(f"cannot start: {error.strerror or error}") from error
             if background is not None:
-                background.succeeded(keep_output=settings.capture_output)
+                background.succeeded(keep_output=self._settings.capture_output)
             # Workers share these objects' memory as long as no collection touches it.
             gc.collect()
             gc.freeze()
             self._loop()
         self._log.info("Stopped")
         return self._supervisor.exit_code
+
+    def _start(self, owned: contextlib.ExitStack) -> None:
+        settings = self._settings
+        process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
+        os.umask(settings.umask)
+        self._log.info("Starting wsgicluster %s", __version__)
+        self._inbox = Inbox(self._handlers)
+        owned.callback(self._inbox.close)
+        if settings.pidfile:
+            pidfile = PidFile(settings.pidfile)
+            pidfile.create(os.getpid())
+            owned.callback(self._remove, pidfile)
+        self._listen()
+        owned.callback(self._close_listeners)
+        self._board = Scoreboard(self._heartbeat_folder())
+        owned.callback(self._board.close)
+        family = Family(self._board, self._inbox, self._roles, self._logs)
+        owned.callback(family.close)
+        family.listeners = [listener.sock for listener in self._listeners]
+        self._supervisor = Supervisor(family, self._logs, self._clock)
+        self._prepare(settings)
+        self._supervisor.begin(settings)
 
     def _listen(self) -> None:
         settings = self._settings

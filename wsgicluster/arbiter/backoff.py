@@ -33,6 +33,11 @@ class Backoff:
         self._waits[slot] = Wait(slot, deaths, wait_s, now + wait_s)
         return self._waits[slot]
 
+    def refused(self, slot: int, now: float) -> Wait:
+        """The system had no room for a worker of ``slot``: trying again at once would be of no use."""
+        wait = self.died(slot, 0.0, now)
+        return wait if wait.wait_s else self.died(slot, 0.0, now)
+
     def due(self, slot: int, now: float) -> bool:
         """May the slot have its next worker?"""
         return slot not in self._waits or now >= self._waits[slot].until

@@ -25,6 +25,7 @@ ORPHANS_S = 5.0
 
 _ORPHAN_TITLE = "wsgicluster: worker "
 _WAIT_S = 0.1
+_UNHELD = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def _open(address: TcpAddress | UnixAddress | FdAddress, backlog: int, owner: Ow
     if isinstance(address, FdAddress):
         return _take_over(address, backlog)
     give_up_at = time.monotonic() + ORPHANS_S
+    unheld = 0
     while True:
         try:
             if isinstance(address, UnixAddress):
@@ -88,8 +90,10 @@ def _open(address: TcpAddress | UnixAddress | FdAddress, backlog: int, owner: Ow
             return _open_tcp(address, backlog)
         except OSError as error:
             pids = _holders(address, error)
-            orphans = bool(pids) and all(process.title(pid).startswith(_ORPHAN_TITLE) for pid in pids)
-            if not orphans or time.monotonic() >= give_up_at:
+            # Nobody holds it: the last one has just left, or it is somebody whom we may not look at.
+            unheld += not pids
+            orphans = error.errno == errno.EADDRINUSE and all(process.title(p).startswith(_ORPHAN_TITLE) for p in pids)
+            if not orphans or unheld > _UNHELD or time.monotonic() >= give_up_at:
                 raise AddressError(f"cannot listen on {address}: {_reason(error)}{_named(pids)}") from error
             # Workers whose arbiter was killed leave by themselves; the restart need not fail for them.
             time.sleep(_WAIT_S)

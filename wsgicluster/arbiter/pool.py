@@ -9,7 +9,7 @@ import dataclasses
 import enum
 from typing import TypeAlias
 
-from wsgicluster.arbiter.backoff import Backoff, Wait
+from wsgicluster.arbiter.backoff import QUICK_DEATH_S, Backoff, Wait
 from wsgicluster.arbiter.child import Ask, Child, End, Input, Role, State
 from wsgicluster.arbiter.rollout import Generation, Rollout, Stage
 
@@ -140,7 +140,7 @@ class Pool:
 
     def not_made(self, slot: int, now: float) -> Wait:
         """An order to make a child could not be carried out."""
-        return self.backoff.died(slot, 0.0, now)
+        return self.backoff.refused(slot, now)
 
     def _judge(self, child: Child, state: State, now: float) -> tuple[Verdict, Wait | None]:
         """What the loss of a child means that was in ``state``, unasked."""
@@ -206,6 +206,10 @@ class Pool:
             return False
         current = {c.slot for c in self.workers() if c.ready and c.generation == serving.number}
         return set(range(1, self.rollout.workers + 1)) <= current
+
+    def proven_at(self) -> float:
+        """When the youngest worker that serves has lived long enough not to die quickly any more."""
+        return max((c.ready_at or 0.0 for c in self.workers() if c.ready), default=0.0) + QUICK_DEATH_S
 
     def _overdue(self, now: float) -> list[Child]:
         return [child for child in self.children.values() if child.deadline is not None and now >= child.deadline]

@@ -129,9 +129,21 @@ def cut(child: Child, facts: Facts | None, now: float, graceful_s: float) -> str
     return f"{child} was cut off after graceful_timeout of {duration(graceful_s)}{doing}"
 
 
-def waiting(wait: Wait, ready: int, wanted: int) -> str:
-    """A slot that does not get its next worker at once, or gets it once more."""
+def _next(wait: Wait, ready: int, wanted: int) -> str:
     when = f"next try in {wait.wait_s:g} s" if wait.wait_s else "next try now"
-    name = f"Worker {wait.slot}" if wait.slot else "Mold"
+    return f"{when}; {'degraded: ' if ready < wanted else ''}{ready} of {wanted} workers serve"
+
+
+def _name(slot: int) -> str:
+    return f"Worker {slot}" if slot else "Mold"
+
+
+def waiting(wait: Wait, ready: int, wanted: int) -> str:
+    """A slot whose workers die quickly, and when it gets the next one."""
     times = "1 quick death" if wait.deaths == 1 else f"{wait.deaths} quick deaths in a row"
-    return f"{name}: {times}, {when}; degraded: {ready} of {wanted} workers ready"
+    return f"{_name(wait.slot)}: {times}, {_next(wait, ready, wanted)}"
+
+
+def not_made(wait: Wait, reason: str, ready: int, wanted: int) -> str:
+    """A slot for whose worker the system has no room, and when it is tried again."""
+    return f"{_name(wait.slot)} cannot be made ({reason}), {_next(wait, ready, wanted)}"

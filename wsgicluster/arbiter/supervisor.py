@@ -134,7 +134,7 @@ class Supervisor:
 
     def _not_made(self, child: Child) -> None:
         if child.state is State.FORKED:
-            self._say_wait(self.pool.not_made(child.slot, self._clock.monotonic()))
+            self._say_not_made(child.slot, "its mold could not fork it", self._clock.monotonic())
         child.take(Input.EXITED)
         del self.pool.children[child.key]
         self._family.release(child)
@@ -163,6 +163,12 @@ class Supervisor:
         self._degraded = True
         text = report.waiting(wait, self.pool.ready_slots(), self.pool.rollout.workers)
         self._log.warning("%s", text)
+
+    def _say_not_made(self, slot: int, reason: str, now: float) -> None:
+        self._degraded = True
+        wait = self.pool.not_made(slot, now)
+        text = report.not_made(wait, reason, self.pool.ready_slots(), self.pool.rollout.workers)
+        self._log.error("%s", text)
 
     def reap(self) -> None:
         """Bury the children that have ended."""
@@ -229,7 +235,8 @@ class Supervisor:
     def next_due(self) -> float:
         """When something is due that no event will announce; infinite if never."""
         now = self._clock.monotonic()
-        return min([self.pool.next_due(now), self._beats.next_look, *self._hung.values()], default=math.inf)
+        recovered_at = self.pool.proven_at() if self._degraded and self.pool.whole() else math.inf
+        return min([self.pool.next_due(now), self._beats.next_look, recovered_at, *self._hung.values()])
 
     def carry_out(self) -> None:
         """Bring what is closer to what is wanted, and say when it is reached."""
@@ -242,15 +249,15 @@ class Supervisor:
             else:
                 self._stop(order, now)
         if not self.pool.stopping and self.pool.whole():
-            self._say_whole()
+            self._say_whole(now)
 
     def _spawn(self, order: Spawn, now: float) -> None:
         try:
             child = self._family.spawn(order, self._settings[order.generation], now)
         except (OSError, ServerError) as error:
             # No process, descriptor or memory to be had now; the others go on, and it may pass.
-            self._log.error("Cannot make %s %d: %s", order.role.value, order.slot, error)
-            self._say_wait(self.pool.not_made(order.slot, now))
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._say_not_made(order.slot, reason, now)
             return
         self.pool.add(child)
         timeout_s = self._settings[order.generation].timeout
@@ -271,12 +278,13 @@ class Supervisor:
         self.pool.asked(child, order.ask, now, settings.graceful_timeout)
         self._family.signal(child, _SIGNALS[order.ask])
 
-    def _say_whole(self) -> None:
+    def _say_whole(self, now: float) -> None:
         rollout = self.pool.rollout
         if rollout.serving is not None and rollout.serving.number > self._whole_said:
             self._whole_said = rollout.serving.number
             what = "Reload complete" if rollout.serving.number > 1 else "Started"
             self._log.info("%s: %d workers serve", what, rollout.workers)
-        elif self._degraded:
+        elif self._degraded and now >= self.pool.proven_at():
+            # Workers that die quickly are ready in between; that is no recovery.
             self._log.info("All %d workers serve again", rollout.workers)
-        self._degraded = False
+            self._degraded = False

@@ -18,7 +18,6 @@ from wsgicluster.logs import Logs
 from wsgicluster.messages import BootFailed, ChannelClosed, Ready
 from wsgicluster.settings import Settings
 from wsgicluster.worker.cycle import Application, Cycle
-from wsgicluster.worker.drain import rescue
 from wsgicluster.worker.recycle import Recycling, with_jitter
 from wsgicluster.worker.reloader import Reloader, failing_application
 from wsgicluster.worker.server import LoopWorker
@@ -81,7 +80,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
         process.resident_bytes,
     )
     worker = kind(settings, assignment, cycle, recycling, logs)
-    signals.join(worker.loop, worker.begin_drain, lambda: rescue(worker))
+    signals.join(worker.loop, worker)
     worker.signals = signals
     if reloader is not None:
         reloader.watch(lambda message: worker.parent.say(message))

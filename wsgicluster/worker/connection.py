@@ -46,6 +46,7 @@ class Host(Protocol):
     timing: Timing
     upload_folder: str | None
     draining: bool
+    received_bytes: int
 
     def run(self, connection: "Connection") -> None:
         """The connection's reader has a complete request."""
@@ -75,7 +76,7 @@ class Connection(Sender):
 
     __slots__ = (
         "_began", "_host", "_loop", "_watching", "bucket", "client", "deadline", "kept", "listener",
-        "outcome", "reader", "received_bytes", "state", "trusted",
+        "outcome", "reader", "state", "trusted",
     )  # fmt: skip
 
     def __init__(self, host: Host, sock: socket.socket, listener: int, reader: RequestReader) -> None:
@@ -87,7 +88,6 @@ class Connection(Sender):
         self.kept = False
         self.state = State.READING
         self.outcome = Outcome.CLOSE
-        self.received_bytes = 0
         self.deadline = math.inf
         self.bucket = -1
         self._host = host
@@ -122,7 +122,7 @@ class Connection(Sender):
         if not data:
             self.close()
             return
-        self.received_bytes += len(data)
+        self._host.received_bytes += len(data)
         reader = self.reader
         between = reader.idle
         fresh = between and not reader.rest

@@ -21,7 +21,9 @@ from wsgicluster.wsgi.response import Framing, Response, Stamp, Transport
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
+# Members of an Enum cost a look-up each time; these are plain integers.
 _DEADLINE, _STARTED, _HISTOGRAM = int(Cell.DEADLINE), int(Cell.STARTED), int(Cell.HISTOGRAM)
+_REQUESTS, _FAILED, _BYTES_OUT = int(Cell.REQUESTS), int(Cell.FAILED), int(Cell.BYTES_OUT)
 
 
 class Outcome(enum.Enum):
@@ -41,72 +43,83 @@ class Client(Transport, Protocol):
 class Cycle:
     """Runs requests of one worker.
 
-    ``beat_s`` is how long one call of the application may take (0: without limit). ``requests``,
-    ``failed`` and ``sent_bytes`` count; ``last_s`` is the time the last request took.
+    ``beat_s`` is how long one call of the application may take (0: without limit), ``started`` when the
+    present one began, ``stamp_due`` when the ``Date`` changes, both monotonic. What is counted stands on ``page``.
     """
 
     def __init__(
         self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: AccessLog | None
     ) -> None:
         self.application = application
-        self.requests = 0
-        self.failed = 0
-        self.sent_bytes = 0
-        self.started = 0.0
+        self.access = access
+        self.beat_s = beat_s
+        self.page = page
         self.sendfile = True
+        self.stamp_due = 0.0
+        self.started = 0.0
         self._stamp = Stamp(time.time())
-        self._stamp_due = 0.0
-        self._page = page
+        self._cells = page.cells
         self._floats = page.floats
         self._raw = page.raw
-        self._beat_s = beat_s
         self._error_log = error_log
-        self._access = access
 
     def serve(self, client: Client, environ: dict[str, Any], flags: int, line: bytes) -> Outcome:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
-        floats = self._floats
         self.started = started = time.monotonic()
-        if self._beat_s:
-            floats[_DEADLINE] = started + self._beat_s
+        floats = self._floats
+        if self.beat_s:
+            floats[_DEADLINE] = started + self.beat_s
         floats[_STARTED] = started
-        if started >= self._stamp_due:
-            self._restamp(started)
         STORE_REQUEST(self._raw, CLIENT_OFFSET, client.client, line)
-        access = self._access
-        snapshot = environ.copy() if access is not None else None
-        response = Response(client, flags, self._stamp)
+        snapshot = environ.copy() if self.access is not None else None
+        response = Response(client, flags, self.stamp(started))
         try:
-            self._run(response, environ)
-            outcome = Outcome.KEEP if response.keep else Outcome.CLOSE
-        except ClientGone:
-            outcome = Outcome.ABORT
+            result = self.application(environ, response.start_response)
         except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
-            outcome = self._fail(response, client, line, error)
+            outcome = self.fail(response, client, line, error)
+        else:
+            outcome = self.deliver(response, client, line, result)
+        self.record(response, snapshot, line)
+        return outcome
+
+    def deliver(self, response: Response, client: Client, line: bytes, result: Any) -> Outcome:
+        """Send what the application returned."""
+        try:
+            self._send(response, result)
+        except BaseException as error:  # noqa: BLE001
+            # The same boundary: iterating and closing are calls of the application, too.
+            return self.fail(response, client, line, error)
+        return Outcome.KEEP if response.keep else Outcome.CLOSE
+
+    def record(self, response: Response, snapshot: dict[str, Any] | None, line: bytes) -> None:
+        """Count and log a request whose response is done with, however it went."""
         if response.overlong:
             self._log_failure("gave more bytes than the Content-Length it declared; they were cut off", line)
-        floats[_STARTED] = 0.0
-        duration_s = time.monotonic() - started
-        self.requests += 1
-        self.sent_bytes += response.sent_bytes
-        self._page.cells[_HISTOGRAM + bisect.bisect_left(HISTOGRAM_BOUNDS_S, duration_s)] += 1
-        if access is not None and snapshot is not None:
-            access.record(snapshot, response.status, response.headers, response.sent_bytes, duration_s, time.time())
-        return outcome
+        self._floats[_STARTED] = 0.0
+        duration_s = time.monotonic() - self.started
+        cells = self._cells
+        cells[_REQUESTS] += 1
+        cells[_BYTES_OUT] += response.sent_bytes
+        cells[_HISTOGRAM + bisect.bisect_left(HISTOGRAM_BOUNDS_S, duration_s)] += 1
+        if self.access is not None and snapshot is not None:
+            self.access.record(
+                snapshot, response.status, response.headers, response.sent_bytes, duration_s, time.time()
+            )
 
     def date(self) -> str:
         """The text of a ``Date`` field, right to the second."""
-        self._restamp(time.monotonic())
-        return self._stamp.text
+        return self.stamp(time.monotonic()).text
 
-    def _restamp(self, now: float) -> None:
-        seconds = time.time()
-        self._stamp_due = now + 1.0 - seconds % 1.0
-        self._stamp.update(seconds)
+    def stamp(self, now: float) -> Stamp:
+        """The fields that every response carries, right to the second; ``now`` is monotonic."""
+        if now >= self.stamp_due:
+            seconds = time.time()
+            self.stamp_due = now + 1.0 - seconds % 1.0
+            self._stamp.update(seconds)
+        return self._stamp
 
-    def _run(self, response: Response, environ: dict[str, Any]) -> None:
-        result = self.application(environ, response.start_response)
+    def _send(self, response: Response, result: Any) -> None:
         kind = type(result)
         if kind is list or kind is tuple:
             response.send_whole(result[0] if len(result) == 1 else b"".join(result))
@@ -126,8 +139,11 @@ class Cycle:
             if close is not None:
                 close()
 
-    def _fail(self, response: Response, client: Client, line: bytes, error: BaseException) -> Outcome:
-        self.failed += 1
+    def fail(self, response: Response, client: Client, line: bytes, error: BaseException) -> Outcome:
+        """The application raised: log it, and answer with 500 as long as nothing else was sent."""
+        if isinstance(error, ClientGone):
+            return Outcome.ABORT
+        self._cells[_FAILED] += 1
         if isinstance(error, ServerError):
             self._log_failure(str(error), line)
             return Outcome.ABORT

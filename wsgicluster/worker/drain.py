@@ -6,14 +6,13 @@ accept queue, gives each kept connection the chance of one more request, which i
 answered with ``Connection: close``, and then closes what stays silent.
 """
 
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import Iterable
+from typing import Protocol
 
 from wsgicluster.worker.connection import Connection, State
 from wsgicluster.worker.handoff import Handed, hand_over
-from wsgicluster.worker.loop import do_nothing
-
-if TYPE_CHECKING:
-    from wsgicluster.worker.server import LoopWorker
+from wsgicluster.worker.loop import Loop, do_nothing
 
 SILENCE_S = 1.0
 """How long a kept connection may stay silent before a stopping server closes it."""
@@ -21,10 +20,25 @@ SILENCE_S = 1.0
 RETRY_S = 0.02
 
 
+class Leaving(Protocol):
+    """What a drain needs of its worker."""
+
+    loop: Loop
+    connections: set[Connection]
+    hand_off_send: socket.socket
+    listening: bool
+
+    def stop_listening(self) -> None:
+        """Close the listeners, and take nothing from siblings."""
+
+    def accept_all(self) -> bool:
+        """Empty the accept queues; False when that is not possible now."""
+
+
 class Drain:
     """The end of one worker, advanced once in each turn of its loop."""
 
-    def __init__(self, worker: "LoopWorker", retiring: bool, graceful_s: float) -> None:
+    def __init__(self, worker: Leaving, retiring: bool, graceful_s: float) -> None:
         now = worker.loop.now
         self._worker = worker
         self._retiring = retiring
@@ -47,8 +61,7 @@ class Drain:
         """A connection has nothing to do: it goes to a sibling when there is one."""
         if not self._retiring or not connection.reader.idle:
             return
-        handed = Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
-        if hand_over(self._worker.hand_off_send, handed):
+        if hand_over(self._worker.hand_off_send, _handed(connection)):
             connection.detach().close()
 
     def step(self) -> bool:
@@ -86,13 +99,16 @@ class Drain:
                     connection.close()
 
 
-def rescue(worker: "LoopWorker") -> None:
-    """Before a hung worker is ended: give its waiting connections to siblings.
+def rescue(connections: Iterable[Connection], channel: socket.socket) -> None:
+    """Give the waiting connections of a hung worker to its siblings.
 
     Called from a signal handler in the midst of the hung request. Bytes that clients have sent
     meanwhile are still in the sockets, and travel with them.
     """
-    for connection in list(worker.connections):
+    for connection in list(connections):
         if connection.state is State.READING and connection.reader.idle:
-            handed = Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
-            hand_over(worker.hand_off_send, handed)
+            hand_over(channel, _handed(connection))
+
+
+def _handed(connection: Connection) -> Handed:
+    return Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)

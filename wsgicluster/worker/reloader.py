@@ -10,6 +10,7 @@ import html
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,15 +21,18 @@ INTERVAL_S = 0.5
 
 
 class Reloader:
-    """Watches the files of all imported modules, and some more; patterns may hold ``*``."""
+    """Watches the files of all imported modules, and some more; patterns may hold ``*``.
+
+    To be made before the application is imported: what changes from then on is a change.
+    """
 
     def __init__(self, extra_files: Sequence[str]) -> None:
         self._extra_files = extra_files
+        self._began = time.time()
         self._seen: dict[str, float] = {}
 
     def watch(self, say: Callable[[RecycleWanted], object]) -> None:
         """Start watching; ``say`` is called once for each round in which something changed."""
-        self.changed()
         thread = threading.Thread(target=self._run, args=(say,), name="wsgicluster-reloader", daemon=True)
         thread.start()
 
@@ -40,9 +44,10 @@ class Reloader:
                 modified = os.stat(path).st_mtime
             except OSError:
                 continue  # being replaced right now; the next round sees the new file
-            if self._seen.setdefault(path, modified) != modified:
-                self._seen[path] = modified
+            # A file that is new here was imported as it is, unless it has changed since the import began.
+            if self._seen.get(path, min(modified, self._began)) != modified:
                 found.append(path)
+            self._seen[path] = modified
         return found
 
     def _paths(self) -> Iterable[str]:

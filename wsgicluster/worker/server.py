@@ -19,7 +19,7 @@ from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection import Connection, peer_text
 from wsgicluster.worker.cycle import Cycle
-from wsgicluster.worker.drain import Drain
+from wsgicluster.worker.drain import Drain, rescue
 from wsgicluster.worker.handoff import take_over
 from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
 from wsgicluster.worker.parent import Parent
@@ -54,6 +54,7 @@ class LoopWorker:
         self.upload_folder = settings.tmp_upload_dir
         self.hand_off_send = assignment.hand_off_send
         self.connections: set[Connection] = set()
+        self.received_bytes = 0
         self.listening = False
         self.draining = False
         self.held = False
@@ -102,8 +103,7 @@ class LoopWorker:
         while True:
             self.loop.turn(_expire)
             self._record()
-            if self._access is not None:
-                self._access.flush()
+            self.flush_logs()
             if self.signals is not None and self.signals.reopen:
                 self.signals.reopen = False
                 self._logs.reopen()
@@ -111,23 +111,32 @@ class LoopWorker:
                 return
 
     def _record(self) -> None:
-        cells, cycle = self.assignment.page.cells, self.cycle
-        cells[Cell.REQUESTS] = cycle.requests
-        cells[Cell.FAILED] = cycle.failed
-        cells[Cell.BYTES_OUT] = cycle.sent_bytes
+        cells = self.assignment.page.cells
+        cells[Cell.BYTES_IN] = self.received_bytes
         cells[Cell.CONNECTIONS] = len(self.connections)
-        wanted = self._recycling.check(self.loop.now, cycle.requests)
+        requests = cells[Cell.REQUESTS]
+        wanted = self._recycling.check(self.loop.now, requests)
         cells[Cell.RESIDENT] = self._recycling.resident_bytes
         if wanted is not None:
             self.parent.say(wanted)
         elif (moment := self._recycling.look_again_at) is not None:
             self.loop.call_at(moment, do_nothing)
-        if self._recycling.beyond_ceiling(cycle.requests) and not self.draining:
+        if self._recycling.beyond_ceiling(requests) and not self.draining:
             self._hold()
 
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
         self.draining = True
+
+    def flush_logs(self) -> None:
+        """Write what the requests of this turn have left to be logged."""
+        if self._access is not None:
+            self._access.flush()
+
+    def rescue(self) -> None:
+        """Before a hung worker is ended: give its waiting connections to siblings, and log what it has served."""
+        rescue(self.connections, self.hand_off_send)
+        self.flush_logs()
 
     def _drain_step(self) -> bool:
         drain = self._drain

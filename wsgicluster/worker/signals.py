@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 from wsgicluster.process import DUMP_SIGNAL
 from wsgicluster.worker.loop import Loop
@@ -14,17 +15,27 @@ IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.
 """Meant for the arbiter; a terminal or a careless ``kill`` sends them to the whole group."""
 
 
-class WorkerSignals:
-    """Signal handlers of one worker.
+class Signalled(Protocol):
+    """What signals do to a worker; called from handlers, even while the application runs."""
 
-    ``drain`` is called from the handler of TERM, even while the application runs; ``abort`` from that of ABRT.
-    ``reopen`` is set by USR1 and taken back by who reopens the logs.
-    """
+    def begin_drain(self) -> object:
+        """TERM: leave."""
+
+    def flush_logs(self) -> object:
+        """QUIT: the process ends in a moment."""
+
+    def rescue(self) -> object:
+        """ABRT: the process hangs and ends in a moment."""
+
+
+class WorkerSignals:
+    """Signal handlers of one worker; ``reopen`` is set by USR1 and taken back by who reopens the logs."""
 
     def __init__(self, stacks_fd: int) -> None:
         self.drain_wanted = False
         self.reopen = False
         self._on_drain: Callable[[], object] = _nothing
+        self._on_quit: Callable[[], object] = _nothing
         self._on_abort: Callable[[], object] = _nothing
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
@@ -43,13 +54,14 @@ class WorkerSignals:
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
-    def join(self, loop: Loop, on_drain: Callable[[], object], on_abort: Callable[[], object]) -> None:
+    def join(self, loop: Loop, worker: Signalled) -> None:
         """Wake a loop for each signal; what was asked before is carried out now."""
-        self._on_drain = on_drain
-        self._on_abort = on_abort
+        self._on_drain = worker.begin_drain
+        self._on_quit = worker.flush_logs
+        self._on_abort = worker.rescue
         loop.add(self._wake_receive.fileno(), self._on_wake)
         if self.drain_wanted:
-            on_drain()
+            worker.begin_drain()
 
     def _on_wake(self, _events: int) -> None:
         try:
@@ -64,6 +76,7 @@ class WorkerSignals:
 
     def _quit(self, _number: int, _frame: FrameType | None) -> None:
         # Quick means now: neither the request in progress nor the application's clean-up is waited for.
+        self._on_quit()
         os._exit(0)
 
     def _usr1(self, _number: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,212 @@
+"""Listening sockets: real ones."""
+
+import os
+import pathlib
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from wsgicluster.arbiter import holders
+from wsgicluster.arbiter.listeners import Listener, Owner, backlog_limit, open_listeners
+from wsgicluster.errors import AddressError
+from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Listener]]:
+    listeners: list[Listener] = []
+    yield listeners
+    for listener in listeners:
+        listener.close()
+
+
+def listen(opened: list[Listener], *addresses: Address) -> list[Listener]:
+    made = open_listeners(addresses, 16, Owner())
+    opened += made
+    return made
+
+
+def connects(target: object, family: int = socket.AF_INET) -> bool:
+    with socket.socket(family) as client:
+        return client.connect_ex(target) == 0  # type: ignore[arg-type]
+
+
+def test_tcp(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, TcpAddress("127.0.0.1", 0))
+    port = listener.sock.getsockname()[1]
+    assert listener.address == f"http://127.0.0.1:{port}"
+    assert connects(("127.0.0.1", port))
+    assert not listener.sock.getblocking()
+    assert not listener.sock.get_inheritable()
+    listener.close()
+    assert not connects(("127.0.0.1", port))
+    listen(opened, TcpAddress("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("host", ["", "*", "0.0.0.0"])
+def test_every_address(opened: list[Listener], host: str) -> None:
+    (listener,) = listen(opened, TcpAddress(host, 0))
+    assert listener.sock.getsockname()[0] == "0.0.0.0"
+
+
+def test_a_host_name(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, TcpAddress("localhost", 0))
+    assert listener.sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_an_unknown_host_name() -> None:
+    with pytest.raises(AddressError, match=r"'no\.such\.host\.invalid' has no address"):
+        open_listeners([TcpAddress("no.such.host.invalid", 0)], 16, Owner())
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_both_families_on_one_port(opened: list[Listener]) -> None:
+    (four,) = listen(opened, TcpAddress("0.0.0.0", 0))
+    port = four.sock.getsockname()[1]
+    (six,) = listen(opened, TcpAddress("::", port))
+    assert six.address == f"http://[::]:{port}"
+    assert connects(("::1", port), socket.AF_INET6)
+
+
+def test_a_taken_address_names_its_holder_and_closes_the_others(opened: list[Listener]) -> None:
+    (listener,) = listen(opened, TcpAddress("127.0.0.1", 0))
+    port = listener.sock.getsockname()[1]
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(AddressError) as caught:
+        open_listeners([TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.1", port)], 16, Owner())
+    assert len(os.listdir("/proc/self/fd")) == before
+    text = str(caught.value)
+    assert text.startswith(f"cannot listen on 127.0.0.1:{port}: the address is in use by process {os.getpid()} (")
+    assert "\n" not in text
+    assert caught.value.exit_code == 1
+
+
+def test_workers_of_a_killed_arbiter_are_waited_for(opened: list[Listener], free_port: int) -> None:
+    code = """
+import socket, sys
+from wsgicluster import process
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    process.set_title("worker 1", "test")
+    print("listens", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(free_port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as orphan:
+        assert orphan.stdout is not None
+        assert orphan.stdin is not None
+        assert orphan.stdout.readline() == b"listens\n"
+        assert holders.pids(holders.tcp_inodes(free_port)) == [orphan.pid]
+        # It learns only now that it has to go, and needs a moment.
+        orphan.stdin.close()
+        listen(opened, TcpAddress("127.0.0.1", free_port))
+
+
+def test_unix(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    (listener,) = listen(opened, UnixAddress(str(path), mode=0o660))
+    assert listener.address == f"unix:{path}"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert connects(str(path), socket.AF_UNIX)
+    assert holders.pids(holders.unix_inodes(str(path))) == [os.getpid()]
+    listener.close()
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_owners_of_a_socket_file(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    named, default = tmp_path / "named", tmp_path / "default"
+    opened += open_listeners(
+        [UnixAddress(str(named), user="nobody", group="65533"), UnixAddress(str(default))], 16, Owner(65532, 65531)
+    )
+    assert (named.stat().st_gid, default.stat().st_uid, default.stat().st_gid) == (65533, 65532, 65531)
+    assert named.owner() == "nobody"
+    with pytest.raises(AddressError, match="no_such_user"):
+        open_listeners([UnixAddress(str(tmp_path / "s"), user="no_such_user")], 16, Owner())
+
+
+def test_a_stale_socket_file_is_taken_over(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    listen(opened, UnixAddress(str(path)))
+    assert connects(str(path), socket.AF_UNIX)
+
+
+def test_a_live_socket_file_is_refused(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    listen(opened, UnixAddress(str(path)))
+    with pytest.raises(AddressError, match=f"in use by process {os.getpid()} "):
+        open_listeners([UnixAddress(str(path))], 16, Owner())
+    assert connects(str(path), socket.AF_UNIX)
+
+
+def test_a_full_socket_is_live(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as client:
+        busy.bind(str(path))
+        busy.listen(0)
+        client.connect(str(path))
+        with pytest.raises(AddressError, match="in use"):
+            open_listeners([UnixAddress(str(path))], 16, Owner())
+
+
+def test_other_files_are_left_alone(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("keep me")
+    with pytest.raises(AddressError, match="another file of that name"):
+        open_listeners([UnixAddress(str(path))], 16, Owner())
+    assert path.read_text() == "keep me"
+
+
+def test_a_successor_s_socket_file_is_not_removed(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    (old,) = listen(opened, UnixAddress(str(path)))
+    path.unlink()
+    listen(opened, UnixAddress(str(path)))
+    old.close()
+    assert connects(str(path), socket.AF_UNIX)
+
+
+def test_a_socket_file_in_no_folder(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(AddressError, match="No such file"):
+        open_listeners([UnixAddress(str(tmp_path / "nowhere" / "socket"))], 16, Owner())
+
+
+def test_inherited_sockets(opened: list[Listener]) -> None:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    target = bound.getsockname()
+    (listener,) = listen(opened, FdAddress(bound.detach()))
+    assert listener.address == f"http://127.0.0.1:{target[1]}"
+    assert connects(target)
+
+
+def test_inherited_descriptors_that_are_no_listeners() -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(AddressError, match=f"cannot listen on fd://{reading}: this is no socket"):
+        open_listeners([FdAddress(reading)], 16, Owner())
+    os.close(reading)
+    os.close(writing)
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with pytest.raises(AddressError, match="no stream socket"):
+        open_listeners([FdAddress(datagrams.detach())], 16, Owner())
+    with pytest.raises(AddressError, match="no socket: Bad file descriptor"):
+        open_listeners([FdAddress(900)], 16, Owner())
+
+
+def test_backlog_limit(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "proc/sys/net/core/somaxconn"
+    assert backlog_limit(str(tmp_path)) is None
+    file.parent.mkdir(parents=True)
+    file.write_text("128\n")
+    assert backlog_limit(str(tmp_path)) == 128
+
+
+def test_holders_without_proc(tmp_path: pathlib.Path) -> None:
+    assert holders.tcp_inodes(80, str(tmp_path)) == set()
+    assert holders.unix_inodes("/x", str(tmp_path)) == set()
+    assert holders.pids({"1"}, str(tmp_path)) == []
