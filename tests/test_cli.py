@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import pytest
 
 from wsgicluster import __version__
-from wsgicluster.cli import log_options, main, versions
+from wsgicluster.arbiter.arbiter import log_options
+from wsgicluster.cli import main, versions
 from wsgicluster.settings import Settings
 
 ROOT = pathlib.Path(__file__).parent.parent

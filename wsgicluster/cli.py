@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import wsgicluster.http
 from wsgicluster import __version__, process
 from wsgicluster.access_log import compile_format
-from wsgicluster.arbiter.arbiter import Arbiter, Roles
+from wsgicluster.arbiter.arbiter import Arbiter, Roles, log_options
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, ServerError
-from wsgicluster.logs import LogOptions, Logs
+from wsgicluster.http.core import compiled
+from wsgicluster.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.command_line import help_text
 from wsgicluster.settings.reference import listing
@@ -92,10 +92,7 @@ class Command:
             raise
 
     def _reload(self) -> Settings:
-        settings = _resolved(load(self._argv, self._environ, self._directory).settings)
-        assert self._logs is not None, "nothing is reloaded before it serves"
-        self._logs.apply(log_options(settings))
-        return settings
+        return _resolved(load(self._argv, self._environ, self._directory).settings)
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"
@@ -129,23 +126,8 @@ class Command:
         self._changed = frozenset(changes)
 
 
-def log_options(settings: Settings) -> LogOptions:
-    """The part of the settings that logs need."""
-    changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
-    return LogOptions(
-        errorlog=settings.errorlog,
-        loglevel=settings.loglevel,
-        accesslog=settings.accesslog,
-        access_log_format=settings.access_log_format,
-        logconfig_dict=settings.logconfig_dict,
-        capture_output=settings.capture_output,
-        owner=(settings.user, settings.group) if changes_user else None,
-    )
-
-
 def versions() -> str:
     """What ``--version --verbose`` shows."""
-    compiled = getattr(wsgicluster.http, "compiled", False)
     return "\n".join(
         [
             f"wsgicluster {__version__}",

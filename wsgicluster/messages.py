@@ -54,9 +54,7 @@ class Forked:
 
 Message: TypeAlias = Ready | BootFailed | RecycleWanted | Forked
 
-_CLASSES: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Ready, BootFailed, RecycleWanted, Forked)
-}
+_CLASSES: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, BootFailed, RecycleWanted, Forked)}
 
 
 def encode(message: Message) -> bytes:

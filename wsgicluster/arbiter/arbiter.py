@@ -30,7 +30,7 @@ from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS
 
-__all__ = ["Arbiter", "Roles"]
+__all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
 _MOST_FAULTS = 10

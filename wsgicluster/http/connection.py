@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol
 
 from wsgicluster.http.body import ChunkedDecoder
-from wsgicluster.http.head import CHUNKED, EXPECT_CONTINUE, check_partial, parse_head
+from wsgicluster.http.core import parse_head
+from wsgicluster.http.head import CHUNKED, EXPECT_CONTINUE, check_partial
 from wsgicluster.http.limits import HeadLimits
 
 EMPTY_LINES = 4

@@ -105,9 +105,8 @@ def rescue(connections: Iterable[Connection], channel: socket.socket) -> None:
     Called from a signal handler in the midst of the hung request. Bytes that clients have sent
     meanwhile are still in the sockets, and travel with them.
     """
-    for connection in list(connections):
-        if connection.state is State.READING and connection.reader.idle:
-            hand_over(channel, _handed(connection))
+    for connection in connections:
+        hand_over(channel, _handed(connection))
 
 
 def _handed(connection: Connection) -> Handed:

@@ -38,7 +38,7 @@ class Sender:
             if sent == len(data):
                 return
             data = memoryview(data)[sent:]
-        self._store(data)
+        self.store(data)
 
     def send_pair(self, head: bytes, body: bytes) -> None:
         """Send two buffers without joining them. Raises ClientGone."""
@@ -53,10 +53,10 @@ class Sender:
         except OSError as error:
             raise ClientGone(str(error)) from error
         if sent < len(head):
-            self._store(memoryview(head)[sent:])
-            self._store(memoryview(body))
+            self.store(memoryview(head)[sent:])
+            self.store(memoryview(body))
         elif sent < len(head) + len(body):
-            self._store(memoryview(body)[sent - len(head) :])
+            self.store(memoryview(body)[sent - len(head) :])
 
     def send_file(self, head: bytes, region: FileRegion) -> None:
         """Send a head and let the kernel send the file. Raises ClientGone."""
@@ -67,7 +67,8 @@ class Sender:
         outbox.put_file(region)
         self._flush_outbox()
 
-    def _store(self, data: memoryview | bytes) -> None:
+    def store(self, data: memoryview | bytes) -> None:
+        """Keep data until the socket takes it."""
         outbox = self._outbox
         if outbox is None:
             outbox = self._outbox = Outbox(self._folder)

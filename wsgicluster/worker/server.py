@@ -17,7 +17,7 @@ from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
-from wsgicluster.worker.connection import Connection, peer_text
+from wsgicluster.worker.connection import Connection, Exchange, State, peer_text
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
 from wsgicluster.worker.handoff import take_over
@@ -55,6 +55,7 @@ class LoopWorker:
         self.hand_off_send = assignment.hand_off_send
         self.connections: set[Connection] = set()
         self.received_bytes = 0
+        self.exchange: Exchange | None = None
         self.listening = False
         self.draining = False
         self.held = False
@@ -112,7 +113,7 @@ class LoopWorker:
 
     def _record(self) -> None:
         cells = self.assignment.page.cells
-        cells[Cell.BYTES_IN] = self.received_bytes
+        cells[Cell.BYTES_IN] = self.received_bytes + (self.exchange.received_bytes if self.exchange else 0)
         cells[Cell.CONNECTIONS] = len(self.connections)
         requests = cells[Cell.REQUESTS]
         wanted = self._recycling.check(self.loop.now, requests)
@@ -127,6 +128,7 @@ class LoopWorker:
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
         self.draining = True
+        self.assignment.page.cells[Cell.STATE] = WorkerState.DRAINING
 
     def flush_logs(self) -> None:
         """Write what the requests of this turn have left to be logged."""
@@ -135,14 +137,13 @@ class LoopWorker:
 
     def rescue(self) -> None:
         """Before a hung worker is ended: give its waiting connections to siblings, and log what it has served."""
-        rescue(self.connections, self.hand_off_send)
+        rescue(self.waiting(), self.hand_off_send)
         self.flush_logs()
 
     def _drain_step(self) -> bool:
         drain = self._drain
         if drain is None:
             retiring = not self.orphaned and self.assignment.board.told() is not ServerState.STOPPING
-            self.assignment.page.cells[Cell.STATE] = WorkerState.DRAINING
             drain = self._drain = Drain(self, retiring, self.settings.graceful_timeout)
             drain.begin()
         if not drain.step():
@@ -153,7 +154,8 @@ class LoopWorker:
 
     def _lose_parent(self) -> None:
         if not self.orphaned:
-            self.orphaned = self.draining = True
+            self.orphaned = True
+            self.begin_drain()
             self.loop.remove(self.parent.fileno())
 
     # -- listeners
@@ -247,7 +249,15 @@ class LoopWorker:
         connection.client = peer_text(peer)
         connection.trusted = self._trust.trusts(template["REMOTE_ADDR"])
         self.connections.add(connection)
+        self.adopt(connection, template)
         return connection
+
+    def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
+        """A connection is new; for kinds that keep something of their own for each."""
+
+    def waiting(self) -> list[Connection]:
+        """The connections that wait for their clients."""
+        return [each for each in self.connections if each.state is State.READING and each.reader.idle]
 
     def _on_hand_off(self, _events: int) -> None:
         self.loop.last.append(self._take_over)

@@ -2,9 +2,11 @@
 
 import io
 import time
+from typing import Any
 
 from wsgicluster.errors import ProtocolError
-from wsgicluster.worker.connection import Connection
+from wsgicluster.http import core
+from wsgicluster.worker.connection import Connection, State
 from wsgicluster.worker.server import LoopWorker
 
 SLOW_S = 0.010
@@ -15,7 +17,26 @@ when it is killed. Where requests take this long, opening a connection anew cost
 
 
 class SyncWorker(LoopWorker):
-    """One thread for everything."""
+    """One thread for everything; where compiled code is in use it serves the usual requests."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        if core.compiled:
+            from wsgicluster.worker._exchange import Exchange
+
+            self.exchange = Exchange(self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S)
+
+    def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
+        """Tell the compiled code what it needs of a new connection."""
+        if self.exchange is not None:
+            from wsgicluster.worker._exchange import Peer
+
+            connection.peer = Peer(connection.sock.fileno(), template, connection.client, connection.trusted)
+
+    def waiting(self) -> list[Connection]:
+        """The connections that wait for their clients; the one in whose request a signal has come is none of them."""
+        serving = self.exchange.serving if self.exchange is not None else None
+        return [c for c in self.connections if c.state is State.READING and c.reader.idle and c is not serving]
 
     def run(self, connection: Connection) -> None:
         """Call the application here and now."""

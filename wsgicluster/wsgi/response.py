@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from wsgicluster.http.body import LAST_CHUNK, chunk_head
+from wsgicluster.http.core import format_response
 from wsgicluster.http.head import HTTP_11, IS_HEAD, KEEP_ALIVE
-from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, format_response, http_date
+from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, http_date
 from wsgicluster.wsgi.files import FileRegion
 
 JOIN_BYTES = 16 * 1024

@@ -18,7 +18,7 @@ class Trust:
         self._everybody = "*" in allowed
         self._addresses = frozenset(allowed)
         self._networks = [ipaddress.ip_network(entry, strict=False) for entry in allowed if "/" in entry]
-        self._schemes = [
+        self.schemes = [
             ("HTTP_" + name.upper().replace("-", "_"), value) for name, value in secure_scheme_headers.items()
         ]
 
@@ -37,7 +37,7 @@ class Trust:
         Raises ProtocolError (400) when two of them contradict each other.
         """
         said = None
-        for key, secure in self._schemes:
+        for key, secure in self.schemes:
             value = environ.get(key)
             if value is not None:
                 scheme = "https" if value == secure else "http"

@@ -1,0 +1,42 @@
+"""The compiled modules; everything else is declared in setup.cfg, which has no way to declare these.
+
+They are optional: without Cython or a compiler the installation works, and the plain Python
+that they are twins of does their work.
+"""
+
+import subprocess
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
+
+try:
+    from Cython.Build import cythonize
+except ImportError:
+    cythonize = None
+
+NAMES = ("http._speedups", "worker._exchange")
+
+
+class BuildWhatCompiles(build_ext):
+    """Goes on without an extension that cannot be built."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one extension, or say that it is left out."""
+        try:
+            super().build_extension(ext)
+        except (BaseError, CCompilerError, OSError, subprocess.CalledProcessError) as error:
+            self.warn(f"{ext.name} is left out, plain Python takes its place: {error}")
+
+
+def extensions() -> list[Extension]:
+    """What there is to compile; nothing where Cython is missing."""
+    if cythonize is None:
+        return []
+    found = [
+        Extension(f"wsgicluster.{name}", [f"wsgicluster/{name.replace('.', '/')}.pyx"], optional=True) for name in NAMES
+    ]
+    return cythonize(found, language_level=3)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWhatCompiles})

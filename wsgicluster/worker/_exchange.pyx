@@ -1,0 +1,362 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The compiled twin of one way through the sync worker: receive, parse, call, format, send.
+
+It serves the usual exchange from end to end: one whole request without a body in one read, one
+whole body of bytes in answer. For everything else it gives back what it has received, or hands what
+the application did to the plain `Cycle`, at a point where nothing has been sent. Receiving and sending
+never block, so that they need not let other threads run.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.exc cimport PyErr_SetFromErrno
+from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from cpython.unicode cimport PyUnicode_CheckExact
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memcmp, memcpy, memset
+
+from wsgicluster.http._speedups cimport Block, format_usual, parse_usual
+
+import io
+import time
+
+from wsgicluster import scoreboard as _scoreboard
+from wsgicluster.http import head as _head
+from wsgicluster.http import response as _response_head
+from wsgicluster.http.connection import Phase
+from wsgicluster.worker.cycle import Outcome
+from wsgicluster.wsgi.response import Response
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
+    ssize_t send(int descriptor, const void *buffer, size_t size, int flags)
+    int MSG_DONTWAIT
+    int MSG_NOSIGNAL
+
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *haystack, size_t haystack_size, const void *needle, size_t needle_size)
+
+cdef extern from "<time.h>" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now)
+
+DEF RECEIVE_BYTES = 65536
+DEF JOIN_BYTES = 16384
+DEF OUT_BYTES = 24576
+
+cdef object _HEAD_PHASE = Phase.HEAD
+cdef object _KEEP = Outcome.KEEP
+cdef object _CLOSE = Outcome.CLOSE
+cdef object _ABORT = Outcome.ABORT
+cdef object _BytesIO = io.BytesIO
+cdef object _wall_clock = time.time
+cdef object S_INPUT = "wsgi.input"
+cdef object S_SCHEME = "wsgi.url_scheme"
+cdef object S_HTTP = "http"
+cdef object S_HTTPS = "https"
+
+cdef int KEEP_ALIVE = _head.KEEP_ALIVE
+cdef int IS_HEAD = _head.IS_HEAD
+cdef int WANTS_CLOSE = _response_head.WANTS_CLOSE
+cdef int OWN_FIELDS = _response_head.HAS_DATE | _response_head.HAS_SERVER
+
+cdef int DEADLINE = _scoreboard.Cell.DEADLINE
+cdef int STARTED = _scoreboard.Cell.STARTED
+cdef int STATE = _scoreboard.Cell.STATE
+cdef int REQUESTS = _scoreboard.Cell.REQUESTS
+cdef int BYTES_OUT = _scoreboard.Cell.BYTES_OUT
+cdef int HISTOGRAM = _scoreboard.Cell.HISTOGRAM
+cdef unsigned long long READY = _scoreboard.WorkerState.READY
+cdef int CLIENT_OFFSET = _scoreboard.CLIENT_OFFSET
+cdef int CLIENT_BYTES = _scoreboard.CLIENT_BYTES
+cdef int LINE_OFFSET = _scoreboard.LINE_OFFSET
+cdef int LINE_BYTES = _scoreboard.LINE_BYTES
+
+DEF MOST_BOUNDS = 32
+cdef double BOUNDS[MOST_BOUNDS]
+cdef int BOUND_COUNT = len(_scoreboard.HISTOGRAM_BOUNDS_S)
+for _index in range(BOUND_COUNT):
+    BOUNDS[_index] = _scoreboard.HISTOGRAM_BOUNDS_S[_index]
+
+
+cdef inline double _now() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
+
+
+cdef class Peer:
+    """What stays the same for all requests of one connection."""
+
+    cdef int descriptor
+    cdef dict template
+    cdef bytes client
+    cdef bint trusted
+
+    def __init__(self, int descriptor, dict template not None, bytes client not None, bint trusted):
+        self.descriptor = descriptor
+        self.template = template
+        self.client = client
+        self.trusted = trusted
+
+
+@cython.freelist(4)
+cdef class Start:
+    """``start_response`` of one request: keeps a usual head as a block, or becomes a plain `Response`."""
+
+    cdef Exchange exchange
+    cdef object connection
+    cdef int flags
+    cdef double started
+    cdef bint called
+    cdef object status
+    cdef object headers
+    cdef object plain
+
+    def __call__(self, status, headers, exc_info=None):
+        if (
+            not self.called and self.plain is None and exc_info is None and self.exchange.start is self
+            and PyUnicode_CheckExact(status) and PyList_CheckExact(headers)
+            and format_usual(status, <list>headers, &self.exchange.block)
+        ):
+            self.called = True
+            self.status = status
+            self.headers = headers
+            return self.write
+        return self.response().start_response(status, headers, exc_info)
+
+    def write(self, data):
+        """PEP 3333's write callable."""
+        self.response().write(data)
+
+    cdef object response(self):
+        """The same response as a plain one; from now on it decides."""
+        if self.plain is None:
+            cycle = self.exchange.cycle
+            cycle.started = self.started
+            self.plain = Response(self.connection, self.flags, cycle.stamp(self.started))
+            if self.called:
+                self.plain.start_response(self.status, self.headers)
+        return self.plain
+
+
+@cython.final
+cdef class Exchange:
+    """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered."""
+
+    cdef readonly object cycle
+    cdef readonly object serving
+    cdef public unsigned long long received_bytes
+    cdef object application
+    cdef object access
+    cdef object limits
+    cdef object trust
+    cdef list scheme_headers
+    cdef double keepalive_s
+    cdef double slow_s
+    cdef double beat_s
+    cdef double stamp_due
+    cdef bytes stamp
+    cdef Start start
+    cdef object page
+    cdef double[::1] floats
+    cdef unsigned long long[::1] cells
+    cdef unsigned char[::1] raw
+    cdef Block block
+    cdef char data[RECEIVE_BYTES]
+    cdef char out[OUT_BYTES]
+
+    def __init__(self, cycle, limits, trust, double keepalive_s, double slow_s):
+        self.cycle = cycle
+        self.application = cycle.application
+        self.access = cycle.access
+        self.beat_s = cycle.beat_s
+        self.limits = limits
+        self.trust = trust
+        self.scheme_headers = list(trust.schemes)
+        self.keepalive_s = keepalive_s
+        self.slow_s = slow_s
+        self.stamp_due = 0.0
+        self.page = cycle.page
+        self.floats = cycle.page.floats
+        self.cells = cycle.page.cells
+        self.raw = cycle.page.raw
+
+    def receive(self, connection, Peer peer not None):
+        """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream).
+
+        Raises BlockingIOError and other OSErrors as ``socket.recv`` does. For a connection that reads.
+        """
+        cdef ssize_t size
+        cdef int flags = 0
+        cdef long long length = 0
+        cdef Py_ssize_t line_size = 0
+        cdef dict environ = None
+        while True:
+            size = recv(peer.descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
+            if size >= 0 or errno != EINTR:
+                break
+        if size < 0:
+            PyErr_SetFromErrno(OSError)
+        self.received_bytes += size
+        if size > 4 and memmem(self.data, size, b"\r\n\r\n", 4) == self.data + size - 4:
+            reader = connection.reader
+            if reader.phase is _HEAD_PHASE and not reader.rest:
+                environ = parse_usual(
+                    self.data, size - 4, peer.template, self.limits, &flags, &length, &line_size
+                )
+        if environ is None or length or flags & IS_HEAD or (peer.trusted and not self._set_scheme(environ)):
+            return PyBytes_FromStringAndSize(self.data, size)
+        PyDict_SetItem(environ, S_INPUT, _BytesIO())
+        self.serving = connection
+        self._serve(connection, peer, environ, flags, line_size)
+        self.serving = None
+        return None
+
+    cdef int _set_scheme(self, dict environ) except -1:
+        """0 when the headers contradict each other."""
+        cdef PyObject *value
+        cdef int said = 0, scheme
+        for item in self.scheme_headers:
+            value = PyDict_GetItem(environ, <object>PyTuple_GET_ITEM(item, 0))
+            if value is not NULL:
+                scheme = 2 if <object>value == <object>PyTuple_GET_ITEM(item, 1) else 1
+                if said and said != scheme:
+                    return 0
+                said = scheme
+        if said:
+            PyDict_SetItem(environ, S_SCHEME, S_HTTPS if said == 2 else S_HTTP)
+        return 1
+
+    cdef int _serve(self, connection, Peer peer, dict environ, int flags, Py_ssize_t line_size) except -1:
+        cdef double started = _now()
+        cdef Start start
+        self._begin(peer, started, line_size)
+        snapshot = environ.copy() if self.access is not None else None
+        start = Start.__new__(Start)
+        start.exchange = self
+        start.connection = connection
+        start.flags = flags
+        start.started = started
+        self.start = start
+        try:
+            result = self.application(environ, start)
+        except BaseException as error:
+            self._hand_over(start, connection, snapshot, error, None)
+            return 0
+        body = self._whole(start, result)
+        if body is None:
+            self._hand_over(start, connection, snapshot, None, result)
+            return 0
+        outcome = self._send(start, connection, peer, <bytes>body, started)
+        self._end(PyBytes_GET_SIZE(body), started)
+        if snapshot is not None:
+            self.access.record(
+                snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), _now() - started, _wall_clock()
+            )
+        self.start = None
+        if outcome is not _KEEP:
+            connection.reader.flags = flags
+        connection.served(outcome)
+        return 0
+
+    cdef void _begin(self, Peer peer, double started, Py_ssize_t line_size) noexcept:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(peer.client)
+        cdef unsigned char *raw = &self.raw[0]
+        if self.beat_s:
+            self.floats[DEADLINE] = started + self.beat_s
+        self.floats[STARTED] = started
+        size = size if size < CLIENT_BYTES else CLIENT_BYTES
+        memcpy(raw + CLIENT_OFFSET, PyBytes_AS_STRING(peer.client), size)
+        memset(raw + CLIENT_OFFSET + size, 0, CLIENT_BYTES - size)
+        size = line_size if line_size < LINE_BYTES else LINE_BYTES
+        memcpy(raw + LINE_OFFSET, self.data, size)
+        memset(raw + LINE_OFFSET + size, 0, LINE_BYTES - size)
+
+    cdef void _end(self, Py_ssize_t sent_bytes, double started) noexcept:
+        cdef double took = _now() - started
+        cdef int bucket = 0
+        self.floats[STARTED] = 0.0
+        self.cells[REQUESTS] += 1
+        self.cells[BYTES_OUT] += sent_bytes
+        while bucket < BOUND_COUNT and BOUNDS[bucket] < took:
+            bucket += 1
+        self.cells[HISTOGRAM + bucket] += 1
+
+    cdef object _whole(self, Start start, object result):
+        """The body, if it is one block of bytes that fits the usual head; else None."""
+        cdef object body
+        if start.plain is not None or not start.called:
+            return None
+        if PyList_CheckExact(result):
+            if PyList_GET_SIZE(result) != 1:
+                return None
+            body = <object>PyList_GET_ITEM(result, 0)
+        elif PyTuple_CheckExact(result):
+            if PyTuple_GET_SIZE(result) != 1:
+                return None
+            body = <object>PyTuple_GET_ITEM(result, 0)
+        else:
+            return None
+        if not PyBytes_CheckExact(body) or PyBytes_GET_SIZE(body) > JOIN_BYTES:
+            return None
+        if self.block.length >= 0 and self.block.length != PyBytes_GET_SIZE(body):
+            return None
+        return body
+
+    cdef object _send(self, Start start, connection, Peer peer, bytes body, double started):
+        """Send head and body; the outcome."""
+        cdef Py_ssize_t size = self.block.size, sent
+        cdef bint keep = (
+            start.flags & KEEP_ALIVE and not self.block.info & WANTS_CLOSE and self.keepalive_s > 0
+            and self.cells[STATE] == READY and _now() - started < self.slow_s
+        )
+        memcpy(self.out, self.block.data, size)
+        size = self._add(size, self._stamp(started) if not self.block.info & OWN_FIELDS
+                         else self.cycle.stamp(started).missing(self.block.info))
+        if self.block.length < 0:
+            size = self._add(size, b"Content-Length: %d\r\n" % PyBytes_GET_SIZE(body))
+        if not keep:
+            size = self._add(size, b"Connection: close\r\n")
+        size = self._add(size, b"\r\n")
+        size = self._add(size, body)
+        sent = send(peer.descriptor, self.out, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent == size:
+            return _KEEP if keep else _CLOSE
+        if sent < 0:
+            if errno != EAGAIN and errno != EINTR:
+                return _ABORT
+            sent = 0
+        connection.store(PyBytes_FromStringAndSize(self.out + sent, size - sent))
+        return _KEEP if keep else _CLOSE
+
+    cdef inline Py_ssize_t _add(self, Py_ssize_t size, bytes data) noexcept:
+        memcpy(self.out + size, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return size + PyBytes_GET_SIZE(data)
+
+    cdef bytes _stamp(self, double now):
+        if now >= self.stamp_due:
+            self.stamp = self.cycle.stamp(now).both
+            self.stamp_due = self.cycle.stamp_due
+        return self.stamp
+
+    cdef int _hand_over(self, Start start, connection, snapshot, error, result) except -1:
+        """Let the plain cycle end what is not usual: an exception, a stream, a file, a large or odd body."""
+        line = PyBytes_FromStringAndSize(<char *>&self.raw[LINE_OFFSET], LINE_BYTES).rstrip(b"\0")
+        cycle = self.cycle
+        response = start.response()
+        self.start = None
+        if error is not None:
+            outcome = cycle.fail(response, connection, line, error)
+        else:
+            outcome = cycle.deliver(response, connection, line, result)
+        cycle.record(response, snapshot, line)
+        connection.reader.flags = start.flags
+        connection.served(outcome)
+        return 0
