@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from tests.corpus.head_case import TEMPLATE, Head, get
 from tests.corpus.heads import HEADS
 from tests.http.generated import heads
+from tests.http.implementations import PARSERS
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http import head
 from wsgicluster.http.head import check_partial
 from wsgicluster.http.limits import HeadLimits
-
-PARSERS = {"python": head.parse_head}
-"""Every implementation is held to the same corpus."""
 
 TAILS = (b"", b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n", b"\r\n\r\n", b"\x00\nbody")
 

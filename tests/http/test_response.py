@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.corpus.responses import RESPONSES, Response
+from tests.http.implementations import FORMATTERS
 from wsgicluster.http.response import REASONS, error_response, format_response, http_date
-
-FORMATTERS = {"python": format_response}
-"""Every implementation is held to the same corpus."""
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)

@@ -13,6 +13,8 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.string cimport memchr, memcmp, memcpy
 
+import random
+
 from wsgicluster.http import head as _head
 from wsgicluster.http import response as _response
 
@@ -85,6 +87,8 @@ cdef struct Name:
 
 cdef Name NAMES[NAME_SLOTS]
 cdef list _keys = []
+# Not known to clients, so that they cannot choose names that all fall into one slot.
+cdef unsigned int SEED = random.getrandbits(32)
 
 cdef object S_METHOD = PyUnicode_InternFromString("REQUEST_METHOD")
 cdef object S_URI = PyUnicode_InternFromString("RAW_URI")
@@ -165,6 +169,31 @@ cdef inline Name *_find_name(const char *text, Py_ssize_t size, unsigned int dig
         if name.digest == digest and name.size == size and memcmp(name.text, text, size) == 0:
             return name
         slot = (slot + 1) & (NAME_SLOTS - 1)
+
+
+cdef inline const char *_read_name(const char *at, const char *end, unsigned int *digest) noexcept:
+    """The end of a field name that starts at ``at``."""
+    cdef unsigned int mixed = SEED
+    while at < end and KEY_BYTE[<byte>at[0]]:
+        mixed = (mixed ^ <byte>at[0]) * 16777619
+        at += 1
+    digest[0] = mixed
+    return at
+
+
+cdef int _learn_usual_names() except -1:
+    """The names that browsers and proxies send are known before anybody can fill the table with others."""
+    cdef unsigned int digest
+    cdef const char *text
+    for key in _head._keys:
+        name = key[1:].encode()
+        text = name
+        _read_name(text, text + len(name), &digest)
+        _find_name(text, len(name), digest)
+    return 0
+
+
+_learn_usual_names()
 
 
 cdef inline object _method(const char *data, Py_ssize_t size, int *flags):
@@ -261,16 +290,6 @@ cdef inline long long _length(const char *value, const char *end) noexcept:
         length = length * 10 + (at[0] - c"0")
         at += 1
     return length
-
-
-cdef inline const char *_read_name(const char *at, const char *end, unsigned int *digest) noexcept:
-    """The end of a field name that starts at ``at``."""
-    cdef unsigned int mixed = 2166136261
-    while at < end and KEY_BYTE[<byte>at[0]]:
-        mixed = (mixed ^ <byte>at[0]) * 16777619
-        at += 1
-    digest[0] = mixed
-    return at
 
 
 cdef inline object _value(const char *value, Py_ssize_t size):

@@ -1,0 +1,15 @@
+"""The parsers and writers that are held to the same corpus: plain Python, and its compiled twin where that is built."""
+
+from wsgicluster.http import head, response
+
+PARSERS = {"python": head.parse_head}
+FORMATTERS = {"python": response.format_response}
+
+try:
+    from wsgicluster.http import _speedups
+except ImportError:
+    COMPILED = False
+else:
+    COMPILED = True
+    PARSERS["compiled"] = _speedups.parse_head
+    FORMATTERS["compiled"] = _speedups.format_response
