@@ -92,7 +92,7 @@ def test_out_of_memory_kills(tmp_path: pathlib.Path) -> None:
 def test_this_machine_answers() -> None:
     assert process.usable_processors() >= 1
     assert process.memory_limit_bytes() > 1 << 20
-    assert process.resident_bytes() > 1 << 20
+    assert process.ResidentMemory().bytes() > 1 << 20
 
 
 def test_started_at() -> None:

@@ -6,7 +6,6 @@ that stands for ``/``. This module knows no setting and no role.
 """
 
 import contextlib
-import functools
 import math
 import os
 import pathlib
@@ -25,6 +24,7 @@ DUMP_SIGNAL: int = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signa
 """Makes ``faulthandler`` write the stacks of all threads; a real-time signal, which applications hardly use."""
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _NO_LIMIT_BYTES = 1 << 60
 """Control groups of version 1 write a huge page-rounded number where there is no limit."""
 
@@ -56,15 +56,25 @@ def started_at(pid: int) -> float | None:
         return 0.0
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(_process(os.getpid()).memory_info().rss)
+class ResidentMemory:
+    """Reads the resident memory of the process that makes this object.
 
+    Where the system allows it a descriptor is kept open: a worker that has run out of them still
+    has to know how large it is.
+    """
 
-@functools.lru_cache(maxsize=1)
-def _process(pid: int) -> psutil.Process:
-    # Making the object costs several times what asking it does, and memory is asked for often.
-    return psutil.Process(pid)
+    def __init__(self) -> None:
+        try:
+            self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._statm = -1
+            self._process = psutil.Process()
+
+    def bytes(self) -> int:
+        """How much it is now."""
+        if self._statm < 0:
+            return int(self._process.memory_info().rss)
+        return int(os.pread(self._statm, 256, 0).split()[1]) * _PAGE_BYTES
 
 
 def close_descriptors_except(keep: Collection[int]) -> None:

@@ -45,7 +45,7 @@ def _targets() -> Iterator[Head]:
         yield Head(f"absolute-{name}", raw, added=environ(uri, path, query, HTTP_HOST=host))
     added = environ("http://h/p", "/p", SERVER_PROTOCOL="HTTP/1.0")
     yield Head("absolute-10", get(line=b"GET http://h/p HTTP/1.0", host=None), added=added, flags=0)
-    yield Head("asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=environ("*", method="OPTIONS"))
+    yield Head("asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=environ("*", "", method="OPTIONS"))
     for name, line in (
         ("relative", b"GET p HTTP/1.1"),
         ("empty", b"GET  HTTP/1.1"),
@@ -158,7 +158,7 @@ def _script_names() -> Iterator[Head]:
     ):
         raw = get(line=f"GET {uri} HTTP/1.1".encode())
         yield Head(f"script-{uri}", raw, added=environ(uri, path, SCRIPT_NAME=script_name), script_name="/app")
-    added = environ("*", method="OPTIONS", SCRIPT_NAME="")
+    added = environ("*", "", method="OPTIONS", SCRIPT_NAME="")
     yield Head("script-asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=added, script_name="/app")
     added = environ("http://h/app/x?y", "/x", "y", SCRIPT_NAME="/app")
     yield Head("script-absolute", get(line=b"GET http://h/app/x?y HTTP/1.1"), added=added, script_name="/app")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wsgicluster.worker.handoff import PACKET_BYTES, Handed, hand_over, take_over
+from wsgicluster.worker.handoff import PACKET_BYTES, Handed, Nudge, hand_over, nudge, take_over
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -27,7 +27,7 @@ def test_the_descriptor_and_the_bytes_arrive(channel: Pair) -> None:
         assert hand_over(send, Handed(server, 3, True, b"GET / HT"))
         server.close()
         taken = take_over(receive)
-        assert taken is not None
+        assert isinstance(taken, Handed)
         with taken.sock:
             assert (taken.listener, taken.kept, taken.rest) == (3, True, b"GET / HT")
             assert taken.sock.recv(100) == b"not read yet"
@@ -36,6 +36,14 @@ def test_the_descriptor_and_the_bytes_arrive(channel: Pair) -> None:
 
 def test_nothing_there_is_none(channel: Pair) -> None:
     assert take_over(channel[0]) is None
+
+
+def test_a_nudge_carries_nothing(channel: Pair) -> None:
+    receive, send = channel
+    nudge(send)
+    assert isinstance(take_over(receive), Nudge)
+    receive.close()
+    nudge(send)
 
 
 def test_nobody_there_and_a_full_queue_are_told(channel: Pair) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wsgicluster.errors import ClientGone
-from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox, SpoolError
+from wsgicluster.worker.outbox import MEMORY_BYTES, FileFault, Outbox, SpoolError
 from wsgicluster.wsgi.files import FileRegion
 
 Pair = tuple[socket.socket, socket.socket]
@@ -74,12 +74,12 @@ def test_a_folder_without_room_is_named(tmp_path: Path) -> None:
         outbox.put(b"x" * (MEMORY_BYTES + 1))
 
 
-def test_a_file_that_became_shorter_cuts_the_connection(pair: Pair, tmp_path: Path) -> None:
+def test_a_file_that_became_shorter_is_our_fault(pair: Pair, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     outbox = Outbox(str(tmp_path))
     with path.open("rb") as file:
         outbox.put_file(FileRegion(file.fileno(), 0, 10))
-    with pytest.raises(ClientGone, match="shorter"):
+    with pytest.raises(FileFault, match="shorter"):
         while not outbox.flush(pair[0]):
             pass

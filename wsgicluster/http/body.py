@@ -19,6 +19,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 SIZE_DIGITS = 16
 SIZE_LINE_BYTES = 4096
+EXTENSION_BYTES = 16 * 1024
 TRAILER_BYTES = 16 * 1024
 TRAILER_FIELDS = 100
 
@@ -41,7 +42,10 @@ class _Part(enum.IntEnum):
 class ChunkedDecoder:
     """One chunked body of at most ``limit_bytes`` (0: of any length)."""
 
-    __slots__ = ("_left", "_limit_bytes", "_line", "_part", "_trailer_bytes", "_trailer_fields", "done", "received")
+    __slots__ = (
+        "_extension_bytes", "_left", "_limit_bytes", "_line", "_part", "_trailer_bytes", "_trailer_fields",
+        "done", "received",
+    )  # fmt: skip
 
     def __init__(self, limit_bytes: int) -> None:
         self.done = False
@@ -49,6 +53,7 @@ class ChunkedDecoder:
         self._limit_bytes = limit_bytes
         self._part = _Part.SIZE
         self._left = 0
+        self._extension_bytes = 0
         self._line = b""
         self._trailer_bytes = 0
         self._trailer_fields = 0
@@ -80,6 +85,10 @@ class ChunkedDecoder:
             position = end + 1
         if not found:
             raise ProtocolError(400, "a chunk's size line is malformed")
+        # RFC 9112, section 7.1.1: a recipient ought to limit the total length of chunk extensions.
+        self._extension_bytes += found.end() - found.end(1)
+        if self._extension_bytes > EXTENSION_BYTES:
+            raise ProtocolError(400, "the chunk extensions are too long")
         self._open(found[1])
         return position
 

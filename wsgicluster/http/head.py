@@ -239,7 +239,8 @@ def _read_target(method: str, target: str) -> tuple[str, str, str]:
         path, _, query = target.partition("?")
         return path, query, ""
     if target == "*" and method == "OPTIONS":
-        return target, "", ""
+        # PEP 3333 knows only paths that start with a slash, or none; RAW_URI says which one was meant.
+        return "", "", ""
     absolute = ABSOLUTE_FORM.fullmatch(target)
     if not absolute:
         raise ProtocolError(400, "the request target is neither a path nor an http URI")

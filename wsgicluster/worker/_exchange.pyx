@@ -1,10 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """The compiled twin of one way through the sync worker: receive, parse, call, format, send.
 
-It serves the usual exchange from end to end: one whole request without a body in one read, one
-whole body of bytes in answer. For everything else it gives back what it has received, or hands what
-the application did to the plain `Cycle`, at a point where nothing has been sent. Receiving and sending
-never block, so that they need not let other threads run.
+It serves the usual exchange from end to end: one whole request in one read, and an answer in blocks
+of bytes. For everything else it gives back what it has received, or hands what the application did
+to the plain `Cycle`. Receiving and sending never block, so that they need not let other threads run.
 """
 
 cimport cython
@@ -28,13 +27,18 @@ from wsgicluster.http import head as _head
 from wsgicluster.http import response as _response_head
 from wsgicluster.http.connection import Phase
 from wsgicluster.worker.cycle import Outcome
-from wsgicluster.wsgi.response import Response
+from wsgicluster.errors import ClientGone
+from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
+from wsgicluster.wsgi.response import Framing, Response
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
     ssize_t send(int descriptor, const void *buffer, size_t size, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+
+cdef extern from "<stdio.h>" nogil:
+    int snprintf(char *buffer, size_t size, const char *format, ...)
 
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *haystack, size_t haystack_size, const void *needle, size_t needle_size)
@@ -46,7 +50,7 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec *now)
 
-DEF RECEIVE_BYTES = 65536
+DEF RECEIVE_BYTES = 131072
 DEF JOIN_BYTES = 16384
 DEF OUT_BYTES = 24576
 
@@ -115,6 +119,13 @@ cdef class Start:
     cdef int flags
     cdef double started
     cdef bint called
+    cdef bint head_sent
+    cdef bint chunked
+    cdef bint keep
+    cdef bint overlong
+    cdef bint complete
+    cdef long long left
+    cdef long long sent_bytes
     cdef object status
     cdef object headers
     cdef object plain
@@ -140,9 +151,15 @@ cdef class Start:
         if self.plain is None:
             cycle = self.exchange.cycle
             cycle.started = self.started
-            self.plain = Response(self.connection, self.flags, cycle.stamp(self.started))
+            self.plain = plain = Response(self.connection, self.flags, cycle.stamp(self.started))
             if self.called:
-                self.plain.start_response(self.status, self.headers)
+                plain.start_response(self.status, self.headers)
+            if self.head_sent:
+                plain.resume(
+                    Framing.CHUNKED if self.chunked else Framing.COUNTED, self.left, self.sent_bytes, self.keep
+                )
+                plain.overlong = self.overlong
+            plain.complete = self.complete
         return self.plain
 
 
@@ -164,6 +181,7 @@ cdef class Exchange:
     cdef double stamp_due
     cdef bytes stamp
     cdef Start start
+    cdef bint waiting
     cdef object page
     cdef double[::1] floats
     cdef unsigned long long[::1] cells
@@ -198,6 +216,7 @@ cdef class Exchange:
         cdef long long length = 0
         cdef Py_ssize_t line_size = 0
         cdef dict environ = None
+        cdef char *end = NULL
         while True:
             size = recv(peer.descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
             if size >= 0 or errno != EINTR:
@@ -205,15 +224,22 @@ cdef class Exchange:
         if size < 0:
             PyErr_SetFromErrno(OSError)
         self.received_bytes += size
-        if size > 4 and memmem(self.data, size, b"\r\n\r\n", 4) == self.data + size - 4:
-            reader = connection.reader
-            if reader.phase is _HEAD_PHASE and not reader.rest:
+        reader = connection.reader
+        if reader.phase is _HEAD_PHASE and not reader.rest:
+            end = <char *>memmem(self.data, size, b"\r\n\r\n", 4)
+            if end is not NULL:
                 environ = parse_usual(
-                    self.data, size - 4, peer.template, self.limits, &flags, &length, &line_size
+                    self.data, end - self.data, peer.template, self.limits, &flags, &length, &line_size
                 )
-        if environ is None or length or flags & IS_HEAD or (peer.trusted and not self._set_scheme(environ)):
+                end += 4
+        if (
+            environ is None or end + length != self.data + size or flags & IS_HEAD
+            or (peer.trusted and not self._set_scheme(environ))
+        ):
             return PyBytes_FromStringAndSize(self.data, size)
-        PyDict_SetItem(environ, S_INPUT, _BytesIO())
+        PyDict_SetItem(
+            environ, S_INPUT, _BytesIO(PyBytes_FromStringAndSize(end, length)) if length else _BytesIO()
+        )
         self.serving = connection
         self._serve(connection, peer, environ, flags, line_size)
         self.serving = None
@@ -245,20 +271,34 @@ cdef class Exchange:
         start.flags = flags
         start.started = started
         self.start = start
+        self.waiting = False
         try:
             result = self.application(environ, start)
         except BaseException as error:
             self._hand_over(start, connection, snapshot, error, None)
             return 0
+        if self.cycle.abandoned:
+            self.cycle.end_stray()
         body = self._whole(start, result)
-        if body is None:
+        if body is not None:
+            start.sent_bytes = PyBytes_GET_SIZE(body)
+            outcome = self._send(start, connection, peer, <bytes>body, started)
+            start.complete = True
+        elif start.called and start.plain is None and type(result) is not _FileWrapper:
+            try:
+                outcome = self._stream(start, connection, peer, result)
+            except BaseException as error:
+                self._hand_over(start, connection, snapshot, error, None)
+                return 0
+        else:
             self._hand_over(start, connection, snapshot, None, result)
             return 0
-        outcome = self._send(start, connection, peer, <bytes>body, started)
-        self._end(PyBytes_GET_SIZE(body), started)
+        if self.cycle.abandoned:
+            self.cycle.end_stray()
+        self._end(start.sent_bytes, started)
         if snapshot is not None:
             self.access.record(
-                snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), _now() - started, _wall_clock()
+                snapshot, start.status, start.headers, start.sent_bytes, _now() - started, _wall_clock()
             )
         self.start = None
         if outcome is not _KEEP:
@@ -312,29 +352,122 @@ cdef class Exchange:
 
     cdef object _send(self, Start start, connection, Peer peer, bytes body, double started):
         """Send head and body; the outcome."""
-        cdef Py_ssize_t size = self.block.size, sent
-        cdef bint keep = (
+        cdef Py_ssize_t size
+        if self.block.length < 0:
+            self.block.length = PyBytes_GET_SIZE(body)
+            size = self._head(start, started, b"Content-Length: %d\r\n" % PyBytes_GET_SIZE(body))
+        else:
+            size = self._head(start, started, None)
+        size = self._add(size, body)
+        if not self._put(connection, peer, self.out, size):
+            return _ABORT
+        return _KEEP if start.keep else _CLOSE
+
+    cdef Py_ssize_t _head(self, Start start, double started, bytes framing) except -1:
+        """Write the whole head into ``out``, and decide whether the connection is kept."""
+        cdef Py_ssize_t size = self.block.size
+        start.keep = (
             start.flags & KEEP_ALIVE and not self.block.info & WANTS_CLOSE and self.keepalive_s > 0
             and self.cells[STATE] == READY and _now() - started < self.slow_s
         )
         memcpy(self.out, self.block.data, size)
-        size = self._add(size, self._stamp(started) if not self.block.info & OWN_FIELDS
-                         else self.cycle.stamp(started).missing(self.block.info))
-        if self.block.length < 0:
-            size = self._add(size, b"Content-Length: %d\r\n" % PyBytes_GET_SIZE(body))
-        if not keep:
+        if self.block.info & OWN_FIELDS:
+            size = self._add(size, self.cycle.stamp(started).missing(self.block.info))
+        else:
+            size = self._add(size, self._stamp(started))
+        if framing is not None:
+            size = self._add(size, framing)
+        if not start.keep:
             size = self._add(size, b"Connection: close\r\n")
-        size = self._add(size, b"\r\n")
-        size = self._add(size, body)
-        sent = send(peer.descriptor, self.out, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if sent == size:
-            return _KEEP if keep else _CLOSE
-        if sent < 0:
-            if errno != EAGAIN and errno != EINTR:
+        return self._add(size, b"\r\n")
+
+    cdef int _put(self, connection, Peer peer, const char *data, Py_ssize_t size) except -1:
+        """Send, or keep what the socket does not take; 0 when the client is gone."""
+        cdef ssize_t sent = 0
+        if not self.waiting:
+            sent = send(peer.descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == size:
+                return 1
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return 0
+                sent = 0
+        try:
+            connection.send(PyBytes_FromStringAndSize(data + sent, size - sent))
+        except ClientGone:
+            return 0
+        self.waiting = connection.sends_later
+        return 1
+
+    cdef object _stream(self, Start start, connection, Peer peer, result):
+        """Send the blocks of an iterable, each at once; the outcome. Raises what the application raises."""
+        try:
+            for block in result:
+                if start.plain is not None or type(block) is not bytes:
+                    # start_response or write was called once more, or the block is odd: no usual response any more.
+                    start.response().write(block)
+                elif block and not self._block(start, connection, peer, <bytes>block):
+                    return _ABORT
+            return self._finish(start, connection, peer)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    cdef int _block(self, Start start, connection, Peer peer, bytes block) except -1:
+        """Frame and send one block; 0 when the client is gone."""
+        cdef Py_ssize_t size = 0, length = PyBytes_GET_SIZE(block)
+        if not start.head_sent:
+            start.chunked = self.block.length < 0
+            start.left = self.block.length
+            size = self._head(start, start.started, b"Transfer-Encoding: chunked\r\n" if start.chunked else None)
+            start.head_sent = True
+        if not start.chunked and length > start.left:
+            start.overlong = True
+            length = start.left
+        if start.chunked:
+            size += snprintf(self.out + size, 24, b"%zx\r\n", length)
+        else:
+            start.left -= length
+        start.sent_bytes += length
+        if size + length > OUT_BYTES - 2:
+            if size and not self._put(connection, peer, self.out, size):
+                return 0
+            if not self._put(connection, peer, PyBytes_AS_STRING(block), length):
+                return 0
+            size = 0
+        else:
+            memcpy(self.out + size, PyBytes_AS_STRING(block), length)
+            size += length
+        if start.chunked:
+            memcpy(self.out + size, b"\r\n", 2)
+            size += 2
+        return self._put(connection, peer, self.out, size) if size else 1
+
+    cdef object _finish(self, Start start, connection, Peer peer):
+        """End a streamed body; the outcome. Raises ValueError when fewer bytes came than were declared."""
+        if start.plain is not None or not start.head_sent:
+            response = start.response()
+            response.finish()
+            start.sent_bytes = response.sent_bytes
+            if response.overlong:
+                self.cycle.warn_overlong(self._line())
+            return _KEEP if response.keep else _CLOSE
+        if start.chunked:
+            if not self._put(connection, peer, b"0\r\n\r\n", 5):
                 return _ABORT
-            sent = 0
-        connection.store(PyBytes_FromStringAndSize(self.out + sent, size - sent))
-        return _KEEP if keep else _CLOSE
+        elif start.left:
+            start.keep = False
+            raise ValueError(
+                f"the application declared Content-Length {self.block.length} but gave only {start.sent_bytes} bytes"
+            )
+        start.complete = True
+        if start.overlong:
+            self.cycle.warn_overlong(self._line())
+        return _KEEP if start.keep else _CLOSE
+
+    cdef bytes _line(self):
+        return PyBytes_FromStringAndSize(<char *>&self.raw[LINE_OFFSET], LINE_BYTES).rstrip(b"\0")
 
     cdef inline Py_ssize_t _add(self, Py_ssize_t size, bytes data) noexcept:
         memcpy(self.out + size, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
@@ -348,7 +481,7 @@ cdef class Exchange:
 
     cdef int _hand_over(self, Start start, connection, snapshot, error, result) except -1:
         """Let the plain cycle end what is not usual: an exception, a stream, a file, a large or odd body."""
-        line = PyBytes_FromStringAndSize(<char *>&self.raw[LINE_OFFSET], LINE_BYTES).rstrip(b"\0")
+        line = self._line()
         cycle = self.cycle
         response = start.response()
         self.start = None

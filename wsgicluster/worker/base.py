@@ -68,6 +68,11 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     reloader = Reloader(settings.reload_extra_files) if settings.reload else None
     if application is None:
         application = _load(logs, settings, reloader)
+    taken = signals.reinstall()
+    if taken:
+        logs.error.warning(
+            "The application has set handlers for %s; a worker needs these itself and has taken them back", taken
+        )
     gc.collect()
     gc.freeze()
     cycle = Cycle(application, assignment.page, settings.timeout, logs.error, logs.access)
@@ -77,7 +82,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
         with_jitter(settings.max_requests, settings.max_requests_jitter),
         with_jitter(settings.max_memory, settings.max_memory_jitter),
         boot_s,
-        process.resident_bytes,
+        process.ResidentMemory().bytes,
     )
     worker = kind(settings, assignment, cycle, recycling, logs)
     signals.join(worker.loop, worker)
@@ -106,9 +111,11 @@ def _say_failed(assignment: Assignment, code: int, summary: str, trace: str) -> 
 def _leave(logs: Logs, code: int) -> NoReturn:
     try:
         atexit._run_exitfuncs()
-    finally:
         if logs.access is not None:
             logs.access.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            # The application may have closed it, and nobody may be there to read it.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:
         os._exit(code)

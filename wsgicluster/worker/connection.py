@@ -10,18 +10,21 @@ import enum
 import math
 import socket
 import struct
-from typing import Any, Protocol
+from typing import Any
 
-from wsgicluster.errors import ClientGone, ProtocolError
+from wsgicluster.errors import ClientGone, ProtocolError, ServerError
 from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.response import error_response
 from wsgicluster.worker.cycle import Outcome
-from wsgicluster.worker.loop import READ, WRITE, Loop
+from wsgicluster.worker.host import Host
+from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.sender import Sender
-from wsgicluster.worker.timing import Timing
 
 RECEIVE_BYTES = 64 * 1024
+GRACE_S = 1.0
+"""How long a client whose time was over, but that has spoken while nobody listened, may take for the rest."""
+
 LINGER_S = 2.0
 """How long what a client still sends is dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
 
@@ -42,48 +45,6 @@ class State(enum.Enum):
 # Members of an Enum cost a look-up each time.
 _READING = State.READING
 _KEEP = Outcome.KEEP
-
-
-class Exchange(Protocol):
-    """A faster way to receive, which may have answered already; see `wsgicluster.worker._exchange`.
-
-    ``received_bytes`` counts; ``serving`` is the connection whose request is being answered.
-    """
-
-    received_bytes: int
-    serving: "Connection | None"
-
-    def receive(self, connection: "Connection", peer: Any) -> bytes | None:
-        """The bytes received, or None when there was a request and it has been answered."""
-
-
-class Host(Protocol):
-    """What a connection needs of its worker."""
-
-    loop: Loop
-    timing: Timing
-    upload_folder: str | None
-    draining: bool
-    received_bytes: int
-    exchange: "Exchange | None"
-
-    def run(self, connection: "Connection") -> None:
-        """The connection's reader has a complete request."""
-
-    def may_keep(self) -> bool:
-        """Whether connections are to be kept, now."""
-
-    def waits(self, connection: "Connection") -> None:
-        """While the worker drains: the connection has nothing to do until its client speaks again."""
-
-    def left(self, connection: "Connection") -> None:
-        """The connection is closed."""
-
-    def date(self) -> str:
-        """The text of a ``Date`` field."""
-
-    def refused(self, connection: "Connection", error: ProtocolError) -> None:
-        """A request was refused before the application saw it."""
 
 
 class Connection(Sender):
@@ -182,13 +143,23 @@ class Connection(Sender):
 
     def expired(self) -> None:
         """The deadline has passed."""
-        if self.state is State.READING and (self.reader.rest or not self.reader.idle):
+        if self.state is State.READING and self._has_input():
+            # It came while the worker was busy: the client was in time.
+            self._loop.deadlines.set(self, self._loop.now + GRACE_S)
+            self.receive()
+        elif self.state is State.READING and (self.reader.rest or not self.reader.idle):
             what = "head" if self.reader.idle else "body"
             self.refuse(ProtocolError(408, f"the request's {what} did not arrive in time"))
         elif self.state is State.SENDING:
             self.abort()
         else:
             self.close()
+
+    def _has_input(self) -> bool:
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     # -- what the worker says
 
@@ -273,6 +244,10 @@ class Connection(Sender):
         except ClientGone:
             self.close()
             return
+        except ServerError as error:
+            self._host.broken(self, error)
+            self.abort()
+            return
         if not empty:
             self._set_write_deadline()
         elif self.outcome is Outcome.KEEP:
@@ -297,6 +272,11 @@ class Connection(Sender):
         if self.state is State.READING:
             self.resume()
 
+    def receive_if_open(self) -> None:
+        """`receive`, for a connection that may have been closed since that was decided."""
+        if self.state is State.READING:
+            self.receive()
+
     def _wait_for_request(self) -> None:
         loop, timing = self._loop, self._host.timing
         seconds = timing.keepalive_s if self.kept else timing.head_s
@@ -320,17 +300,21 @@ class Connection(Sender):
         else:
             if fresh:
                 self._began = loop.now
-            if reader.awaits_continue:
-                self._send_continue()
+            if reader.awaits_continue and not self._send_continue():
+                return
             loop.deadlines.set(self, timing.body_deadline(loop.now, self._began, reader.body_received))
         if self.state is State.READING and self._watching != READ:
             self._watch(READ)
 
-    def _send_continue(self) -> None:
+    def _send_continue(self) -> bool:
         try:
-            self.send(_CONTINUE)
-        except ClientGone:
+            self.sock.send(_CONTINUE)
+        except BlockingIOError:
+            pass  # a client that has not read its last response will not miss this
+        except OSError:
             self.close()
+            return False
+        return True
 
     def _watch(self, events: int) -> None:
         if self._watching:

@@ -7,9 +7,10 @@ transport, and does not know who waits for what on which socket.
 import bisect
 import enum
 import logging
+import os
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from wsgicluster.access_log import AccessLog
 from wsgicluster.errors import ClientGone, ServerError
@@ -51,6 +52,8 @@ class Cycle:
         self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: AccessLog | None
     ) -> None:
         self.application = application
+        self.abandoned = False
+        """This is not the worker's process but one that the application has forked from it."""
         self.access = access
         self.beat_s = beat_s
         self.page = page
@@ -80,6 +83,8 @@ class Cycle:
             outcome = self.fail(response, client, line, error)
         else:
             outcome = self.deliver(response, client, line, result)
+        if self.abandoned:
+            self.end_stray()
         self.record(response, snapshot, line)
         return outcome
 
@@ -95,7 +100,7 @@ class Cycle:
     def record(self, response: Response, snapshot: dict[str, Any] | None, line: bytes) -> None:
         """Count and log a request whose response is done with, however it went."""
         if response.overlong:
-            self._log_failure("gave more bytes than the Content-Length it declared; they were cut off", line)
+            self.warn_overlong(line)
         self._floats[_STARTED] = 0.0
         duration_s = time.monotonic() - self.started
         cells = self._cells
@@ -141,6 +146,8 @@ class Cycle:
 
     def fail(self, response: Response, client: Client, line: bytes, error: BaseException) -> Outcome:
         """The application raised: log it, and answer with 500 as long as nothing else was sent."""
+        if self.abandoned:
+            self.end_stray()
         if isinstance(error, ClientGone):
             return Outcome.ABORT
         self._cells[_FAILED] += 1
@@ -152,6 +159,7 @@ class Cycle:
             self._log_failure("the application failed after its response was complete", line, error)
             return Outcome.KEEP if response.keep else Outcome.CLOSE
         self._log_failure("the application failed", line, error)
+        response.complete = True
         if response.head_sent:
             return Outcome.ABORT
         response.status = "500 Internal Server Error"
@@ -164,6 +172,15 @@ class Cycle:
         except ClientGone:
             return Outcome.ABORT
         return Outcome.CLOSE
+
+    def end_stray(self) -> NoReturn:
+        """End a process that the application has forked and that has come back here: it is no worker."""
+        self._error_log.warning("pid %d, forked by the application, came back from its request: ended", os.getpid())
+        os._exit(0)
+
+    def warn_overlong(self, line: bytes) -> None:
+        """The application gave more bytes than it declared."""
+        self._log_failure("the application gave more bytes than its Content-Length; they were cut off", line)
 
     def _log_failure(self, what: str, line: bytes, error: BaseException | None = None) -> None:
         request = line.decode("latin-1")

@@ -6,13 +6,19 @@ travels beside it (``SCM_RIGHTS``). The kernel keeps what is under way even when
 the sender ends.
 """
 
+import contextlib
 import dataclasses
 import socket
 import struct
 
 _HEAD = struct.Struct("=H?")
+_NUDGE_PACKET = b"\0"
 PACKET_BYTES = 96 * 1024
 """Largest packet; a connection with more unused bytes than this is served to its end where it is."""
+
+
+class Nudge:
+    """A packet without a connection: there may be clients at the listeners that the sender has no room for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,13 +47,22 @@ def hand_over(channel: socket.socket, connection: Handed) -> bool:
     return True
 
 
-def take_over(channel: socket.socket) -> Handed | None:
-    """The next connection that a sibling has sent, or None."""
+def nudge(channel: socket.socket) -> None:
+    """Have a sibling look at the listeners."""
+    # With a full queue siblings are awake anyway; without any there is nobody to tell.
+    with contextlib.suppress(OSError):
+        channel.send(_NUDGE_PACKET)
+
+
+def take_over(channel: socket.socket) -> Handed | Nudge | None:
+    """What a sibling has sent next, or None."""
     try:
         packet, descriptors, _, _ = socket.recv_fds(channel, PACKET_BYTES, 1)
     except OSError:
         # None there, or a sibling was quicker.
         return None
+    if packet == _NUDGE_PACKET:
+        return Nudge()
     if not descriptors:
         return None
     listener, kept = _HEAD.unpack_from(packet)

@@ -20,7 +20,7 @@ WRITE = select.EPOLLOUT
 EXCLUSIVE_READ = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 _DEADLINE = int(Cell.DEADLINE)
-_MAX_EVENTS = 128
+_MAX_EVENTS = 256
 
 
 class Loop:
@@ -45,6 +45,10 @@ class Loop:
     def fileno(self) -> int:
         """The epoll's descriptor."""
         return self._epoll.fileno()
+
+    def close(self) -> None:
+        """Give the epoll's descriptor back."""
+        self._epoll.close()
 
     def add(self, descriptor: int, handler: Callable[[int], object], events: int = READ) -> None:
         """Call ``handler(events)`` whenever the descriptor is ready."""
@@ -84,7 +88,8 @@ class Loop:
                 handler(mask)
         for _ in range(waiting):
             self.soon.popleft()()
-        if self._calls or self.deadlines.next() is not None:
+        # Whoever has spoken in time but stands behind the last event has not been looked at yet.
+        if len(events) < _MAX_EVENTS and (self._calls or self.deadlines.next() is not None):
             self._expire(now, expire)
         if self.last:
             calls, self.last = self.last, []

@@ -3,6 +3,7 @@
 Sending goes on in order, as the socket drains, whatever the application does next.
 """
 
+import errno
 import os
 import socket
 import tempfile
@@ -17,6 +18,7 @@ MEMORY_BYTES = 1024 * 1024
 SENDFILE_BYTES = 1024 * 1024
 """Largest piece given to sendfile at a time, so that one fast reader does not keep the loop."""
 
+_FILE_ERRORS = frozenset({errno.EBADF, errno.EINVAL, errno.EIO, errno.EOVERFLOW})
 _BUFFERS = 64
 _PIECES = 8
 """Pieces sent in one turn: a reader that always keeps up has to let the others have theirs."""
@@ -24,6 +26,10 @@ _PIECES = 8
 
 class SpoolError(ServerError):
     """The temp file for a response cannot grow."""
+
+
+class FileFault(ServerError):
+    """A file that was being sent cannot be read, or has become shorter."""
 
 
 class _File:
@@ -62,7 +68,7 @@ class Outbox:
         self._queue.append(_File(region._replace(descriptor=os.dup(region.descriptor)), owned=True))
 
     def flush(self, sock: socket.socket) -> bool:
-        """Send what the socket takes now; True when nothing is left. Raises ClientGone."""
+        """Send what the socket takes now; True when nothing is left. Raises ClientGone or FileFault."""
         queue = self._queue
         try:
             for _ in range(_PIECES):
@@ -115,9 +121,14 @@ class Outbox:
 
     def _send_file(self, sock: socket.socket, file: _File) -> None:
         if file.count:
-            sent = os.sendfile(sock.fileno(), file.descriptor, file.offset, min(file.count, SENDFILE_BYTES))
+            try:
+                sent = os.sendfile(sock.fileno(), file.descriptor, file.offset, min(file.count, SENDFILE_BYTES))
+            except OSError as error:
+                if error.errno in _FILE_ERRORS:
+                    raise FileFault(f"a file cannot be sent: {error.strerror}") from error
+                raise
             if not sent:
-                raise ClientGone("a file that was being sent has become shorter")
+                raise FileFault("a file that was being sent has become shorter")
             file.offset += sent
             file.count -= sent
             self.sent_bytes += sent

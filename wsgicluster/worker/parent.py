@@ -24,6 +24,10 @@ class Parent:
             self._gone()
             return True
 
+    def close(self) -> None:
+        """Leave the channel, in a process that has no business on it."""
+        self._channel.close()
+
     def on_event(self, _events: int) -> None:
         """Something came from the arbiter: today only the end of the stream."""
         try:

@@ -26,6 +26,11 @@ class Sender:
         self._outbox: Outbox | None = None
         self._quick = True
 
+    @property
+    def sends_later(self) -> bool:
+        """Whether something waits for the socket to take it."""
+        return self._outbox is not None
+
     def send(self, data: bytes | memoryview) -> None:
         """Send now, or keep what the socket does not take. Raises ClientGone."""
         if self._outbox is None or self._flush_outbox():

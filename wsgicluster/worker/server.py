@@ -5,22 +5,25 @@ The kinds of worker differ in `run`: where the application is called.
 
 import errno
 import logging
+import math
+import os
 import socket
 from functools import partial
 from typing import Any
 
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import ProtocolError
+from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
-from wsgicluster.worker.connection import Connection, Exchange, State, peer_text
+from wsgicluster.worker.connection import Connection, State, peer_text
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
-from wsgicluster.worker.handoff import take_over
+from wsgicluster.worker.handoff import Nudge, nudge, take_over
+from wsgicluster.worker.host import Exchange
 from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.recycle import Recycling
@@ -33,6 +36,12 @@ from wsgicluster.wsgi.trust import Trust
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_PAUSE_S = 0.5
 HOLD_S = 0.05
+FULL_AGAIN_S = 5.0
+"""A worker that has found room for this long, and then none again, says so again."""
+
+UNASKED_S = 0.1
+"""A TERM may come from outside, to all processes at once: the arbiter gets this long to say that the server stops."""
+
 HANDED_A_TURN = 16
 
 
@@ -65,8 +74,9 @@ class LoopWorker:
         self._access = logs.access
         self._recycling = recycling
         self._drain: Drain | None = None
+        self._decide_at = math.inf
         self._paused = True
-        self._said_full = False
+        self._full_at = -math.inf
         self._trust = Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers)
         self._open_body = partial(StoredBody, settings.tmp_upload_dir)
         self._limits = HeadLimits(
@@ -96,8 +106,8 @@ class LoopWorker:
     def serve(self, ready: Ready) -> None:
         """Listen, say so, and serve until drained."""
         self.loop.add(self.parent.fileno(), self.parent.on_event)
+        os.register_at_fork(after_in_child=self._abandon)
         self._listen()
-        self.loop.add(self.assignment.hand_off_receive.fileno(), self._on_hand_off, EXCLUSIVE_READ)
         cells = self.assignment.page.cells
         cells[Cell.STATE] = WorkerState.READY
         self.parent.say(ready)
@@ -144,6 +154,10 @@ class LoopWorker:
         drain = self._drain
         if drain is None:
             retiring = not self.orphaned and self.assignment.board.told() is not ServerState.STOPPING
+            if retiring and self.loop.now < self._decide_at:
+                self._decide_at = min(self._decide_at, self.loop.now + UNASKED_S)
+                self.loop.call_at(self._decide_at, do_nothing)
+                return False
             drain = self._drain = Drain(self, retiring, self.settings.graceful_timeout)
             drain.begin()
         if not drain.step():
@@ -151,6 +165,17 @@ class LoopWorker:
         if drain.cut:
             self.log.warning("worker %d: graceful_timeout is over; cut %d connections", self.assignment.slot, drain.cut)
         return True
+
+    def _abandon(self) -> None:
+        """In a process that the application has forked: nothing of the worker's is this process's to use or hold."""
+        self.cycle.abandoned = True
+        shared = [connection.sock for connection in self.connections]
+        shared += [self.assignment.hand_off_receive, self.assignment.hand_off_send, *self.assignment.listeners]
+        for sock in shared:
+            if sock.fileno() >= 0:
+                os.close(sock.detach())
+        self.parent.close()
+        self.loop.close()
 
     def _lose_parent(self) -> None:
         if not self.orphaned:
@@ -172,7 +197,6 @@ class LoopWorker:
         self.listening = False
         for listener in self.assignment.listeners:
             listener.close()
-        self.loop.remove(self.assignment.hand_off_receive.fileno())
         self.assignment.hand_off_receive.close()
 
     def _on_listener(self, index: int, listener: socket.socket, _events: int) -> None:
@@ -181,16 +205,23 @@ class LoopWorker:
         self.loop.last.append(partial(self._accept, index, listener))
 
     def accept_all(self) -> bool:
-        """Empty the accept queues; False when descriptors ran out on the way."""
+        """Empty the accept queues; False when descriptors ran out on the way.
+
+        Nobody is answered before the queues are empty: under steady load they would never be.
+        """
         self._wait_for_clients(True)
         for index, listener in enumerate(self.assignment.listeners):
-            while not self._paused and self._accept(index, listener):
-                pass
+            while not self._paused and (found := self._take(index, listener)):
+                if isinstance(found, Connection):
+                    self.loop.soon.append(found.receive_if_open)
         return not self._paused
 
-    def _accept(self, index: int, listener: socket.socket) -> bool:
-        if not self.listening:
-            return False
+    def _accept(self, index: int, listener: socket.socket) -> None:
+        if self.listening and isinstance(found := self._take(index, listener), Connection):
+            found.receive()
+
+    def _take(self, index: int, listener: socket.socket) -> Connection | bool:
+        """The next connection from a listener; False when there is none, True for one that is gone already."""
         try:
             sock, peer = listener.accept()
         except BlockingIOError:
@@ -201,14 +232,15 @@ class LoopWorker:
                 return False
             return True  # this one client has gone already (ECONNABORTED, EPROTO); the next may be there
         sock.setblocking(False)
-        self._said_full = False
-        self._open(sock, index, peer, b"").receive()
-        return True
+        return self._open(sock, index, peer, b"")
 
     def _pause(self, error: OSError) -> None:
         self._wait_for_clients(False)
-        if not self._said_full:
-            self._said_full = True
+        # The wake-up that has led here was for one worker alone: a sibling with room has to be told.
+        nudge(self.hand_off_send)
+        now = self.loop.now
+        said, self._full_at = now - self._full_at < FULL_AGAIN_S, now
+        if not said:
             self.log.error(
                 "worker %d: cannot accept: %s, with %d connections open; accepting again as soon as that is over "
                 "(raise the limit on open files, or lower keepalive)",
@@ -224,6 +256,12 @@ class LoopWorker:
         if not self.listening or wanted is not self._paused:
             return
         self._paused = not wanted
+        # Without room for a descriptor a connection from a sibling would be lost on its way.
+        receiver = self.assignment.hand_off_receive.fileno()
+        if wanted:
+            self.loop.add(receiver, self._on_hand_off, EXCLUSIVE_READ)
+        else:
+            self.loop.remove(receiver)
         for index, listener in enumerate(self.assignment.listeners):
             if wanted:
                 self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
@@ -264,9 +302,15 @@ class LoopWorker:
 
     def _take_over(self) -> None:
         for _ in range(HANDED_A_TURN):
-            handed = take_over(self.assignment.hand_off_receive) if self.listening else None
+            handed = None
+            if self.listening and not self._paused:
+                handed = take_over(self.assignment.hand_off_receive)
             if handed is None:
                 return
+            if isinstance(handed, Nudge):
+                for index, listener in enumerate(self.assignment.listeners):
+                    self._accept(index, listener)
+                continue
             try:
                 peer = handed.sock.getpeername()
             except OSError:
@@ -292,6 +336,10 @@ class LoopWorker:
     def date(self) -> str:
         """The text of a ``Date`` field."""
         return self.cycle.date()
+
+    def broken(self, connection: Connection, error: ServerError) -> None:
+        """Log why a response could not be sent to its end."""
+        self.log.error("%s: the response is cut off: %s", connection.client.decode("latin-1"), error)
 
     def refused(self, connection: Connection, error: ProtocolError) -> None:
         """Log what was refused: our own trouble as an error, a client's as a remark."""

@@ -1,5 +1,6 @@
 """A worker's signals. A handler runs in the midst of the application, so that most of them only leave a mark."""
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -37,6 +38,12 @@ class WorkerSignals:
         self._on_drain: Callable[[], object] = _nothing
         self._on_quit: Callable[[], object] = _nothing
         self._on_abort: Callable[[], object] = _nothing
+        self._handlers = {
+            signal.SIGTERM: self._term,
+            signal.SIGQUIT: self._quit,
+            signal.SIGUSR1: self._usr1,
+            signal.SIGABRT: self._abort,
+        }
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
@@ -47,10 +54,8 @@ class WorkerSignals:
         for number in IGNORED:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, self._term)
-        signal.signal(signal.SIGQUIT, self._quit)
-        signal.signal(signal.SIGUSR1, self._usr1)
-        signal.signal(signal.SIGABRT, self._abort)
+        for handled, handler in self._handlers.items():
+            signal.signal(handled, handler)
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
@@ -70,9 +75,22 @@ class WorkerSignals:
         except BlockingIOError:
             pass  # all bytes are read
 
+    def reinstall(self) -> list[str]:
+        """Take the signals back that the application has taken while it was imported; their names."""
+        taken = [number.name for number, handler in self._handlers.items() if signal.getsignal(number) != handler]
+        if taken:
+            self.install()
+        return taken
+
+    def _wake(self) -> None:
+        # Python writes to the wake-up descriptor by itself, unless the application has set another one.
+        with contextlib.suppress(BlockingIOError):  # then the loop has more than enough to wake up for
+            self._wake_send.send(b"\0")
+
     def _term(self, _number: int, _frame: FrameType | None) -> None:
         self.drain_wanted = True
         self._on_drain()
+        self._wake()
 
     def _quit(self, _number: int, _frame: FrameType | None) -> None:
         # Quick means now: neither the request in progress nor the application's clean-up is waited for.
@@ -81,6 +99,7 @@ class WorkerSignals:
 
     def _usr1(self, _number: int, _frame: FrameType | None) -> None:
         self.reopen = True
+        self._wake()
 
     def _abort(self, _number: int, _frame: FrameType | None) -> None:
         self._on_abort()

@@ -50,8 +50,8 @@ class SyncWorker(LoopWorker):
             except ProtocolError as error:
                 connection.refuse(error)
                 return
-        # The application owns the body now: a temp file goes with the last reference to it.
-        reader.body = None
+        # The application owns them now: a body goes with the last reference to it, not with the connection.
+        del reader.environ, reader.body
         connection.finished(self.cycle.serve(connection, environ, reader.flags, reader.line))
 
     def may_keep(self) -> bool:

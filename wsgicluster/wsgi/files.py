@@ -1,7 +1,9 @@
 """``wsgi.file_wrapper`` (PEP 3333, "Optional Platform-Specific File Handling")."""
 
+import io
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -38,14 +40,22 @@ class FileRegion(NamedTuple):
 
 def file_region(wrapper: FileWrapper) -> FileRegion | None:
     """What is left of a real file from its position on, or None for anything else."""
-    filelike = wrapper.filelike
-    try:
-        descriptor = filelike.fileno()
-        offset = filelike.tell()
-        status = os.fstat(descriptor)
-    except (AttributeError, OSError, ValueError, TypeError):
-        # No real file: io.UnsupportedOperation is an OSError and a ValueError.
+    file = wrapper.filelike
+    if isinstance(file, tempfile._TemporaryFileWrapper):
+        file = file.file
+    # Only of these does the descriptor hold just what read() gives: gzip files and text files have one, too.
+    if type(file) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
         return None
-    if not stat.S_ISREG(status.st_mode):
+    if type(getattr(file, "raw", file)) is not io.FileIO:
+        return None
+    try:
+        descriptor = file.fileno()
+        offset = file.tell()
+        status = os.fstat(descriptor)
+        readable = file.readable()
+    except (OSError, ValueError):
+        return None  # closed, or cannot tell: reading it says what is wrong
+    # Files below /proc have contents, but no size.
+    if not readable or not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
     return FileRegion(descriptor, offset, max(0, status.st_size - offset))

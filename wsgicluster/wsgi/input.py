@@ -23,8 +23,6 @@ class StoredBody:
         self._folder = folder
         self._memory = bytearray()
         self._file: BinaryIO | None = None
-        if length > MEMORY_BYTES:
-            self._open()
 
     def _open(self) -> BinaryIO:
         try:

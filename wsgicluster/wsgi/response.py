@@ -107,6 +107,8 @@ class Response:
         Raises TypeError or ValueError for what must not be sent, AssertionError when called twice
         without ``exc_info``, and the exception in ``exc_info`` when the head has been sent.
         """
+        if self.complete:
+            raise AssertionError("start_response() was called after the response had ended")
         if exc_info is not None:
             try:
                 if self.framing is not _UNSET:
@@ -120,10 +122,19 @@ class Response:
         self.headers = headers
         return self.write
 
+    def resume(self, framing: Framing, left: int, sent_bytes: int, keep: bool) -> None:
+        """Take over a response whose head, and perhaps some of whose body, somebody else has sent."""
+        self.framing = framing
+        self.keep = keep
+        self.sent_bytes = sent_bytes
+        self._left = left if framing is _COUNTED else 0
+
     def write(self, data: bytes) -> None:
         """Send one block of the body; an empty one does nothing, not even send the head."""
-        if not isinstance(data, bytes):
-            raise TypeError(f"the application gave a body block of type {type(data).__name__}; expected bytes")
+        data = _checked(data)
+        if self.complete:
+            # Whatever was sent now would be read as the beginning of the next response.
+            raise AssertionError("the application gave a body block after its response had ended")
         if not data:
             return
         framing = self.framing
@@ -143,8 +154,7 @@ class Response:
 
     def send_whole(self, body: bytes) -> None:
         """Send head and body when the body is complete; what is not framed by the application gets its length."""
-        if not isinstance(body, bytes):
-            raise TypeError(f"the application gave a body block of type {type(body).__name__}; expected bytes")
+        body = _checked(body)
         if self.framing is not _UNSET:
             self.write(body)
             self.finish()
@@ -245,3 +255,12 @@ class Response:
         self.framing = framing
         self.keep = bool(keep)
         return block + fields + ending + b"\r\n"
+
+
+def _checked(block: object) -> bytes:
+    """The block itself when it is bytes; of a subclass, which may lie about itself, what it really holds."""
+    if type(block) is bytes:
+        return block
+    if not isinstance(block, bytes):
+        raise TypeError(f"the application gave a body block of type {type(block).__name__}; expected bytes")
+    return b"".join((block,))

@@ -24,6 +24,8 @@ class Trust:
 
     def trusts(self, address: str) -> bool:
         """Whether a peer is believed; ``""`` is the peer of a Unix socket, which the file's mode admits."""
+        # A client of IPv4 that comes to a socket of IPv6.
+        address = address.removeprefix("::ffff:") if "." in address else address
         if self._everybody or not address or address in self._addresses:
             return True
         if not self._networks:

@@ -1,0 +1,220 @@
+"""Bad luck of workers and arbiter: deaths in a row, stopped processes, storms of signals, nothing left behind."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+
+import pytest
+
+from tests.apps import versioned
+from tests.conftest import LiveServer, StartServer, children_of, descriptors_of, wait_until
+from tests.live.client import BrokenResponse, Load, fetch
+
+pytestmark = pytest.mark.live
+
+DIES_WHILE = """
+import os, threading
+if os.path.exists("ill"):
+    threading.Timer(0.02, lambda: os._exit(7)).start()
+"""
+HANGS_WHILE = """
+import os, time
+if os.path.exists("slow"):
+    time.sleep(60)
+"""
+
+
+def workers_of(live: LiveServer) -> dict[str, list[int]]:
+    """The arbiter's children by what they are."""
+    found: dict[str, list[int]] = {"mold": [], "worker": []}
+    for pid in live.children():
+        title = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        # One that has just been forked still has its parent's title.
+        for role, pids in found.items():
+            if title.startswith(f"wsgicluster: {role} ".encode()):
+                pids.append(pid)
+    return found
+
+
+def test_quick_deaths_back_off_and_end(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """Each wait is said, the arbiter does not spin, and a cured application serves again."""
+    (tmp_path / "ill").touch()
+    live = server("app", "-w", "1", source=DIES_WHILE + versioned.good())
+    for line in ("1 quick death, next try now", "2 quick deaths .* in 0.5 s", "3 quick deaths .* in 1 s"):
+        live.wait_log(f"{line}; degraded: 0 of 1 workers serve", 10)
+    assert len(re.findall("crashed: exit code 7", live.log())) == 3
+    (tmp_path / "ill").unlink()
+    live.wait_log("All 1 workers serve again", 10)
+    assert fetch(live.port).status == 200
+
+
+def test_segmentation_faults_leave_the_other_slot_alone(server: StartServer) -> None:
+    source = versioned.good() + (
+        "\n\nORDINARY = application\n\n\n"
+        "def application(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/fault':\n"
+        "        import os, signal\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return ORDINARY(environ, start_response)\n"
+    )
+    live = server("app", "-w", "2", source=source)
+    live.wait_log("2 workers serve")
+    with contextlib.suppress(BrokenResponse, OSError):  # its worker dies of it
+        fetch(live.port, "/fault")
+    live.wait_log("crashed: signal SIGSEGV.* in GET /fault", 10)
+    assert fetch(live.port).status == 200
+    live.wait_log("All 2 workers serve again", 10)
+
+
+def test_workers_killed_in_a_storm(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "3")
+    live.wait_log("3 workers serve")
+    before = len(descriptors_of(live.pid))
+    for pid in live.children():
+        os.kill(pid, signal.SIGKILL)
+    live.wait_log("was killed from outside", 5, count=3)
+    live.wait_log("All 3 workers serve again", 10)
+    assert len(descriptors_of(live.pid)) == before
+    assert children_of(live.pid, zombies=True) == []
+    assert fetch(live.port).status == 200
+
+
+def test_storm_of_mixed_signals(server: StartServer) -> None:
+    """Whatever comes in whatever order: the right number of workers, no zombie, no descriptor lost."""
+    live = server("tests.apps.basic", "-w", "3")
+    live.wait_log("3 workers serve")
+    before = len(descriptors_of(live.pid))
+    storm = [
+        signal.SIGHUP, signal.SIGTTIN, signal.SIGUSR1, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD, signal.SIGUSR2,
+    ]  # fmt: skip
+    for turn in range(20):
+        for number in storm[turn % 7 :] + storm[: turn % 7]:
+            live.send(number)
+        # What is sent at once may merge; what is answered has been seen.
+        live.wait_log("SIGUSR1", 5, count=max(1, turn // 2))
+    for _ in range(20):
+        live.send(signal.SIGTTIN)
+        live.send(signal.SIGTTOU)
+    said = live.log().count("SIGUSR2 is ignored")
+    live.send(signal.SIGUSR2)
+    live.wait_log("SIGUSR2 is ignored", 5, count=said + 1)
+    # A reload goes back to the number of workers that the settings name.
+    live.send(signal.SIGHUP)
+    wait_until(
+        lambda: len(live.children()) == 3 and len(descriptors_of(live.pid)) == before,
+        15,
+        "as many workers and descriptors as before the storm",
+    )
+    assert children_of(live.pid, zombies=True) == []
+    assert "internal error" not in live.log()
+    assert fetch(live.port).status == 200
+    assert live.stop() == 0
+
+
+def test_reloads_in_a_burst_are_one(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_log("2 workers serve")
+    os.kill(live.pid, signal.SIGSTOP)
+    for _ in range(10):
+        live.send(signal.SIGHUP)
+    os.kill(live.pid, signal.SIGCONT)
+    live.wait_log("Reload complete", 10)
+    assert "generation 3" not in live.log()
+
+
+def test_stop_wins_over_a_reload_of_the_same_moment(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_log("2 workers serve")
+    os.kill(live.pid, signal.SIGSTOP)
+    live.send(signal.SIGHUP)
+    live.send(signal.SIGTERM)
+    os.kill(live.pid, signal.SIGCONT)
+    assert live.wait_end(5) == 0
+    assert "generation 2" not in live.log()
+
+
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_application_that_hangs_in_a_reload(
+    server: StartServer, tmp_path: pathlib.Path, extra: tuple[str, ...]
+) -> None:
+    """The old generation serves; a newer reload takes the place of the one that hangs; TERM ends it all."""
+    live = server("app", "-w", "1", "-t", "1", *extra, source=HANGS_WHILE + versioned.good())
+    live.wait_log("1 workers serve")
+    (tmp_path / "slow").touch()
+    live.send(signal.SIGHUP)
+    live.wait_log("The reload is called off", 5)
+    live.wait_log("boots no longer", 5)
+    assert fetch(live.port).status == 200
+    live.send(signal.SIGHUP)
+    live.wait_log("SIGHUP: reload", 5, count=2)
+    (tmp_path / "slow").unlink()
+    live.send(signal.SIGHUP)
+    live.wait_log("Generation 3 is given up for a newer one", 5)
+    live.wait_log("Reload complete", 10)
+    (tmp_path / "slow").touch()
+    live.send(signal.SIGHUP)
+    live.wait_log("SIGHUP: reload", 5, count=4)
+    assert live.stop(timeout_s=5) == 0
+    assert live.members() == []
+
+
+def test_arbiter_that_stood_still_blames_nobody(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "1", "-t", "0.5")
+    live.wait_log("1 workers serve")
+    (worker,) = live.children()
+    os.kill(live.pid, signal.SIGSTOP)
+    for _ in range(6):
+        assert fetch(live.port, "/slow/0.3").status == 200
+    os.kill(live.pid, signal.SIGCONT)
+    live.send(signal.SIGUSR2)
+    live.wait_log("SIGUSR2 is ignored", 5)
+    assert live.children() == [worker]
+
+
+def test_stopped_worker_does_not_keep_the_server(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--graceful-timeout", "0.5")
+    live.wait_log("2 workers serve")
+    os.kill(live.children()[0], signal.SIGSTOP)
+    assert live.stop(timeout_s=5) == 0
+    assert "was cut off after graceful_timeout" in live.log()
+
+
+def test_killed_mold_is_made_anew_when_needed(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--preload")
+    live.wait_log("2 workers serve")
+    (mold,) = workers_of(live)["mold"]
+    os.kill(mold, signal.SIGKILL)
+    live.wait_log("Mold .* was killed from outside", 5)
+    assert fetch(live.port).status == 200
+    os.kill(workers_of(live)["worker"][0], signal.SIGKILL)
+    wait_until(lambda: len(workers_of(live)["worker"]) == 2 and len(workers_of(live)["mold"]) == 1, 10)
+    live.wait_log("Mold .* is ready", 5, count=2)
+    assert live.stop() == 0
+
+
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_a_worker_for_each_request(server: StartServer, extra: tuple[str, ...]) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--max-requests", "1", *extra)
+    live.wait_log("2 workers serve")
+    with Load(live.port, clients=3) as load:
+        wait_until(lambda: len(load.pids()) >= 8, 15, "eight workers")
+    assert load.losses == []
+    assert live.stop() == 0
+
+
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_starts_leave_nothing_behind(server: StartServer, tmp_path: pathlib.Path, extra: tuple[str, ...]) -> None:
+    def shared() -> set[str]:
+        return {name for place in ("/tmp", "/dev/shm") for name in os.listdir(place) if name.startswith("wsgicluster")}
+
+    before = shared()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        live = server("tests.apps.basic", "-w", "2", "-p", "pid", "-b", "unix:socket", *extra)
+        live.wait_log("2 workers serve")
+        assert fetch(live.port).status == 200
+        assert live.stop(number) == 0
+        assert live.members() == []
+        assert {"pid", "socket"}.isdisjoint(os.listdir(tmp_path))
+    assert shared() <= before

@@ -1,0 +1,190 @@
+"""Bad luck of the surroundings: no descriptors for the arbiter, full folders, lost log readers, broken files, users."""
+
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from tests.apps import versioned
+from tests.conftest import StartServer, descriptors_of, wait_until
+from tests.live.client import Connection, fetch
+
+pytestmark = pytest.mark.live
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: changes the user, or makes a namespace")
+
+
+def test_arbiter_without_descriptors(server: StartServer) -> None:
+    """Workers cannot be made: said with each wait, and recovered from by itself."""
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_log("2 workers serve")
+    plenty = resource.prlimit(live.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(live.pid, resource.RLIMIT_NOFILE, (len(descriptors_of(live.pid)) - 4, plenty[1]))
+    for pid in live.children():
+        os.kill(pid, signal.SIGKILL)
+    live.wait_log("cannot be made .Too many open files., next try in", 5, count=4)
+    live.send(signal.SIGUSR1)
+    live.wait_log("SIGUSR1", 5)
+    resource.prlimit(live.pid, resource.RLIMIT_NOFILE, plenty)
+    live.wait_log("All 2 workers serve again", 15)
+    assert fetch(live.port).status == 200
+    assert "internal error" not in live.log()
+
+
+def test_crowd_of_idle_clients(server: StartServer) -> None:
+    """They cost neither an answer to others nor, in a reload, their own connection."""
+    crowd_size = 400
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_log("2 workers serve")
+    crowd = [Connection(live.port) for _ in range(crowd_size)]
+    try:
+        assert fetch(live.port).status == 200
+        live.send(signal.SIGHUP)
+        live.wait_log("Reload complete", 10)
+        for client in crowd:
+            client.ask()
+        assert [client.response().status for client in crowd] == [200] * crowd_size
+    finally:
+        for client in crowd:
+            client.close()
+    assert live.stop() == 0
+
+
+@AS_ROOT
+def test_full_folders(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """A heartbeat folder and an upload folder without room: said, survived, and recovered from."""
+    small = tmp_path / "small"
+    small.mkdir()
+    (tmp_path / "c.py").write_text(f"tmp_upload_dir = worker_tmp_dir = {str(small)!r}\n", "utf-8")
+    inside = f'mount -t tmpfs -o size=64k small {small} && exec "$@"'
+    prefix = [shutil.which("unshare") or "unshare", "--mount", "sh", "-c", inside, "sh"]
+    live = server("tests.apps.basic", "-w", "1", "-c", "c.py", prefix=prefix)
+    live.wait_log("1 workers serve")
+    with Connection(live.port) as client:
+        answer = client.exchange("/echo", "POST", bytes(600_000))
+        assert answer.status == 503
+        assert b"tmp_upload_dir" in answer.body
+    with Connection(live.port) as slow:
+        slow.ask("/blocks/200")
+        live.wait_log("cannot keep a response in .*tmp_upload_dir", 5)
+    assert fetch(live.port).status == 200
+    fill = pathlib.Path(f"/proc/{live.pid}/root{small}/fill")
+    subprocess.run(["dd", "if=/dev/zero", f"of={fill}", "bs=4096"], stderr=subprocess.DEVNULL, check=False)
+    live.send(signal.SIGTTIN)
+    live.wait_log("Worker 2 cannot be made .worker_tmp_dir: no room", 5)
+    assert fetch(live.port).status == 200
+    fill.unlink()
+    live.wait_log("Worker 2 .* is ready", 10)
+    assert live.stop() == 0
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/nonexistent"])
+def test_heartbeat_folder_that_cannot_be_used(server: StartServer, folder: str) -> None:
+    live = server("tests.apps.basic", "--worker-tmp-dir", folder, listening=False)
+    assert live.wait_end() in (1, 2)
+    assert "worker_tmp_dir" in live.log().splitlines()[-1]
+
+
+def test_log_reader_that_never_reads(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """A pipe that is full costs lines, and how many is said; a pipe that is closed costs all, and no process."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    plug = f"/proc/{os.getpid()}/fd/{writer}"
+    inside = f'exec "$@" 3> {plug}'
+    live = server("tests.apps.basic", "--access-logfile", "/dev/fd/3", prefix=["sh", "-c", inside, "sh"])
+    os.close(writer)
+    live.wait_log("1 workers serve")
+    long = "/" + "x" * 4000
+    for _ in range(40):
+        assert fetch(live.port, long).status == 200
+    assert os.read(reader, 1 << 20)
+    assert fetch(live.port).status == 200
+    live.wait_log("lines could not be written to the access log", 5)
+    os.close(reader)
+    for _ in range(3):
+        assert fetch(live.port).status == 200
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete|called off", 10)
+    assert fetch(live.port).status == 200
+    assert live.stop() == 0
+
+
+BROKEN = {
+    "syntax": ("def (", "SyntaxError"),
+    "unknown": ("wrokers = 1", "did you mean workers"),
+    "value": ("workers = 0", "expected a number from 1"),
+    "exit": ("import sys; sys.exit(1)", "SystemExit"),
+    "raises": ("1 / 0", "ZeroDivisionError"),
+    "log": ("errorlog = '/nonexistent/x'", "cannot open the log"),
+    "user": ("user = 'no-such-user'", "no-such-user"),
+    "folder": ("chdir = '/nonexistent'", "expected a folder that exists"),
+    "handler": ("logconfig_dict = {'handlers': {'x': {'class': 'nope'}}}", "logconfig_dict"),
+    "format": ("access_log_format = '%(q'", "access_log_format"),
+}
+
+
+def test_broken_configuration_changes_nothing(server: StartServer, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "c.py"
+    file.write_text("workers = 2\n", "utf-8")
+    live = server("tests.apps.basic", "-c", "c.py")
+    live.wait_log("2 workers serve")
+    workers = live.children()
+    for count, (text, says) in enumerate(BROKEN.values(), 1):
+        file.write_text(text, "utf-8")
+        live.send(signal.SIGHUP)
+        live.wait_log("The reload is called off, the present settings stay in force", 5, count=count)
+        assert says in live.log().splitlines()[-1]
+    file.unlink()
+    live.send(signal.SIGHUP)
+    live.wait_log("c.py: cannot be read", 5)
+    assert live.children() == workers
+    assert fetch(live.port).status == 200
+    file.write_text("workers = 3\nbind = '127.0.0.1:1'\n", "utf-8")
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete: 3 workers serve", 10)
+
+
+def test_development_reload_waits_for_better_code(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("app", "-w", "1", "--reload", source="def (\n")
+    live.wait_log("Waiting for a source file to change", 5)
+    wait_until(lambda: b"SyntaxError" in fetch(live.port).body, 5, "the error is shown")
+    (tmp_path / "app.py").write_text(versioned.good(), "utf-8")
+    wait_until(lambda: fetch(live.port).status == 200, 8, "the new code")
+    (tmp_path / "app.py").write_text("1 / 0\n", "utf-8")
+    wait_until(lambda: b"ZeroDivisionError" in fetch(live.port).body, 8, "the new error")
+    assert live.stop() == 0
+
+
+def test_address_in_use_leaves_no_other_address_behind(server: StartServer, tmp_path: pathlib.Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        live = server("tests.apps.basic", "-b", f"127.0.0.1:{port}", bind="unix:socket", listening=False)
+        assert live.wait_end() == 1
+    assert f"127.0.0.1:{port}: the address is in use by process {os.getpid()}" in live.log()
+    assert not (tmp_path / "socket").exists()
+
+
+def test_killed_arbiter_can_be_started_anew_at_once(server: StartServer) -> None:
+    """Its workers still hold the address, and its pid file and socket file are there."""
+    live = server("tests.apps.basic", "-w", "2", "-p", "pid", "-b", "unix:socket")
+    live.wait_log("2 workers serve")
+    live.send(signal.SIGKILL)
+    again = server("tests.apps.basic", "-p", "pid", "-b", "unix:socket", bind=f"127.0.0.1:{live.port}")
+    again.wait_log("workers serve")
+    assert fetch(again.port).status == 200
+
+
+@AS_ROOT
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_first_process_ends_when_asked(server: StartServer, number: signal.Signals) -> None:
+    prefix = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    live = server("tests.apps.basic", "-w", "2", prefix=prefix)
+    live.wait_log("2 workers serve")
+    (arbiter,) = live.children()
+    os.kill(arbiter, number)
+    assert live.wait_end(5) == 0

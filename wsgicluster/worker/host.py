@@ -1,0 +1,55 @@
+"""What a connection may ask of the worker that it belongs to, and nothing more."""
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.worker.loop import Loop
+from wsgicluster.worker.timing import Timing
+
+if TYPE_CHECKING:
+    from wsgicluster.worker.connection import Connection
+
+
+class Exchange(Protocol):
+    """A faster way to receive, which may have answered already; see `wsgicluster.worker._exchange`.
+
+    ``received_bytes`` counts; ``serving`` is the connection whose request is being answered.
+    """
+
+    received_bytes: int
+    serving: "Connection | None"
+
+    def receive(self, connection: "Connection", peer: Any) -> bytes | None:
+        """The bytes received, or None when there was a request and it has been answered."""
+
+
+class Host(Protocol):
+    """What a connection needs of its worker."""
+
+    loop: Loop
+    timing: Timing
+    upload_folder: str | None
+    draining: bool
+    received_bytes: int
+    exchange: "Exchange | None"
+
+    def run(self, connection: "Connection") -> None:
+        """The connection's reader has a complete request."""
+
+    def may_keep(self) -> bool:
+        """Whether connections are to be kept, now."""
+
+    def waits(self, connection: "Connection") -> None:
+        """While the worker drains: the connection has nothing to do until its client speaks again."""
+
+    def left(self, connection: "Connection") -> None:
+        """The connection is closed."""
+
+    def date(self) -> str:
+        """The text of a ``Date`` field."""
+
+    def refused(self, connection: "Connection", error: ProtocolError) -> None:
+        """A request was refused before the application saw it."""
+
+    def broken(self, connection: "Connection", error: ServerError) -> None:
+        """A response cannot be sent to its end, through no fault of the client."""
