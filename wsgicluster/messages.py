@@ -6,6 +6,7 @@ class. The end of the stream is a message too: the other process is gone.
 This module knows neither what an arbiter nor what a worker does.
 """
 
+import bisect
 import dataclasses
 import json
 import socket
@@ -16,8 +17,8 @@ from wsgicluster.errors import ServerError
 PACKET_BYTES = 128 * 1024
 """Largest packet; longer texts are cut by who sends them (the kernel's default buffer takes 208 KiB)."""
 
-TEXT_CHARACTERS = 16 * 1024
-"""Longest text inside a message; tracebacks keep their end, which names the error."""
+TEXT_BYTES = 48 * 1024
+"""Longest text inside a message, as it is encoded, so that two of them fit; the end is kept, which names the error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,8 +63,17 @@ def encode(message: Message) -> bytes:
     fields: dict[str, Any] = {"type": type(message).__name__}
     for field in dataclasses.fields(message):
         value = getattr(message, field.name)
-        fields[field.name] = value[-TEXT_CHARACTERS:] if isinstance(value, str) else value
+        fields[field.name] = _cut(value) if isinstance(value, str) else value
     return json.dumps(fields).encode()
+
+
+def _cut(text: str) -> str:
+    """The longest end of a text that takes no more than `TEXT_BYTES`: one character may take twelve."""
+    text = text[-TEXT_BYTES:]
+    start = bisect.bisect_left(
+        range(len(text)), True, key=lambda first: len(json.dumps(text[first:])) <= TEXT_BYTES
+    )  # fmt: skip
+    return text[start:]
 
 
 def decode(packet: bytes) -> Message:

@@ -107,6 +107,10 @@ class Child:
     role: Role = Role.WORKER
     state: State = State.FORKED
     pid: int = 0
+    mold: int = 0
+    """The key of the mold that is to fork it; 0 for one that the arbiter forks itself."""
+    takes_requests: bool = False
+    """Its page says so, maybe earlier than its word is read."""
     ready_at: float | None = None
     boot_failed: bool = False
     """It has said that it cannot boot; whether it is gone already is another matter."""
@@ -139,6 +143,16 @@ class Child:
     def ready(self) -> bool:
         """Does it serve, and is it meant to?"""
         return self.state is State.READY
+
+    @property
+    def unborn(self) -> bool:
+        """Was it ordered from a mold that has not told its pid yet?"""
+        return self.pid == 0 and self.mold != 0
+
+    @property
+    def may_hold_requests(self) -> bool:
+        """Would somebody lose a request if it went at once?"""
+        return self.ready_at is not None or self.takes_requests
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from wsgicluster.arbiter.roles import Roles
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Channel, ChannelClosed, Message
-from wsgicluster.scoreboard import Cell, Facts, Page, Scoreboard
+from wsgicluster.scoreboard import Cell, Facts, Page, Scoreboard, WorkerState
 from wsgicluster.settings import Settings
 
 _STACKS_BYTES = 256 * 1024
@@ -130,9 +130,10 @@ class Family:
             hand_off_send=self._hand_off[1],
             stacks_fd=link.stacks_fd,
         )
-        orders = self._orders_of(child.generation)
-        if orders is not None:
-            mold.send_order(orders, child.key, assignment)
+        maker = self._mold_of(child.generation)
+        if maker is not None and maker.orders is not None:
+            child.mold = maker.child.key
+            mold.send_order(maker.orders, child.key, assignment)
             return
 
         def run() -> NoReturn:
@@ -142,9 +143,9 @@ class Family:
 
         child.pid = spawn.fork(run, self._logs.error)
 
-    def _orders_of(self, generation: int) -> socket.socket | None:
+    def _mold_of(self, generation: int) -> Link | None:
         links = [k for k in self._links.values() if k.child.generation == generation and k.child.ready]
-        return next((link.orders for link in links if link.orders is not None), None)
+        return next((link for link in links if link.orders is not None), None)
 
     def claim(self, child: Child, pid: int) -> Exit | None:
         """A worker was forked by its mold and has this pid; answers how it ended if it is gone already."""
@@ -196,6 +197,10 @@ class Family:
     def deadline(self, child: Child) -> float:
         """The child's beat deadline, 0.0 for none."""
         return self._links[child.key].page.floats[Cell.DEADLINE]
+
+    def takes_requests(self, child: Child) -> bool:
+        """Has the child come as far as to listen, whatever of its words has been read?"""
+        return self._links[child.key].page.cells[Cell.STATE] > WorkerState.BOOTING
 
     def stacks(self, child: Child) -> str:
         """What the child has written of its stacks, the end cut off if it is very long."""

@@ -151,7 +151,9 @@ class Pool:
         if not on_trial and not (self.rollout.serving and self.rollout.serving.number == child.generation):
             if state is not State.READY:
                 return Verdict.NOTHING, None  # of a generation that was given up
-        outside = child.end in (End.KILLED_FROM_OUTSIDE, End.LEFT)
+        # One that leaves by itself before it was ready will do so again.
+        left = child.end is End.LEFT and state is State.READY
+        outside = left or child.end is End.KILLED_FROM_OUTSIDE
         if on_trial and self.rollout.serving is not None:
             self.rollout.call_off()
             return Verdict.CALL_OFF, None
@@ -224,17 +226,18 @@ class Pool:
         return stops
 
     def _last_ask(self, child: Child) -> Ask:
-        if child.role is Role.MOLD:
-            return Ask.NOTHING if self._is_forking(child) else Ask.KILL
         if self.stopping is Stopping.FORCED:
             return Ask.KILL
+        if child.role is Role.MOLD:
+            return Ask.NOTHING if self._is_forking(child) else Ask.KILL
         # Nothing is lost with one that has never been ready, so it need not finish anything.
-        graceful = self.stopping is Stopping.GRACEFUL and child.ready_at is not None
+        graceful = self.stopping is Stopping.GRACEFUL and child.may_hold_requests
         return Ask.DRAIN if graceful else Ask.QUICK
 
     def _is_forking(self, mold: Child) -> bool:
-        """Does the arbiter wait for a pid from this mold? It must not end before it has told."""
-        return mold.ready and any(c.pid == 0 and c.generation == mold.generation for c in self.workers())
+        """Does the arbiter wait for a pid from this mold? It must not end before it has told, if it does so in time."""
+        unborn = (c for c in self.workers() if c.unborn and c.mold == mold.key)
+        return mold.ready and any(child.state is not State.KILLED for child in unborn)
 
     def _is_base(self, child: Child) -> bool:
         return self.rollout.base is not None and child.generation == self.rollout.base.number
@@ -258,7 +261,7 @@ class Pool:
                     stops.append(Stop(child.key, Ask.KILL))
             elif not child.ready:
                 if not wanted or child.slot > self.rollout.workers:
-                    stops.append(Stop(child.key, Ask.QUICK))
+                    stops.append(Stop(child.key, Ask.DRAIN if child.may_hold_requests else Ask.QUICK))
             elif child.slot > self.rollout.workers or best.get(child.slot) is not child:
                 stops.append(Stop(child.key, Ask.DRAIN))
         return stops
@@ -327,3 +330,7 @@ class Pool:
             child.take(Input.STOP_WANTED)
             child.deadline = now + (QUICK_STOP_S if ask is Ask.QUICK else graceful_s + DRAIN_MARGIN_S)
         child.asked = ask
+
+    def may_finish(self, child: Child) -> bool:
+        """Was it asked to go at once before it was known that it takes requests, although there is time for them?"""
+        return child.asked is Ask.QUICK and child.may_hold_requests and self.stopping < Stopping.QUICK

@@ -7,7 +7,7 @@ import dataclasses
 import signal
 
 from wsgicluster.arbiter.backoff import Wait
-from wsgicluster.arbiter.child import Child, End, State
+from wsgicluster.arbiter.child import Child, End, Role, State
 from wsgicluster.scoreboard import Facts
 
 _SHOWN_CHARACTERS = 200
@@ -115,6 +115,8 @@ def hang(child: Child, facts: Facts | None, stacks: str, timeout_s: float, now: 
     """The one record of a child that is past its deadline, with the stacks of all its threads."""
     if child.ready_at is None:
         what = f"is not ready after {duration(now - child.forked_at)} and boots no longer"
+    elif child.role is Role.MOLD:
+        what = "does not fork the worker that it was ordered to"
     elif facts is not None and facts.started:
         what = f"is stuck {request(facts, now)}"
     else:

@@ -3,9 +3,11 @@
 Knows what a child must not inherit, not what it is for.
 """
 
+import contextlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Collection
 from typing import NoReturn
 
@@ -26,6 +28,7 @@ def fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
 
     Raises OSError when the system has no room for a process.
     """
+    _flush_output()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         pid = os.fork()
@@ -34,6 +37,14 @@ def fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
+
+
+def _flush_output() -> None:
+    """Write what is printed but still kept, else each child would write it once more."""
+    for stream in (sys.stdout, sys.stderr):
+        # There is none, it is closed, or nobody can be reached there: then nothing more can be done for the text.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
 
 
 def _live(run: Callable[[], NoReturn], log: logging.Logger) -> NoReturn:

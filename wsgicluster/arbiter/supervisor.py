@@ -129,10 +129,15 @@ class Supervisor:
         if ended is not None:
             self._ended(child, ended)
         elif child.asked:
-            # It was told to go before anybody knew whom to tell.
+            # It was told to go before anybody knew whom to tell, and may have become ready meanwhile.
+            child.takes_requests = self._family.takes_requests(child)
+            if self.pool.may_finish(child):
+                graceful_s = self._settings[child.generation].graceful_timeout
+                self.pool.asked(child, Ask.DRAIN, self._clock.monotonic(), graceful_s)
             self._family.signal(child, _SIGNALS[child.asked])
 
     def _not_made(self, child: Child) -> None:
+        """A child's process will never be known; if there is one, it ends when it finds its channel closed."""
         if child.state is State.FORKED:
             self._say_not_made(child.slot, "its mold could not fork it", self._clock.monotonic())
         child.take(Input.EXITED)
@@ -213,14 +218,22 @@ class Supervisor:
                 child = self.pool.children[key]
                 self._report_hang(child, now)
                 self._family.signal(child, signal.SIGABRT)
-        watched = [c for c in self.pool.children.values() if c.pid and c.state is not State.KILLED]
+        watched = [c for c in self.pool.children.values() if c.unborn or c.state is not State.KILLED]
         deadlines = {child.key: self._family.deadline(child) for child in watched}
         for key in self._beats.missed(deadlines, self._shortest_timeout(), now):
             child = self.pool.children[key]
-            self._family.signal(child, process.DUMP_SIGNAL)
-            self._hung[key] = now + DUMP_S
-            verdict, wait = self.pool.hung(child, now)
-            self._judged(verdict, wait, BootError.exit_code)
+            if not child.unborn:
+                self._condemn(child, now)
+            elif child.mold not in self.pool.children:
+                self._not_made(child)
+            elif self.pool.children[child.mold].ready:
+                self._condemn(self.pool.children[child.mold], now)
+
+    def _condemn(self, child: Child, now: float) -> None:
+        self._family.signal(child, process.DUMP_SIGNAL)
+        self._hung[child.key] = now + DUMP_S
+        verdict, wait = self.pool.hung(child, now)
+        self._judged(verdict, wait, BootError.exit_code)
 
     def _shortest_timeout(self) -> float:
         in_use = {child.generation for child in self.pool.children.values()}
@@ -243,6 +256,9 @@ class Supervisor:
         now = self._clock.monotonic()
         if self.pool.rollout.settle(now):
             self._promoted()
+        for child in self.pool.workers():
+            if child.ready_at is None:
+                child.takes_requests = self._family.takes_requests(child)
         for order in self.pool.plan(now):
             if isinstance(order, Spawn):
                 self._spawn(order, now)
@@ -268,6 +284,9 @@ class Supervisor:
     def _stop(self, order: Stop, now: float) -> None:
         child = self.pool.children[order.key]
         settings = self._settings[child.generation]
+        if child.unborn and child.state is State.KILLED and child.mold not in self.pool.children:
+            self._not_made(child)
+            return
         if order.cut and child.end is None and child.state is State.DRAINING:
             if child.asked is Ask.DRAIN:
                 facts = self._family.facts(child)

@@ -52,9 +52,10 @@ class StoredBody:
 
     def finish(self) -> BinaryIO:
         """The body as a file at its beginning; the application may read it in every way PEP 3333 lists."""
-        file = self._file
+        memory, self._memory = self._memory, bytearray()
+        file, self._file = self._file, None
         if file is None:
-            return io.BytesIO(self._memory)
+            return io.BytesIO(memory)
         try:
             file.seek(0)
         except OSError as error:
