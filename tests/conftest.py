@@ -70,6 +70,11 @@ def descriptors_of(pid: int) -> dict[int, str]:
     return found
 
 
+def is_passed_on(name: str) -> bool:
+    """Whether a variable of the tests' own environment may reach a server: of ours only the choice of the core."""
+    return not name.startswith("WSGICLUSTER_") or name == "WSGICLUSTER_PURE"
+
+
 class LiveServer:
     """One ``python -m wsgicluster``, its folder, its log and what can be asked of it."""
 
@@ -77,7 +82,7 @@ class LiveServer:
         self.folder = folder
         self.arguments = list(arguments)
         self.log_path = folder / "server.log"
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("WSGICLUSTER_")}
+        self.environ = {name: value for name, value in os.environ.items() if is_passed_on(name)}
         self.environ.update(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1", **environ)
         self._process: subprocess.Popen[bytes] | None = None
 

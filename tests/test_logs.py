@@ -104,9 +104,31 @@ class TestErrorLog:
     def test_owner_of_new_files(self, tmp_path: pathlib.Path) -> None:
         Logs(LogOptions(errorlog=str(tmp_path / "new"), owner=(12345, 23456)))
         assert ((tmp_path / "new").stat().st_uid, (tmp_path / "new").stat().st_gid) == (12345, 23456)
-        (tmp_path / "old").touch()
-        Logs(LogOptions(errorlog=str(tmp_path / "old"), owner=(12345, 23456)))
-        assert (tmp_path / "old").stat().st_uid == 0
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_owner_of_a_file_that_was_rotated(self, tmp_path: pathlib.Path) -> None:
+        """What rotates logs makes the new file for root, and the arbiter opens it before any worker does."""
+        path = tmp_path / "error.log"
+        logs = Logs(LogOptions(errorlog=str(path), owner=(12345, 23456)))
+        path.rename(tmp_path / "error.log.1")
+        path.touch()
+        os.chown(path, 0, 4)
+        logs.reopen()
+        assert (path.stat().st_uid, path.stat().st_gid) == (12345, 4)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    @pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+    def test_links_are_not_given_away(self, tmp_path: pathlib.Path, link: str) -> None:
+        """Whoever may write in the folder of the logs must not be given other files by it."""
+        (tmp_path / "secret").touch()
+        getattr(tmp_path / "error.log", link)(tmp_path / "secret")
+        Logs(LogOptions(errorlog=str(tmp_path / "error.log"), owner=(12345, 23456)))
+        assert (tmp_path / "secret").stat().st_uid == 0
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_devices_are_not_given_away(self) -> None:
+        Logs(LogOptions(errorlog="/dev/null", owner=(12345, 23456)))
+        assert os.stat("/dev/null").st_uid == 0
 
 
 class TestReopen:

@@ -34,7 +34,8 @@ _PIECE_BYTES = 4096
 class LogOptions:
     """Where and what to log; ``-`` is standard error for ``errorlog``, standard output for ``accesslog``.
 
-    ``owner`` is the user and group id that new files are given to, so that workers can open them again.
+    ``owner`` is the user and group id that new files are given to, so that workers can open them again;
+    a file that was there before is given to the user and keeps its group.
     """
 
     errorlog: str = "-"
@@ -148,14 +149,35 @@ class LogFile:
         if self._stream is not None:
             return self._open_stream(self._stream)
         try:
-            return os.open(self.path, _FLAGS)
+            descriptor = os.open(self.path, _FLAGS)
         except FileNotFoundError:
             # Never writable for others, whatever the umask is by now.
             descriptor = os.open(self.path, _FLAGS | os.O_CREAT, 0o644)
-        if self._owner is not None:
-            with contextlib.suppress(PermissionError):  # only root can; then everything has one owner anyway
-                os.fchown(descriptor, *self._owner)
+            owner = self._owner
+        else:
+            owner = self._owner_of_found(descriptor)
+        if owner is not None:
+            # Only root can; else everything has one owner anyway. Some file systems have no owners at all.
+            with contextlib.suppress(OSError):
+                os.fchown(descriptor, *owner)
         return descriptor
+
+    def _owner_of_found(self, descriptor: int) -> tuple[int, int] | None:
+        """Whom a file that was there before is given to: whatever rotates logs makes the new one for root.
+
+        It keeps its group, who may be those that read logs. A link is left alone, whichever kind it is:
+        in a folder where others can write it may lead to what was never meant to be theirs.
+        """
+        if self._owner is None:
+            return None
+        try:
+            found, named = os.fstat(descriptor), os.lstat(self.path)
+        except OSError:  # renamed meanwhile
+            return None
+        itself = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino)
+        if not (stat.S_ISREG(found.st_mode) and itself and found.st_nlink == 1) or found.st_uid == self._owner[0]:
+            return None
+        return self._owner[0], -1
 
     def _open_stream(self, stream: int) -> int:
         try:

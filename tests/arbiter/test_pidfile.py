@@ -73,6 +73,38 @@ def test_a_folder_that_is_not_there(tmp_path: pathlib.Path) -> None:
 
 def test_a_path_that_is_a_folder(path: pathlib.Path) -> None:
     path.mkdir()
-    with pytest.raises(ServerError, match="cannot write"):
+    with pytest.raises(ServerError, match=r"server\.pid is a folder; expected the path of a file$"):
         PidFile(str(path)).create(os.getpid())
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_path_that_is_a_pipe(path: pathlib.Path) -> None:
+    """Nobody writes to it: to read it would take for ever."""
+    os.mkfifo(path)
+    with pytest.raises(ServerError, match=r"server\.pid is a pipe"):
+        PidFile(str(path)).create(os.getpid())
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_path_that_is_a_device(path: pathlib.Path, device: str) -> None:
+    path.symlink_to(device)
+    with pytest.raises(ServerError, match=r"server\.pid is a device"):
+        PidFile(str(path)).create(os.getpid())
+    assert os.readlink(path) == device
+
+
+def test_a_pipe_that_takes_its_place_is_left(path: pathlib.Path) -> None:
+    file = PidFile(str(path))
+    file.create(os.getpid())
+    path.unlink()
+    os.mkfifo(path)
+    file.remove()
+    assert path.exists()
+
+
+def test_a_huge_file_is_not_read_whole(path: pathlib.Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    PidFile(str(path)).create(os.getpid())
+    assert path.read_text() == f"{os.getpid()}\n"

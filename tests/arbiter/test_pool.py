@@ -114,7 +114,7 @@ def test_first_generation_boots_all_at_once() -> None:
     assert world.shape() == ready_shape(3, 1)
 
 
-@pytest.mark.parametrize("end", [End.CRASHED, End.OUT_OF_MEMORY])
+@pytest.mark.parametrize("end", [End.CRASHED, End.OUT_OF_MEMORY, End.LEFT])
 def test_nothing_has_ever_worked(end: End) -> None:
     world = World(3)
     assert world.die(world.one(2, 1, State.BOOTING), end) is Verdict.HALT
@@ -161,6 +161,13 @@ def test_a_crash_is_replaced_at_once() -> None:
     world = whole(2)
     world.turn(60.0)
     assert world.die(world.one(1, 1, State.READY)) is Verdict.REPLACE
+    assert world.shape() == [(1, 1, "booting"), (2, 1, "ready")]
+
+
+def test_one_that_leaves_by_itself_is_replaced_at_once_and_without_a_wait() -> None:
+    world = whole(2)
+    world.turn(QUICK_DEATH_S)
+    assert world.die(world.one(1, 1, State.READY), End.LEFT) is Verdict.REPLACE
     assert world.shape() == [(1, 1, "booting"), (2, 1, "ready")]
 
 
@@ -527,7 +534,7 @@ def test_a_mold_that_dies_is_made_anew_when_it_is_needed() -> None:
 def test_a_mold_does_not_end_while_a_pid_is_awaited_from_it() -> None:
     world = whole(1, preload=True)
     (mold,) = [c for c in world.pool.children.values() if c.role is Role.MOLD]
-    ordered = Child(99, 2, 1, world.now)
+    ordered = Child(99, 2, 1, world.now, mold=mold.key)
     world.pool.rollout.scale(+1)
     world.pool.add(ordered)
     world.pool.stop(Stopping.QUICK)
@@ -535,6 +542,101 @@ def test_a_mold_does_not_end_while_a_pid_is_awaited_from_it() -> None:
     ordered.pid = 5
     ordered.take(Input.STARTED)
     assert mold.key in {order.key for order in world.turn() if isinstance(order, Stop)}
+
+
+def unborn_of(world: World) -> tuple[Child, Child]:
+    """A mold, and a worker that was ordered from it of which it has told nothing yet."""
+    (mold,) = [c for c in world.pool.children.values() if c.role is Role.MOLD]
+    ordered = Child(99, 2, 1, world.now, mold=mold.key)
+    world.pool.rollout.scale(+1)
+    world.pool.add(ordered)
+    return mold, ordered
+
+
+@pytest.mark.parametrize("how", [Stopping.GRACEFUL, Stopping.QUICK])
+def test_a_stop_does_not_wait_for_ever_for_a_pid(how: Stopping) -> None:
+    world = whole(1, preload=True)
+    mold, ordered = unborn_of(world)
+    world.pool.stop(how)
+    assert Stop(ordered.key, Ask.QUICK) in world.turn()
+    assert Stop(ordered.key, Ask.KILL, cut=True) in world.turn(QUICK_STOP_S)
+    world.turn()
+    assert mold.asked is Ask.KILL
+
+
+def test_a_stop_by_force_waits_for_no_pid() -> None:
+    world = whole(1, preload=True)
+    mold, _ = unborn_of(world)
+    world.pool.stop(Stopping.FORCED)
+    assert Stop(mold.key, Ask.KILL) in world.turn()
+
+
+def test_a_mold_that_hangs_while_it_serves_is_made_anew() -> None:
+    world = whole(1, preload=True)
+    mold, ordered = unborn_of(world)
+    world.turn(60.0)
+    assert world.pool.hung(mold, world.now)[0] is Verdict.REPLACE
+    assert world.turn(HANG_S) == [Stop(mold.key, Ask.KILL, cut=True)]
+    world.die(mold, End.TIMED_OUT)
+    world.die(ordered, End.ASKED)
+    world.boot_all()
+    assert world.shape() == ready_shape(2, 1)
+
+
+def test_a_pid_is_awaited_from_the_mold_that_was_ordered_and_from_no_other() -> None:
+    world = whole(1, preload=True)
+    mold, ordered = unborn_of(world)
+    ordered.mold = mold.key + 1000
+    world.pool.stop(Stopping.GRACEFUL)
+    assert Stop(mold.key, Ask.KILL) in world.turn()
+
+
+# One that takes requests before its word is read
+
+
+def test_a_worker_given_up_may_finish_its_requests() -> None:
+    world = whole(2)
+    world.reload(2)
+    tried = world.one(1, 2, State.BOOTING)
+    tried.takes_requests = True
+    world.reload(2)
+    assert tried.asked is Ask.DRAIN
+
+
+def test_a_worker_too_many_may_finish_its_requests() -> None:
+    world = whole(1)
+    world.pool.rollout.scale(+1)
+    world.turn()
+    world.one(2, 1, State.BOOTING).takes_requests = True
+    world.pool.rollout.scale(-1)
+    assert world.turn() == [Stop(2, Ask.DRAIN)]
+
+
+def test_a_graceful_stop_lets_it_finish_and_a_quick_one_does_not() -> None:
+    world = World(1)
+    child = world.one(1, 1, State.BOOTING)
+    child.takes_requests = True
+    world.pool.stop(Stopping.GRACEFUL)
+    assert world.turn() == [Stop(1, Ask.DRAIN)]
+    assert world.turn() == []
+    world.pool.stop(Stopping.QUICK)
+    assert world.turn() == [Stop(1, Ask.QUICK)]
+    assert not world.pool.may_finish(child)
+
+
+def test_one_that_was_told_to_go_at_once_may_finish_after_all() -> None:
+    world = whole(1)
+    world.pool.rollout.scale(+1)
+    world.turn()
+    world.pool.rollout.scale(-1)
+    world.turn()
+    child = world.one(2, 1, State.DRAINING)
+    assert not world.pool.may_finish(child)
+    child.takes_requests = True
+    assert world.pool.may_finish(child)
+    world.pool.asked(child, Ask.DRAIN, world.now, GRACEFUL_S)
+    assert not world.pool.may_finish(child)
+    assert world.turn(QUICK_STOP_S) == []
 
 
 # Anything at all

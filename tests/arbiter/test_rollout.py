@@ -5,6 +5,7 @@ import math
 import pytest
 
 from wsgicluster.arbiter.rollout import PROBATION_S, STAGES, Generation, Rollout, Stage, Step
+from wsgicluster.settings.kinds import MOST_WORKERS
 
 
 def started(workers: int = 4) -> Rollout:
@@ -21,6 +22,22 @@ def test_first_generation_serves_with_its_first_worker() -> None:
     assert (rollout.base, rollout.on_trial, rollout.workers) == (Generation(1, 3), None, 3)
     assert rollout.first_ready(10.0)
     assert (rollout.serving, rollout.trial) == (Generation(1, 3), None)
+
+
+def test_never_more_workers_than_there_may_be() -> None:
+    rollout = started(MOST_WORKERS - 1)
+    assert [rollout.scale(+1) for _ in range(3)] == [MOST_WORKERS] * 3
+    assert rollout.scale(-1) == MOST_WORKERS - 1
+    rollout = started(1)
+    rollout.begin(Generation(2, MOST_WORKERS))
+    rollout.scale(+1)
+    rollout.first_ready(20.0)
+    rollout.settle(20.0 + PROBATION_S)
+    assert rollout.workers == MOST_WORKERS
+    assert rollout.scale(-1) == MOST_WORKERS - 1
+    rollout.retire_all()
+    assert rollout.workers == 0
+    assert rollout.scale(+1) == 1
 
 
 def test_first_generation_that_breaks_halts() -> None:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import time
 
 import pytest
 
@@ -192,6 +193,78 @@ def test_killed_mold_is_made_anew_when_needed(server: StartServer) -> None:
     wait_until(lambda: len(workers_of(live)["worker"]) == 2 and len(workers_of(live)["mold"]) == 1, 10)
     live.wait_log("Mold .* is ready", 5, count=2)
     assert live.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_mold_does_not_keep_the_server(server: StartServer, number: signal.Signals) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--preload")
+    live.wait_log("2 workers serve")
+    found = workers_of(live)
+    os.kill(found["mold"][0], signal.SIGSTOP)
+    os.kill(found["worker"][0], signal.SIGKILL)
+    live.wait_log("was killed from outside", 5)
+    assert live.stop(number, timeout_s=5) == 0
+    assert live.members() == []
+
+
+def test_stopped_mold_ends_by_force_at_once(server: StartServer) -> None:
+    live = server("tests.apps.basic", "-w", "2", "--preload")
+    live.wait_log("2 workers serve")
+    found = workers_of(live)
+    for pid in (found["mold"][0], found["worker"][1]):
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(found["worker"][0], signal.SIGKILL)
+    live.wait_log("was killed from outside", 5)
+    live.send(signal.SIGINT)
+    live.wait_log("quick stop", 5)
+    live.send(signal.SIGINT)
+    assert live.wait_end(1.5) == 0
+    assert live.members() == []
+
+
+def test_stopped_mold_is_found_and_made_anew(server: StartServer) -> None:
+    """A worker that is never born tells on the mold that was to fork it, and its slot does not stay empty."""
+    live = server("tests.apps.basic", "-w", "2", "--preload", "-t", "1")
+    live.wait_log("2 workers serve")
+    found = workers_of(live)
+    os.kill(found["mold"][0], signal.SIGSTOP)
+    os.kill(found["worker"][0], signal.SIGKILL)
+    live.wait_log("Mold .* does not fork the worker that it was ordered to: timeout of 1.0 s passed", 5)
+    live.wait_log("All 2 workers serve again", 10)
+    assert fetch(live.port).status == 200
+    assert found["mold"][0] not in live.children()
+    assert live.stop() == 0
+    assert live.members() == []
+
+
+FORKS_ONCE_IN_VAIN = """
+import os, time
+if os.path.exists("ill"):
+    os.register_at_fork(after_in_child=lambda: os.path.exists("ill") and time.sleep(60))
+"""
+
+
+def test_mold_whose_children_hang_before_they_are_known(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """Hooks of the application run in each new process, before anything of ours does."""
+    (tmp_path / "ill").touch()
+    live = server("app", "-w", "1", "--preload", "-t", "1", source=FORKS_ONCE_IN_VAIN + versioned.good())
+    live.wait_log("Mold .* is ready", 10)
+    assert live.wait_end(15) == 3
+    assert "does not fork the worker" in live.log()
+
+
+def test_worker_told_to_leave_by_hand(server: StartServer) -> None:
+    """It is replaced at once, and nobody takes it for a crash."""
+    live = server("tests.apps.basic", "-w", "2")
+    live.wait_log("2 workers serve")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() > began + 1.2, 5, "the workers are no newcomers any more")
+    os.kill(live.children()[0], signal.SIGTERM)
+    live.wait_log("Worker . .* left without being asked: exit code 0", 5)
+    live.wait_log("is ready after", 5, count=3)
+    assert "quick death" not in live.log()
+    assert "crashed" not in live.log()
+    assert fetch(live.port).status == 200
 
 
 @pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import pwd
+import re
 import resource
 import shutil
 import signal
@@ -118,6 +120,8 @@ BROKEN = {
     "syntax": ("def (", "SyntaxError"),
     "unknown": ("wrokers = 1", "did you mean workers"),
     "value": ("workers = 0", "expected a number from 1"),
+    "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    "generator": ("raise GeneratorExit", "GeneratorExit"),
     "exit": ("import sys; sys.exit(1)", "SystemExit"),
     "raises": ("1 / 0", "ZeroDivisionError"),
     "log": ("errorlog = '/nonexistent/x'", "cannot open the log"),
@@ -157,6 +161,93 @@ def test_development_reload_waits_for_better_code(server: StartServer, tmp_path:
     wait_until(lambda: fetch(live.port).status == 200, 8, "the new code")
     (tmp_path / "app.py").write_text("1 / 0\n", "utf-8")
     wait_until(lambda: b"ZeroDivisionError" in fetch(live.port).body, 8, "the new error")
+    assert live.stop() == 0
+
+
+def test_development_reload_of_a_preloaded_application_waits_too(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("app", "-w", "1", "--reload", "--preload", source="def (\n")
+    live.wait_log("preload_app: off, because reload", 5)
+    live.wait_log("Waiting for a source file to change", 5)
+    (tmp_path / "app.py").write_text(versioned.good(), "utf-8")
+    wait_until(lambda: fetch(live.port).status == 200, 8, "the new code")
+
+
+def test_captured_output_stays_where_it_is(server: StartServer, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "c.py"
+    file.write_text("capture_output = True\nerrorlog = 'log'\n", "utf-8")
+    live = server("tests.apps.basic", "-c", "c.py", listening=False)
+    log = tmp_path / "log"
+    wait_until(lambda: log.exists() and "workers serve" in log.read_text(), 10, "the server in its log")
+    file.write_text("capture_output = False\nerrorlog = '-'\n", "utf-8")
+    live.send(signal.SIGHUP)
+    wait_until(lambda: "Reload complete" in log.read_text(), 10, "the reload")
+    for name in ("errorlog", "capture_output"):
+        assert f"{name} has changed, which needs a restart" in log.read_text()
+    assert live.log() == ""
+
+
+def test_text_printed_by_the_configuration_appears_once(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "c.py").write_text("print('from the configuration')\n", "utf-8")
+    live = server("tests.apps.basic", "-w", "3", "-c", "c.py", environ={"PYTHONUNBUFFERED": ""})
+    live.wait_log("3 workers serve")
+    assert live.stop() == 0
+    assert live.log().count("from the configuration") == 1
+
+
+LONG_ERROR = "raise RuntimeError('\N{GRINNING FACE}' * 20_000 + ' is the end')\n"
+
+
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_report_of_a_failure_that_is_very_long(server: StartServer, extra: tuple[str, ...]) -> None:
+    live = server("app", *extra, source=LONG_ERROR, listening=False)
+    assert live.wait_end() == 4
+    assert "is the end" in live.log()
+    assert "exit code 4" in live.log()
+
+
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_application_that_leaves_while_it_is_loaded(server: StartServer, extra: tuple[str, ...]) -> None:
+    """No worker ever serves: an exit code of 0 makes it no better."""
+    live = server("app", "-w", "2", *extra, source="import os\nos._exit(0)\n", listening=False)
+    assert live.wait_end() == 3
+    assert "No worker has ever booted" in live.log()
+
+
+@AS_ROOT
+def test_workers_of_another_user(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """The user alone is enough, and whatever rotates the logs for root does not stop them from being opened."""
+    for folder in [tmp_path, *tmp_path.parents]:
+        if folder.stat().st_uid == 0 and folder != pathlib.Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    nobody = pwd.getpwnam("nobody")
+    source = (
+        "import os\n"
+        + versioned.good()
+        + (
+            "\n\ndef who(environ, start_response):\n"
+            "    start_response('200 OK', [])\n"
+            "    return [f'{os.getuid()} {os.getgid()}'.encode()]\n"
+        )
+    )
+    live = server("app:who", "-w", "2", "-u", "nobody", "--error-logfile", "log", source=source, listening=False)
+    log = tmp_path / "log"
+    wait_until(lambda: log.exists() and "2 workers serve" in log.read_text(), 10, "the server in its log")
+    port = int(re.findall(r"Listening at: http://127.0.0.1:(\d+)", log.read_text())[0])
+    assert fetch(port).body == f"{nobody.pw_uid} {nobody.pw_gid}".encode()
+    log.rename(tmp_path / "log.1")
+    log.touch()
+    log.chmod(0o640)
+    live.send(signal.SIGUSR1)
+    wait_until(lambda: log.stat().st_uid == nobody.pw_uid, 5, "the file belongs to the workers")
+
+    def all_write_there() -> bool:
+        links = {number: os.readlink(f"/proc/{pid}/fd/{number}") for pid in live.children() for number in log_numbers}
+        return set(links.values()) == {str(log)}
+
+    log_numbers = [number for number, place in descriptors_of(live.pid).items() if place == str(log)]
+    assert log_numbers
+    wait_until(all_write_there, 5, "the workers have opened the new file")
+    assert "cannot open the log" not in log.read_text() + (tmp_path / "log.1").read_text()
     assert live.stop() == 0
 
 

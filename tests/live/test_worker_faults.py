@@ -1,4 +1,4 @@
-"""Faults around a worker: descriptors that run out, applications that write too late or fork, clients behind a slow one."""
+"""Faults around a worker: no descriptors left, applications that write too late or fork, clients behind a slow one."""
 
 import os
 import pathlib

@@ -1,9 +1,18 @@
 """What is computed from the settings and the machine."""
 
 import dataclasses
+import os
+import pathlib
+import pwd
 
-from wsgicluster.settings import Settings, resolve
-from wsgicluster.settings.values import Automatic, MemoryShare
+import pytest
+
+from wsgicluster.errors import UsageError
+from wsgicluster.settings import Loaded, Settings, load, resolve
+from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare
+
+SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid != os.geteuid() and entry.pw_gid != os.getegid())
+UNKNOWN = next(str(uid) for uid in range(54321, 60000) if uid not in {entry.pw_uid for entry in pwd.getpwall()})
 
 
 def test_plain_numbers_stay() -> None:
@@ -23,3 +32,54 @@ def test_share_of_memory_is_divided_by_the_workers() -> None:
     assert resolved.max_memory == 200
     assert type(resolved.max_memory) is int
     assert dataclasses.replace(resolved, workers=settings.workers, max_memory=settings.max_memory) == settings
+    assert resolve(Settings(workers=Automatic()), 4096, 1).workers == 500
+
+
+def loaded(folder: pathlib.Path, *arguments: str) -> Loaded:
+    return load(["app", *arguments], {}, str(folder))
+
+
+def test_a_user_comes_with_the_own_group(tmp_path: pathlib.Path) -> None:
+    for name in (SOMEBODY.pw_name, str(SOMEBODY.pw_uid)):
+        found = loaded(tmp_path, "-u", name)
+        assert (found.settings.user, found.settings.group) == (SOMEBODY.pw_uid, SOMEBODY.pw_gid)
+        assert found.sources["group"] == "the user's own group"
+    assert loaded(tmp_path, "-u", SOMEBODY.pw_name, "-g", "54321").settings.group == 54321
+    assert loaded(tmp_path, "-u", UNKNOWN, "-g", "54321").settings.group == 54321
+    (tmp_path / "wsgicluster.conf.py").write_text(f"user = {SOMEBODY.pw_name!r}\n")
+    assert loaded(tmp_path).settings.group == SOMEBODY.pw_gid
+
+
+def test_without_another_user_the_group_is_the_current_one(tmp_path: pathlib.Path) -> None:
+    for arguments in ([], ["-u", str(os.geteuid())]):
+        found = loaded(tmp_path, *arguments)
+        assert (found.settings.group, found.sources["group"]) == (os.getegid(), "default")
+
+
+def test_a_user_without_a_group(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match=f"^command line --user: group: nothing; expected a group, .* {UNKNOWN}"):
+        loaded(tmp_path, "-u", UNKNOWN)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="for others initgroups has no effect")
+def test_groups_of_a_user_without_a_name(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match="^command line --initgroups: initgroups: true; expected a user with a name"):
+        loaded(tmp_path, "-u", UNKNOWN, "-g", "54321", "--initgroups")
+    assert loaded(tmp_path, "-u", SOMEBODY.pw_name, "--initgroups").settings.group == SOMEBODY.pw_gid
+
+
+def test_reload_loads_in_each_worker(tmp_path: pathlib.Path) -> None:
+    found = loaded(tmp_path, "--reload", "--preload")
+    assert (found.settings.reload, found.settings.preload_app) == (True, False)
+    assert found.sources["preload_app"] == "command line --reload (reload)"
+    assert found.remarks == ("preload_app: off, because reload has each worker load the application anew",)
+    assert loaded(tmp_path, "--preload").settings.preload_app
+    assert loaded(tmp_path, "--reload").remarks == ()
+
+
+def test_a_daemon_does_not_take_over_what_it_lets_go_of(tmp_path: pathlib.Path) -> None:
+    assert loaded(tmp_path, "-D", "-b", "fd://3").settings.bind == (FdAddress(3),)
+    assert loaded(tmp_path, "-b", "fd://0").settings.bind == (FdAddress(0),)
+    for fd in range(3):
+        with pytest.raises(UsageError, match="expected a descriptor above 2: a daemon"):
+            loaded(tmp_path, "-D", "-b", f"fd://{fd}")

@@ -37,7 +37,7 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
         (["-Q"], "command line: -Q: no such flag; expected one of those that --help shows"),
         (["--worker", "2"], "no such flag"),
         (["a", "b"], "command line: APPLICATION: 'b'; expected one application only"),
-        (["-w"], "command line --workers: workers: nothing; expected a number from 1, or auto"),
+        (["-w"], "command line --workers: workers: nothing; expected a number from 1 to 500, or auto"),
         (["--bind"], "command line --bind: bind: nothing; expected HOST:PORT"),
         (["--daemon=5"], "command line --daemon: daemon: an argument; expected none"),
         (["--version=5"], "command line: "),

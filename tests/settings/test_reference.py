@@ -4,7 +4,7 @@ import pathlib
 import re
 
 from wsgicluster.settings import load
-from wsgicluster.settings.declaration import Group
+from wsgicluster.settings.declaration import OTHER_VARIABLES, Group
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.reference import listing, render
 
@@ -33,6 +33,12 @@ def test_page_has_each_setting_once_under_a_heading() -> None:
         assert f"``{setting.variable}``" in page
         for flag in setting.about.flags:
             assert f"``{flag}" in page
+
+
+def test_page_has_variables_that_are_no_settings() -> None:
+    page = render()
+    for name in OTHER_VARIABLES:
+        assert f"\n``{name}``\n" in page
 
 
 def test_page_tells_defaults_that_are_the_same_on_every_machine() -> None:

@@ -73,7 +73,9 @@ def test_variables_of_platforms(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-w", "many"], "command line --workers: workers: 'many'; expected a number from 1, or auto"),
+        (["-w", "many"], "command line --workers: workers: 'many'; expected a number from 1 to 500, or auto"),
+        (["-w", "99999999"], "workers: '99999999'; expected a number from 1 to 500, or auto"),
+        (["-D", "-b", "fd://0"], "command line --bind: bind: 'fd://0'; expected a descriptor above 2"),
         (["--timeout", "-1"], "command line --timeout: timeout: '-1'; expected a time such as"),
         (["-k", "gevnt"], "did you mean gevent?"),
         (["-b", "a:1", "-b", "8000"], "bind: '8000'; expected HOST:PORT"),
@@ -128,6 +130,7 @@ def test_unknown_variables_are_remarked_on(tmp_path: pathlib.Path) -> None:
         "WSGICLUSTER_TIMEOT": "1",
         "WSGICLUSTER_PORT": "tcp://10.0.0.1:80",
         "WSGICLUSTER_SERVICE_HOST": "x",
+        "WSGICLUSTER_PURE": "1",
         "A": "",
     }
     assert unknown_variables(environ) == [

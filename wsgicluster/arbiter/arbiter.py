@@ -6,6 +6,7 @@ signals. It runs no application code, reads no request and starts no thread.
 
 import collections
 import contextlib
+import dataclasses
 import gc
 import math
 import os
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from wsgicluster import __version__, process
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
+from wsgicluster.arbiter.faults import Faults
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Listener, Owner, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
@@ -33,7 +35,6 @@ from wsgicluster.settings.fields import SETTINGS
 __all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
-_MOST_FAULTS = 10
 _SHARED_MEMORY = "/dev/shm"
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
@@ -168,16 +169,16 @@ class Arbiter:
     # The loop
 
     def _loop(self) -> None:
-        faults = 0
+        faults = Faults()
         while True:
             try:
                 if self._turn():
                     return
             except Exception:
                 # The boundary of this process. Better a supervisor with a fault than none, unless it keeps failing.
-                faults += 1
-                self._log.critical("internal error of the arbiter, number %d", faults, exc_info=True)
-                if faults == _MOST_FAULTS:
+                too_many = faults.another(self._clock.monotonic())
+                self._log.critical("internal error of the arbiter, number %d", faults.count, exc_info=True)
+                if too_many:
                     raise
 
     def _turn(self) -> bool:
@@ -236,20 +237,29 @@ class Arbiter:
         if self._supervisor.pool.stopping:
             return
         try:
-            settings = self._reload_settings()
+            wanted = self._reload_settings()
+            fixed = self._fixed(wanted)
+            settings = dataclasses.replace(wanted, **{name: getattr(self._settings, name) for name in fixed})
             self._prepare(settings)
             self._apply_logs(settings)
         except ServerError as error:
             self._log.error("The reload is called off, the present settings stay in force: %s", error)
             return
-        except Exception:  # noqa: BLE001
-            # A configuration file is a program of somebody else's: whatever it does wrong, the server goes on.
+        except BaseException:  # noqa: BLE001
+            # A configuration file is a program of somebody else's: whatever it raises, the server goes on.
             self._log.exception("The reload is called off, the present settings stay in force")
             return
-        for name, setting in SETTINGS.items():
-            if setting.about.applies is Applies.RESTART and getattr(settings, name) != getattr(self._settings, name):
-                self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
+        for name in fixed:
+            self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
         self._supervisor.begin(settings)
+
+    def _fixed(self, wanted: Settings) -> list[str]:
+        """The settings that have changed and cannot while the server runs."""
+        names = [name for name, setting in SETTINGS.items() if setting.about.applies is Applies.RESTART]
+        if self._settings.capture_output:
+            # Standard output and error lead to its file, and to nowhere else any more.
+            names.append("errorlog")
+        return [name for name in names if getattr(wanted, name) != getattr(self._settings, name)]
 
     def _apply_logs(self, settings: Settings) -> None:
         options = log_options(settings)

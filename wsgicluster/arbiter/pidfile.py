@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import stat
 import tempfile
 
 from wsgicluster import process
@@ -10,6 +11,9 @@ from wsgicluster.errors import ServerError
 
 _CLOCKS_DIFFER_S = 2.0
 """Start times of processes and of files are taken with different clocks."""
+
+_READ_BYTES = 32
+"""No number of a process is longer."""
 
 
 class PidFile:
@@ -21,6 +25,7 @@ class PidFile:
 
     def create(self, pid: int) -> None:
         """Write the file; raises ServerError when a live process holds it or when it cannot be written."""
+        self._check_kind()
         holder = self._holder()
         if holder not in (None, pid):
             raise ServerError(f"pidfile: {self._path} is held by process {holder}, which is alive")
@@ -30,10 +35,30 @@ class PidFile:
             raise ServerError(f"pidfile: cannot write {self._path}: {error.strerror}") from error
         self._pid = pid
 
+    def _check_kind(self) -> None:
+        """Raise ServerError for what is no file: to read it may wait for ever, and to replace it does harm."""
+        try:
+            mode = self._path.stat().st_mode
+        except OSError:
+            # Nothing there, as usual; what else is wrong with the path shows when it is written.
+            return
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
+            raise ServerError(f"pidfile: {self._path} is {what}; expected the path of a file")
+
+    def _read(self) -> int:
+        """The number in the file; raises OSError or ValueError when there is none."""
+        # Without waiting, should it have become a pipe meanwhile.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return int(os.read(descriptor, _READ_BYTES))
+        finally:
+            os.close(descriptor)
+
     def _holder(self) -> int | None:
         """The live process that the file names; None when there is none, and the file may be taken over."""
         try:
-            pid = int(self._path.read_bytes())
+            pid = self._read()
             written_at = self._path.stat().st_mtime
         except (OSError, ValueError):
             # No such file, or no number in it; what else is wrong with the path shows when it is written.
@@ -58,8 +83,8 @@ class PidFile:
     def remove(self) -> None:
         """Remove the file if it still names this process; raises OSError when that is not allowed."""
         try:
-            ours = self._pid and int(self._path.read_bytes()) == self._pid
-        except (FileNotFoundError, ValueError):
+            ours = self._pid and self._read() == self._pid
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             # Removed, or written anew, by somebody else.
             return
         if ours:

@@ -7,6 +7,8 @@ import dataclasses
 import enum
 import math
 
+from wsgicluster.settings.kinds import MOST_WORKERS
+
 PROBATION_S = 0.25
 """The first worker of a new generation must live this long once ready before the first old one goes."""
 
@@ -92,7 +94,7 @@ class Rollout:
     @property
     def workers(self) -> int:
         """How many workers are wanted now."""
-        return max(0, self.base.workers + self._adjusted) if self.base else 0
+        return min(MOST_WORKERS, max(0, self.base.workers + self._adjusted)) if self.base else 0
 
     @property
     def batch(self) -> int:
@@ -109,14 +111,16 @@ class Rollout:
         return number in {generation.number for generation in (self.serving, self.trial) if generation}
 
     def scale(self, by: int) -> int:
-        """One worker more or less, never below one; answers how many are wanted then."""
-        at_least = min(1, self.workers)
-        self._adjusted += max(at_least, self.workers + by) - self.workers
+        """One worker more or less, never below one nor above the most; answers how many are wanted then."""
+        if self.base is not None:
+            at_least = min(1, self.workers)
+            self._adjusted = min(MOST_WORKERS, max(at_least, self.workers + by)) - self.base.workers
         return self.workers
 
     def retire_all(self) -> None:
         """Want no worker until the next reload or scaling up."""
-        self._adjusted -= self.workers
+        if self.base is not None:
+            self._adjusted = -self.base.workers
 
     def begin(self, generation: Generation) -> Generation | None:
         """Try this generation; answers the one on trial until now, which it supersedes."""

@@ -73,9 +73,10 @@ class RequestReader:
         self._limits = limits
         self._open_body = open_body
 
-    def receive(self, data: bytes) -> bool:
-        """Take what has just been received."""
+    def receive(self, data: bytes | memoryview) -> bool:
+        """Take what has just been received; a memoryview, which is only valid during the call, for bodies only."""
         if self.phase is _HEAD:
+            assert isinstance(data, bytes)
             rest = self.rest
             if rest:
                 return self._read_head(rest + data, len(rest) - 3)
@@ -145,7 +146,7 @@ class RequestReader:
             self._left = length
         return start < len(data) and self._read_body(data, start)
 
-    def _read_body(self, data: bytes, start: int) -> bool:
+    def _read_body(self, data: bytes | memoryview, start: int) -> bool:
         self._received += len(data) - start
         if self.phase is _COUNTED:
             piece = memoryview(data)[start : start + self._left]
@@ -153,8 +154,9 @@ class RequestReader:
             self._left -= len(piece)
             if self._left:
                 return False
-            self.rest = data[start + len(piece) :]
+            self.rest = bytes(data[start + len(piece) :])
         else:
+            data = bytes(data)
             used = self._decoder.feed(data, start, self._store.write)
             if not self._decoder.done:
                 return False

@@ -2,12 +2,66 @@
 
 import dataclasses
 import os
+import pwd
 from collections.abc import Mapping
+from typing import Any
 
 from wsgicluster.settings.fields import Settings
-from wsgicluster.settings.kinds import GROUP, USER
-from wsgicluster.settings.values import Automatic, MemoryShare, UnixAddress
+from wsgicluster.settings.kinds import GROUP, MOST_WORKERS, USER
+from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare, UnixAddress
 from wsgicluster.settings.wording import complaint, quoted
+
+DEFAULT = "default"
+"""The source of what nobody has given."""
+
+_LAST_STANDARD_STREAM = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Completed:
+    """The settings with what follows from others of them; ``remarks`` are for the log."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    remarks: tuple[str, ...] = ()
+
+
+def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
+    """Fill in what nobody has given, and settle what does not go together. Raises UsageError."""
+    changes: dict[str, Any] = {}
+    changed: dict[str, str] = {}
+    remarks = []
+    if settings.user != os.geteuid() and sources["group"] == DEFAULT:
+        # To stay in the group of whoever started the server is never meant, and is root's where root did.
+        changes["group"] = _primary_group(settings.user, sources["user"])
+        changed["group"] = "the user's own group"
+    if settings.initgroups and os.geteuid() == 0 and not _has_name(settings.user):
+        raise complaint(
+            sources["initgroups"], "initgroups", "true", f"a user with a name, which {settings.user} has not"
+        )
+    if settings.reload and settings.preload_app:
+        changes["preload_app"] = False
+        changed["preload_app"] = f"{sources['reload']} (reload)"
+        remarks.append("preload_app: off, because reload has each worker load the application anew")
+    return Completed(dataclasses.replace(settings, **changes), {**sources, **changed}, tuple(remarks))
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _primary_group(uid: int, source: str) -> int:
+    try:
+        return pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        # Containers run under any number.
+        raise complaint(
+            source, "group", "nothing", f"a group, because user {uid} is not known to this system and has none"
+        ) from None
 
 
 def check(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
@@ -28,6 +82,10 @@ def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
         if place in seen and not place.endswith(":0"):
             raise complaint(sources["bind"], "bind", quoted(str(address)), "each address once")
         seen.add(place)
+        if settings.daemon and isinstance(address, FdAddress) and address.fd <= _LAST_STANDARD_STREAM:
+            raise complaint(
+                sources["bind"], "bind", quoted(str(address)), "a descriptor above 2: a daemon lets go of 0, 1 and 2"
+            )
         for kind, name in ((USER, getattr(address, "user", None)), (GROUP, getattr(address, "group", None))):
             try:
                 kind.read(name if name is not None else 0)
@@ -42,7 +100,7 @@ def _check_folder(path: str | None, name: str, sources: Mapping[str, str], direc
 
 def resolve(settings: Settings, processors: int, memory_bytes: int) -> Settings:
     """With plain numbers for what depends on the machine: its usable processors and memory."""
-    workers = processors if isinstance(settings.workers, Automatic) else settings.workers
+    workers = min(MOST_WORKERS, processors) if isinstance(settings.workers, Automatic) else settings.workers
     limit = settings.max_memory
     limit_bytes = limit.of(memory_bytes, workers) if isinstance(limit, MemoryShare) else limit
     return dataclasses.replace(settings, workers=workers, max_memory=limit_bytes)

@@ -13,6 +13,12 @@ from wsgicluster.settings.kinds import Kind
 T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "WSGICLUSTER_"
+OTHER_VARIABLES = {
+    "WSGICLUSTER_PURE": "with any value but ``0`` the plain Python core is used where a compiled one is there, too; both "
+    "behave the same.",
+}
+"""Variables that are ours and no settings, because they count before settings are read; and what they do."""
+
 FIRST_RELEASE = "0.1.0"
 
 

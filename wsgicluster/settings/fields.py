@@ -158,7 +158,7 @@ class Settings:
         "User that workers run as.", ("-u", "--user"), default_text="the current one"))
     group: int = declare_computed(os.getegid, Declaration(
         kinds.GROUP, Group.PROCESS, NEXT_WORKER,
-        "Group that workers run as.", ("-g", "--group"), default_text="the current one"))
+        "Group that workers run as.", ("-g", "--group"), default_text="the user's own, or the current one"))
     initgroups: bool = declare(False, Declaration(
         kinds.SWITCH, Group.PROCESS, NEXT_WORKER,
         "Give workers all groups of their user.", ("--initgroups",)))
@@ -183,7 +183,8 @@ class Settings:
         "Configuration for Python's logging.config.dictConfig."))
     capture_output: bool = declare(False, Declaration(
         kinds.SWITCH, Group.LOGS, RESTART,
-        "Send what the application prints to the error log's file.", ("--capture-output",)))
+        "Send what the application prints to the error log's file, which then stays the same until a restart.",
+        ("--capture-output",)))
 
     config: str | None = declare(None, Declaration(
         kinds.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,

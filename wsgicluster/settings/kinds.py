@@ -41,6 +41,8 @@ class WrongEntry(ValueError):
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
+MOST_WORKERS = 500
+"""In a reload there may be twice as many for a while, and each needs a page of the scoreboard."""
 _HIGHEST_ID = (1 << 32) - 2
 _DOTTED_NAME = re.compile(r"\w+(?:\.\w+)*(?:[.:#]\w+)")
 
@@ -92,7 +94,7 @@ def _read_workers(value: object) -> int:
     if isinstance(value, Automatic) or (isinstance(value, str) and value.strip().lower() == "auto"):
         return Automatic()
     number = _whole(value)
-    if number < 1:
+    if not 1 <= number <= MOST_WORKERS:
         raise ValueError
     return number
 
@@ -277,7 +279,7 @@ def _read_schemes(value: object) -> Mapping[str, str]:
 
 
 SWITCH = Kind(_read_switch, "true or false", "", lambda value: "true" if value else "false")
-WORKERS = Kind(_read_workers, "a number from 1, or auto", "N", choices=("auto",))
+WORKERS = Kind(_read_workers, f"a number from 1 to {MOST_WORKERS}, or auto", "N", choices=("auto",))
 COUNT = _count(0, "a whole number from 0")
 COUNT_FROM_ONE = _count(1, "a whole number from 1")
 FIELDS = Kind(_or_most(COUNT.read, 32768), COUNT.expected, COUNT.metavar)

@@ -3,7 +3,7 @@
 Both are derived from the declarations; only words that frame them stand here.
 """
 
-from wsgicluster.settings.declaration import Group, Setting
+from wsgicluster.settings.declaration import OTHER_VARIABLES, Group, Setting
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import Loaded
 
@@ -17,8 +17,11 @@ default. ``wsgicluster --print-config`` shows every value and where it came from
 
 The configuration file is Python. It is the one named by ``-c``, else ``./wsgicluster.conf.py``, else
 ``./gunicorn.conf.py``. Each name in it is a setting; names that begin with an underscore, names in upper case, imported
-names, functions and classes are your own. In the environment and on the command line lists are parted by commas; a
-switch is ``true`` or ``false`` in the environment.
+names, functions and classes are your own. It is executed by the process that supervises the workers, at the start and
+at each reload; nobody is supervised meanwhile, so it must be quick: no waiting for a network, a database or a lock.
+
+In the environment and on the command line lists are parted by commas; a switch is ``true`` or ``false`` in the
+environment.
 
 A time is a number of seconds, or has a unit: ``500ms``, ``30s``, ``2m``, ``1h``. A size is a number of bytes, or has a
 unit: ``512K``, ``512M``, ``1G``.
@@ -31,6 +34,8 @@ def render() -> str:
     for group in Group:
         parts.append(f"{group.value}\n{'-' * len(group.value)}\n")
         parts += [_entry(setting) for setting in SETTINGS.values() if setting.about.group is group]
+    parts.append("Other variables\n---------------\n")
+    parts += [f"``{name}``\n    {text}\n" for name, text in OTHER_VARIABLES.items()]
     return "\n".join(parts)
 
 

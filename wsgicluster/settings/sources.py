@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgicluster.settings import command_line
-from wsgicluster.settings.checks import check
+from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.config_file import read_config
-from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, Setting
+from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
 from wsgicluster.settings.fields import SETTINGS, Settings
 from wsgicluster.settings.kinds import WrongEntry
 from wsgicluster.settings.wording import complaint, nearest, quoted
@@ -66,7 +66,9 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     in_file = Given({}, {}) if file is None else Given(file.names, dict.fromkeys(file.names, file.source))
     settings, sources = merge([fallbacks(environ), in_file, environment, from_command_line(arguments)])
     check(settings, sources, directory)
-    return Loaded(settings, sources, _action(settings), tuple(unknown_variables(environ)))
+    whole = complete(settings, sources)
+    remarks = (*whole.remarks, *unknown_variables(environ))
+    return Loaded(whole.settings, whole.sources, _action(settings), remarks)
 
 
 def _question(arguments: command_line.CommandLine) -> Action | None:
@@ -113,7 +115,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
     No errors: tools around a server like to keep variables of their own under its name.
     """
-    known = {setting.variable for setting in SETTINGS.values()}
+    known = {setting.variable for setting in SETTINGS.values()} | OTHER_VARIABLES.keys()
     remarks = []
     for variable in sorted(environ):
         rest = variable.removeprefix(ENVIRONMENT_PREFIX)
@@ -128,7 +130,7 @@ def merge(sources_in_order: Sequence[Given]) -> tuple[Settings, dict[str, str]]:
     Every value is read, so that a wrong one is reported even where another one wins. Raises UsageError.
     """
     values: dict[str, Any] = {}
-    sources = dict.fromkeys(SETTINGS, "default")
+    sources = dict.fromkeys(SETTINGS, DEFAULT)
     for given in sources_in_order:
         for name, raw in given.values.items():
             values[name] = _read(SETTINGS[name], raw, given.sources[name])

@@ -14,6 +14,8 @@ from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_CheckExact
+from cpython.buffer cimport PyBUF_READ
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcmp, memcpy, memset
 
@@ -36,6 +38,35 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int descriptor, const void *buffer, size_t size, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
+    int SOCK_NONBLOCK
+    int SOCK_CLOEXEC
+    int AF_INET
+    int AF_INET6
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        pass
+    cdef struct sockaddr_storage:
+        unsigned short ss_family
+    int accept4(int listener, sockaddr *address, socklen_t *size, int flags)
+
+cdef extern from "<netinet/in.h>" nogil:
+    cdef struct in_addr:
+        pass
+    cdef struct in6_addr:
+        pass
+    cdef struct sockaddr_in:
+        unsigned short sin_port
+        in_addr sin_addr
+    cdef struct sockaddr_in6:
+        unsigned short sin6_port
+        unsigned int sin6_flowinfo
+        in6_addr sin6_addr
+        unsigned int sin6_scope_id
+    unsigned short ntohs(unsigned short number)
+    unsigned int ntohl(unsigned int number)
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, unsigned int size)
 
 cdef extern from "<stdio.h>" nogil:
     int snprintf(char *buffer, size_t size, const char *format, ...)
@@ -50,7 +81,7 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec *now)
 
-DEF RECEIVE_BYTES = 131072
+DEF RECEIVE_BYTES = 262144
 DEF JOIN_BYTES = 16384
 DEF OUT_BYTES = 24576
 
@@ -206,8 +237,32 @@ cdef class Exchange:
         self.cells = cycle.page.cells
         self.raw = cycle.page.raw
 
+    def accept(self, int listener):
+        """The descriptor of the next connection and its peer's address, or None when nobody waits.
+
+        The address is a tuple as ``socket.accept`` has it, or ``""`` for a Unix socket. Raises OSError.
+        """
+        cdef sockaddr_storage address
+        cdef socklen_t size = sizeof(address)
+        cdef char text[64]
+        cdef sockaddr_in *four = <sockaddr_in *>&address
+        cdef sockaddr_in6 *six = <sockaddr_in6 *>&address
+        cdef int descriptor = accept4(listener, <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if descriptor < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return None
+            PyErr_SetFromErrno(OSError)
+        if address.ss_family == AF_INET and inet_ntop(AF_INET, &four.sin_addr, text, 64) is not NULL:
+            return descriptor, (text.decode("ascii"), ntohs(four.sin_port))
+        if address.ss_family == AF_INET6 and inet_ntop(AF_INET6, &six.sin6_addr, text, 64) is not NULL:
+            return descriptor, (
+                text.decode("ascii"), ntohs(six.sin6_port), ntohl(six.sin6_flowinfo), six.sin6_scope_id
+            )
+        return descriptor, ""
+
     def receive(self, connection, Peer peer not None):
-        """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream).
+        """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream),
+        which for the rest of a body are a view of memory that the next call uses again.
 
         Raises BlockingIOError and other OSErrors as ``socket.recv`` does. For a connection that reads.
         """
@@ -224,8 +279,12 @@ cdef class Exchange:
         if size < 0:
             PyErr_SetFromErrno(OSError)
         self.received_bytes += size
+        if size == 0:
+            return b""
         reader = connection.reader
-        if reader.phase is _HEAD_PHASE and not reader.rest:
+        if reader.phase is not _HEAD_PHASE:
+            return PyMemoryView_FromMemory(self.data, size, PyBUF_READ)
+        if not reader.rest:
             end = <char *>memmem(self.data, size, b"\r\n\r\n", 4)
             if end is not NULL:
                 environ = parse_usual(

@@ -59,7 +59,7 @@ class Connection(Sender):
         "outcome", "peer", "reader", "state", "trusted",
     )  # fmt: skip
 
-    def __init__(self, host: Host, sock: socket.socket, listener: int, reader: RequestReader) -> None:
+    def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
         super().__init__(sock, host.upload_folder)
         self.listener = listener
         self.reader = reader
@@ -96,7 +96,7 @@ class Connection(Sender):
         exchange = self._exchange
         try:
             if exchange is None:
-                data: bytes | None = self.sock.recv(RECEIVE_BYTES)
+                data: bytes | memoryview | None = self.sock.recv(RECEIVE_BYTES)
             else:
                 data = exchange.receive(self, self.peer)
         except BlockingIOError:
@@ -213,8 +213,8 @@ class Connection(Sender):
         if self._watching:
             # Not left to close(): a process that the application forked may hold the socket open,
             # and its events would then come for ever.
-            self._loop.remove(self.sock.fileno())
-        self.sock.close()
+            self._loop.remove(self.descriptor)
+        self.close_socket()
         self._host.left(self)
 
     def abort(self) -> None:
@@ -228,7 +228,7 @@ class Connection(Sender):
         self.state = State.CLOSED
         self._loop.deadlines.drop(self)
         if self._watching:
-            self._loop.remove(self.sock.fileno())
+            self._loop.remove(self.descriptor)
         self._host.left(self)
         return self.sock
 
@@ -318,9 +318,9 @@ class Connection(Sender):
 
     def _watch(self, events: int) -> None:
         if self._watching:
-            self._loop.change(self.sock.fileno(), events)
+            self._loop.change(self.descriptor, events)
         else:
-            self._loop.add(self.sock.fileno(), self.on_event, events)
+            self._loop.add(self.descriptor, self.on_event, events)
         self._watching = events
 
     def _end(self) -> None:

@@ -19,7 +19,10 @@ class Exchange(Protocol):
     received_bytes: int
     serving: "Connection | None"
 
-    def receive(self, connection: "Connection", peer: Any) -> bytes | None:
+    def accept(self, listener: int) -> tuple[int, Any] | None:
+        """The next connection's descriptor, which does not block, and its peer's address."""
+
+    def receive(self, connection: "Connection", peer: Any) -> bytes | memoryview | None:
         """The bytes received, or None when there was a request and it has been answered."""
 
 

@@ -4,6 +4,7 @@ A response is given to it in pieces, in whatever order the application makes the
 never waits for a client that reads slowly. When the rest is sent is the loop's business.
 """
 
+import os
 import select
 import socket
 
@@ -16,15 +17,36 @@ PACE_S = 0.001
 
 
 class Sender:
-    """Sends over one socket; ``folder`` takes the temp files of responses that wait (None: the system's)."""
+    """Sends over one socket; ``folder`` takes the temp files of responses that wait (None: the system's).
 
-    __slots__ = ("_folder", "_outbox", "_quick", "sock")
+    A connection that only compiled code uses never needs more than its ``descriptor``: the socket object
+    around it is made when it is first asked for.
+    """
 
-    def __init__(self, sock: socket.socket, folder: str | None) -> None:
-        self.sock = sock
+    __slots__ = ("_folder", "_outbox", "_quick", "_sock", "descriptor")
+
+    def __init__(self, connection: socket.socket | int, folder: str | None) -> None:
+        self._sock = None if isinstance(connection, int) else connection
+        self.descriptor = connection if isinstance(connection, int) else connection.fileno()
         self._folder = folder
         self._outbox: Outbox | None = None
         self._quick = True
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket of the connection; owns the descriptor from now on."""
+        sock = self._sock
+        if sock is None:
+            sock = self._sock = socket.socket(fileno=self.descriptor)
+            sock.setblocking(False)
+        return sock
+
+    def close_socket(self) -> None:
+        """Give the descriptor back."""
+        if self._sock is None:
+            os.close(self.descriptor)
+        else:
+            self._sock.close()
 
     @property
     def sends_later(self) -> bool:

@@ -169,11 +169,10 @@ class LoopWorker:
     def _abandon(self) -> None:
         """In a process that the application has forked: nothing of the worker's is this process's to use or hold."""
         self.cycle.abandoned = True
-        shared = [connection.sock for connection in self.connections]
-        shared += [self.assignment.hand_off_receive, self.assignment.hand_off_send, *self.assignment.listeners]
-        for sock in shared:
-            if sock.fileno() >= 0:
-                os.close(sock.detach())
+        for connection in self.connections:
+            connection.close_socket()
+        for sock in (self.assignment.hand_off_receive, self.assignment.hand_off_send, *self.assignment.listeners):
+            sock.close()
         self.parent.close()
         self.loop.close()
 
@@ -223,6 +222,9 @@ class LoopWorker:
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         """The next connection from a listener; False when there is none, True for one that is gone already."""
         try:
+            if self.exchange is not None:
+                found = self.exchange.accept(listener.fileno())
+                return found is not None and self._open(found[0], index, found[1], b"")
             sock, peer = listener.accept()
         except BlockingIOError:
             return False  # a sibling was quicker
@@ -281,7 +283,7 @@ class LoopWorker:
 
     # -- connections
 
-    def _open(self, sock: socket.socket, index: int, peer: Any, rest: bytes) -> Connection:
+    def _open(self, sock: socket.socket | int, index: int, peer: Any, rest: bytes) -> Connection:
         template = connection_template(self._templates[index], peer)
         connection = Connection(self, sock, index, RequestReader(template, self._limits, self._open_body, rest))
         connection.client = peer_text(peer)

@@ -31,7 +31,7 @@ class SyncWorker(LoopWorker):
         if self.exchange is not None:
             from wsgicluster.worker._exchange import Peer
 
-            connection.peer = Peer(connection.sock.fileno(), template, connection.client, connection.trusted)
+            connection.peer = Peer(connection.descriptor, template, connection.client, connection.trusted)
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""

@@ -6,31 +6,33 @@ from typing import BinaryIO
 
 from wsgicluster.errors import ProtocolError
 
-MEMORY_BYTES = 512 * 1024
-"""A body above this many bytes goes to a temp file."""
+MEMORY_BYTES = 1024 * 1024
+"""A body above this many bytes goes to a temp file; writing it there and reading it back doubles what it costs."""
 
 
 class StoredBody:
     """The body of one request while it arrives.
 
-    ``length`` is the body's length in bytes when it is known, else -1. Raises
+    Memory is only taken for bytes that have come, whatever length was announced. Raises
     ProtocolError (503) when the folder for temp files has no room.
     """
 
-    __slots__ = ("_file", "_folder", "_memory")
+    __slots__ = ("_file", "_folder", "_memory", "_size")
 
-    def __init__(self, folder: str | None, length: int) -> None:
+    def __init__(self, folder: str | None, _length: int) -> None:
         self._folder = folder
-        self._memory = bytearray()
+        # Written to directly: it grows in place, and becomes what the application reads without being copied.
+        self._memory = io.BytesIO()
+        self._size = 0
         self._file: BinaryIO | None = None
 
     def _open(self) -> BinaryIO:
         try:
             self._file = file = tempfile.TemporaryFile(prefix="wsgicluster-body-", dir=self._folder)
-            file.write(self._memory)
+            file.write(self._memory.getbuffer())
         except OSError as error:
             raise self._no_room(error) from error
-        self._memory = bytearray()
+        self._memory = io.BytesIO()
         return file
 
     def _no_room(self, error: OSError) -> ProtocolError:
@@ -41,8 +43,9 @@ class StoredBody:
         """Keep the next piece."""
         file = self._file
         if file is None:
-            self._memory += piece
-            if len(self._memory) > MEMORY_BYTES:
+            self._memory.write(piece)
+            self._size += len(piece)
+            if self._size > MEMORY_BYTES:
                 self._open()
             return
         try:
@@ -52,10 +55,11 @@ class StoredBody:
 
     def finish(self) -> BinaryIO:
         """The body as a file at its beginning; the application may read it in every way PEP 3333 lists."""
-        memory, self._memory = self._memory, bytearray()
+        memory, self._memory = self._memory, io.BytesIO()
         file, self._file = self._file, None
         if file is None:
-            return io.BytesIO(memory)
+            memory.seek(0)
+            return memory
         try:
             file.seek(0)
         except OSError as error:
@@ -64,6 +68,6 @@ class StoredBody:
 
     def discard(self) -> None:
         """Give the memory or the file back."""
-        self._memory = bytearray()
+        self._memory = io.BytesIO()
         if self._file is not None:
             self._file.close()
