@@ -92,7 +92,7 @@ def compile_format(text: str) -> FormatLine:
         expressions.append(_variable(found[2], found[3]) if found[2] else _atom(found[4], text))
     quotes += text[at:].count('"')
     template += _literal(text[at:], text)
-    format_line = _join(template, _values_function(expressions), quotes)
+    format_line = _join(template, expressions, quotes)
     try:
         format_line({}, "200 OK", [], 0, 0.0, 0.0)
     except (TypeError, ValueError) as error:
@@ -100,28 +100,30 @@ def compile_format(text: str) -> FormatLine:
     return format_line
 
 
-def _join(template: str, values_of: Callable[..., tuple[Any, ...]], quotes: int) -> FormatLine:
+def _join(template: str, expressions: Sequence[str], quotes: int) -> FormatLine:
+    values = f"({''.join(expression + ', ' for expression in expressions)})"
+    values_of = _function(values, template)
+    plain_line_of = _function(f"template % {values}", template)
+
     def format_line(
         environ: Mapping[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
     ) -> str:
-        values = values_of(environ, status, headers, sent_bytes, duration_s, now)
-        line = template % values
+        line: str = plain_line_of(environ, status, headers, sent_bytes, duration_s, now)
         # One look at the whole line is cheaper than one at each value; hardly a request needs more.
         if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == quotes:
             return line
-        return template % tuple([_escape(value) if isinstance(value, str) else value for value in values])
+        found = values_of(environ, status, headers, sent_bytes, duration_s, now)
+        return template % tuple([_escape(value) if isinstance(value, str) else value for value in found])
 
     return format_line
 
 
-def _values_function(expressions: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+def _function(expression: str, template: str) -> Callable[..., Any]:
     # Generated code costs a request no look-up of atoms and no call for each of them. It is made of the
     # table above and of names that were checked to be field names; nothing of the format's text is in it.
     parameters = "environ, status, headers, sent_bytes, duration_s, now"
     names = {"user_of": _user, "date_of": _dates(), "getpid": os.getpid, "header_of": _header, "variable_of": _any_case}
-    function: Callable[..., tuple[Any, ...]] = eval(
-        f"lambda {parameters}: ({''.join(expression + ', ' for expression in expressions)})", names
-    )
+    function: Callable[..., Any] = eval(f"lambda {parameters}: {expression}", {**names, "template": template})
     return function
 
 

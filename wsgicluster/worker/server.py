@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -198,10 +199,10 @@ class LoopWorker:
             listener.close()
         self.assignment.hand_off_receive.close()
 
-    def _on_listener(self, index: int, listener: socket.socket, _events: int) -> None:
+    def _on_listener(self, accept: Callable[[], None], _events: int) -> None:
         # Connections that are open come first: what is accepted now must not wait behind them
         # while a sibling has nothing to do.
-        self.loop.last.append(partial(self._accept, index, listener))
+        self.loop.last.append(accept)
 
     def accept_all(self) -> bool:
         """Empty the accept queues; False when descriptors ran out on the way.
@@ -266,7 +267,8 @@ class LoopWorker:
             self.loop.remove(receiver)
         for index, listener in enumerate(self.assignment.listeners):
             if wanted:
-                self.loop.add(listener.fileno(), partial(self._on_listener, index, listener), EXCLUSIVE_READ)
+                accept = partial(self._accept, index, listener)
+                self.loop.add(listener.fileno(), partial(self._on_listener, accept), EXCLUSIVE_READ)
             else:
                 self.loop.remove(listener.fileno())
 

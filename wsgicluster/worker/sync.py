@@ -22,16 +22,15 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if core.compiled:
-            from wsgicluster.worker._exchange import Exchange
+            from wsgicluster.worker._exchange import Exchange, Peer
 
+            self._peer = Peer
             self.exchange = Exchange(self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S)
 
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Tell the compiled code what it needs of a new connection."""
         if self.exchange is not None:
-            from wsgicluster.worker._exchange import Peer
-
-            connection.peer = Peer(connection.descriptor, template, connection.client, connection.trusted)
+            connection.peer = self._peer(connection.descriptor, template, connection.client, connection.trusted)
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""
