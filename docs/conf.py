@@ -16,7 +16,7 @@ copyright = "the wsgicluster authors"
 version = release = wsgicluster.__version__
 
 extensions: list[str] = []
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "explanation/performance-table.rst"]
 nitpicky = True
 html_theme = "alabaster"
 html_theme_options = {"description": "A WSGI application server"}

@@ -83,7 +83,8 @@ class LiveServer:
         self.arguments = list(arguments)
         self.log_path = folder / "server.log"
         self.environ = {name: value for name, value in os.environ.items() if is_passed_on(name)}
-        self.environ.update(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1", **environ)
+        self.environ.update(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
+        self.environ.update(environ)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, prefix: Sequence[str] = ()) -> "LiveServer":

@@ -68,7 +68,7 @@ def test_full_folders(server: StartServer, tmp_path: pathlib.Path) -> None:
     live = server("tests.apps.basic", "-w", "1", "-c", "c.py", prefix=prefix)
     live.wait_log("1 workers serve")
     with Connection(live.port) as client:
-        answer = client.exchange("/echo", "POST", bytes(600_000))
+        answer = client.exchange("/echo", "POST", bytes(1_100_000))
         assert answer.status == 503
         assert b"tmp_upload_dir" in answer.body
     with Connection(live.port) as slow:

@@ -63,7 +63,7 @@ def test_a_user_without_a_group(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="for others initgroups has no effect")
 def test_groups_of_a_user_without_a_name(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UsageError, match="^command line --initgroups: initgroups: true; expected a user with a name"):
+    with pytest.raises(UsageError, match=r"^command line --initgroups: initgroups: true; expected a user with a name"):
         loaded(tmp_path, "-u", UNKNOWN, "-g", "54321", "--initgroups")
     assert loaded(tmp_path, "-u", SOMEBODY.pw_name, "--initgroups").settings.group == SOMEBODY.pw_gid
 

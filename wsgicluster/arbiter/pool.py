@@ -172,8 +172,8 @@ class Pool:
         orders: list[Order] = [Stop(child.key, Ask.KILL, cut=True) for child in self._overdue(now)]
         overdue = {order.key for order in orders if isinstance(order, Stop)}
         if self.stopping:
-            return orders + [stop for stop in self._stop_all() if stop.key not in overdue]
-        stops = self._superfluous()
+            return orders + [stop for stop in self._stop_all(now) if stop.key not in overdue]
+        stops = self._superfluous(now)
         leaving = {stop.key for stop in stops}
         orders += stops
         staying = [child for child in self.workers() if child.key not in leaving]
@@ -216,28 +216,28 @@ class Pool:
     def _overdue(self, now: float) -> list[Child]:
         return [child for child in self.children.values() if child.deadline is not None and now >= child.deadline]
 
-    def _stop_all(self) -> list[Stop]:
+    def _stop_all(self, now: float) -> list[Stop]:
         stops = []
         for child in self.children.values():
-            ask = self._last_ask(child)
+            ask = self._last_ask(child, now)
             # One that hung is being ended already, and still has to say where it is stuck.
             if ask > child.asked and (child.state is not State.KILLED or self.stopping is Stopping.FORCED):
                 stops.append(Stop(child.key, ask))
         return stops
 
-    def _last_ask(self, child: Child) -> Ask:
+    def _last_ask(self, child: Child, now: float) -> Ask:
         if self.stopping is Stopping.FORCED:
             return Ask.KILL
         if child.role is Role.MOLD:
-            return Ask.NOTHING if self._is_forking(child) else Ask.KILL
+            return Ask.NOTHING if self._is_forking(child, now) else Ask.KILL
         # Nothing is lost with one that has never been ready, so it need not finish anything.
         graceful = self.stopping is Stopping.GRACEFUL and child.may_hold_requests
         return Ask.DRAIN if graceful else Ask.QUICK
 
-    def _is_forking(self, mold: Child) -> bool:
+    def _is_forking(self, mold: Child, now: float) -> bool:
         """Does the arbiter wait for a pid from this mold? It must not end before it has told, if it does so in time."""
-        unborn = (c for c in self.workers() if c.unborn and c.mold == mold.key)
-        return mold.ready and any(child.state is not State.KILLED for child in unborn)
+        unborn = [c for c in self.workers() if c.unborn and c.mold == mold.key and c.state is not State.KILLED]
+        return mold.ready and any(child.deadline is None or now < child.deadline for child in unborn)
 
     def _is_base(self, child: Child) -> bool:
         return self.rollout.base is not None and child.generation == self.rollout.base.number
@@ -245,7 +245,7 @@ class Pool:
     def _is_tried(self, child: Child) -> bool:
         return self.rollout.on_trial is not None and child.generation == self.rollout.on_trial.number
 
-    def _superfluous(self) -> list[Stop]:
+    def _superfluous(self, now: float) -> list[Stop]:
         """Stops for children that nobody needs any more."""
         best: dict[int, Child] = {}
         for child in self.workers():
@@ -257,7 +257,7 @@ class Pool:
             if child.asked or child.state is State.KILLED or self._is_tried(child):
                 continue
             if child.role is Role.MOLD:
-                if not wanted and not self._is_forking(child):
+                if not wanted and not self._is_forking(child, now):
                     stops.append(Stop(child.key, Ask.KILL))
             elif not child.ready:
                 if not wanted or child.slot > self.rollout.workers:

@@ -14,8 +14,9 @@ T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "WSGICLUSTER_"
 OTHER_VARIABLES = {
-    "WSGICLUSTER_PURE": "with any value but ``0`` the plain Python core is used where a compiled one is there, too; both "
-    "behave the same.",
+    "WSGICLUSTER_PURE": (
+        "with any value but ``0`` the plain Python core is used, even where a compiled one is there; both behave alike."
+    ),
 }
 """Variables that are ours and no settings, because they count before settings are read; and what they do."""
 

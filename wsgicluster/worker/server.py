@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ from wsgicluster.wsgi.trust import Trust
 
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_PAUSE_S = 0.5
+ACCEPT_S = 0.0005
 HOLD_S = 0.05
 FULL_AGAIN_S = 5.0
 """A worker that has found room for this long, and then none again, says so again."""
@@ -217,8 +219,14 @@ class LoopWorker:
         return not self._paused
 
     def _accept(self, index: int, listener: socket.socket) -> None:
-        if self.listening and isinstance(found := self._take(index, listener), Connection):
-            found.receive()
+        """Accept and answer, one after the other as long as that is quick: whoever is not accepted is a sibling's."""
+        ends = self.loop.now + ACCEPT_S
+        while self.listening and not self._paused:
+            found = self._take(index, listener)
+            if isinstance(found, Connection):
+                found.receive()
+            if not found or time.monotonic() >= ends:
+                return
 
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         """The next connection from a listener; False when there is none, True for one that is gone already."""
