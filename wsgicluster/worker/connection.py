@@ -10,6 +10,7 @@ import enum
 import math
 import socket
 import struct
+import time
 from typing import Any
 
 from wsgicluster.errors import ClientGone, ProtocolError, ServerError
@@ -27,6 +28,9 @@ GRACE_S = 1.0
 
 LINGER_S = 2.0
 """How long what a client still sends is dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
+
+LAST_LINGER_S = 0.2
+"""The same in a worker that leaves."""
 
 _RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -340,8 +344,13 @@ class Connection(Sender):
         self.state = State.LINGERING
         self.reader.rest = b""
         self._loop.deadlines.drop(self)
-        self._loop.deadlines.set(self, self._loop.now + LINGER_S)
+        self._loop.deadlines.set(self, time.monotonic() + (LAST_LINGER_S if self._host.draining else LINGER_S))
         self._watch(READ)
+
+    def hurry(self) -> None:
+        """The worker leaves: what only lingers shall not hold it up."""
+        if self.state is State.LINGERING:
+            self._loop.deadlines.set(self, time.monotonic() + LAST_LINGER_S)
 
     def _drop_input(self) -> None:
         try:

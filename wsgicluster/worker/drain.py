@@ -36,14 +36,16 @@ class Leaving(Protocol):
 
 
 class Drain:
-    """The end of one worker, advanced once in each turn of its loop."""
+    """The end of one worker, advanced once in each turn of its loop.
 
-    def __init__(self, worker: Leaving, retiring: bool, graceful_s: float) -> None:
-        now = worker.loop.now
+    Times run from ``asked_at``, when it was told to go: it may have been in the midst of a request.
+    """
+
+    def __init__(self, worker: Leaving, retiring: bool, asked_at: float, graceful_s: float) -> None:
         self._worker = worker
         self._retiring = retiring
-        self._silence_ends = now + SILENCE_S
-        self._deadline = now + graceful_s
+        self._silence_ends = asked_at + SILENCE_S
+        self._deadline = asked_at + graceful_s
         self.cut = 0
 
     def begin(self) -> None:
@@ -54,6 +56,7 @@ class Drain:
         if self._retiring:
             worker.stop_listening()
         for connection in list(worker.connections):
+            connection.hurry()
             if connection.state is State.READING:
                 self.waits(connection)
 

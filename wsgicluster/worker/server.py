@@ -77,6 +77,7 @@ class LoopWorker:
         self._access = logs.access
         self._recycling = recycling
         self._drain: Drain | None = None
+        self._asked_at = 0.0
         self._decide_at = math.inf
         self._paused = True
         self._full_at = -math.inf
@@ -140,6 +141,8 @@ class LoopWorker:
 
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
+        if not self.draining:
+            self._asked_at = time.monotonic()
         self.draining = True
         self.assignment.page.cells[Cell.STATE] = WorkerState.DRAINING
 
@@ -161,7 +164,7 @@ class LoopWorker:
                 self._decide_at = min(self._decide_at, self.loop.now + UNASKED_S)
                 self.loop.call_at(self._decide_at, do_nothing)
                 return False
-            drain = self._drain = Drain(self, retiring, self.settings.graceful_timeout)
+            drain = self._drain = Drain(self, retiring, self._asked_at, self.settings.graceful_timeout)
             drain.begin()
         if not drain.step():
             return False
@@ -219,12 +222,18 @@ class LoopWorker:
         return not self._paused
 
     def _accept(self, index: int, listener: socket.socket) -> None:
-        """Accept and answer, one after the other as long as that is quick: whoever is not accepted is a sibling's."""
+        """Accept a connection and answer its request; and others as long as they are answered, closed, and quick.
+
+        A connection that stays is the last one: its next request would wait behind those of the others,
+        while a sibling may be idle.
+        """
         ends = self.loop.now + ACCEPT_S
         while self.listening and not self._paused:
             found = self._take(index, listener)
             if isinstance(found, Connection):
                 found.receive()
+                if found.state is not State.CLOSED:
+                    return
             if not found or time.monotonic() >= ends:
                 return
 
