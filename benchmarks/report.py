@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-Results = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""Scenario -> server -> the fields of a sample, as medians."""
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Scenario -> server -> the fields of a sample, as medians; ``errors`` is the load generator's text."""
 
 
 def table(results: Results, reference: str) -> str:
@@ -25,12 +26,15 @@ def table(results: Results, reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(sample: Mapping[str, float] | None, base: float | None) -> str:
+def _cell(sample: Mapping[str, Any] | None, base: float | None) -> str:
     if sample is None:
         return "—"
+    if "Non-2xx" in sample["errors"]:
+        return "failed"  # errors are cheap: what they cost compares with nothing
     cost = sample["processor_us"]
     text = f"{cost:,.1f}" if cost < 1000 else f"{cost:,.0f}"
-    return f"{text} ({cost / base:.2f})" if base else text
+    mark = "*" if sample["errors"] else ""
+    return f"{text}{mark} ({cost / base:.2f})" if base else text + mark
 
 
 def chart(results: Results, scenario: str, path: Path) -> None:

@@ -93,10 +93,10 @@ def write(options: argparse.Namespace, results: dict[str, dict[str, dict[str, fl
     document = {"machine": facts, "shape": shape, "results": results}
     (options.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     plain = {name: {server: dict(figures) for server, figures in found.items()} for name, found in results.items()}
-    (options.out / "table.rst").write_text(report.table(plain, options.reference))  # type: ignore[arg-type]
+    (options.out / "table.rst").write_text(report.table(plain, options.reference))
     for scenario in results:
         try:
-            report.chart(plain, scenario, options.out / f"{scenario}.svg")  # type: ignore[arg-type]
+            report.chart(plain, scenario, options.out / f"{scenario}.svg")
         except ImportError:
             print("no chart: matplotlib is not installed", file=sys.stderr)
             return
