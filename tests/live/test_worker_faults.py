@@ -47,6 +47,10 @@ def application(environ, start_response):
                 time.sleep(3)
                 os._exit(0)
         body = b"forked"
+    elif path in ("/two", "/short", "/large"):
+        blocks = {"/two": [b"one", b"two"], "/short": [b"one"], "/large": (b"x" * 100_000,)}[path]
+        start_response("200 OK", [("Content-Length", "9")] if path == "/short" else [])
+        return blocks
     elif path == "/slow":
         time.sleep(1.5)
         body = b"slow"
@@ -146,6 +150,14 @@ def test_an_idle_connection_keeps_nothing_of_its_last_request(server: StartServe
     assert files == []
     for client in clients:
         client.close()
+
+
+def test_a_body_that_is_there_at_once_gets_its_length(server: StartServer) -> None:
+    live = server("app", source=SOURCE)
+    for path, length in (("/two", "6"), ("/large", "100000")):
+        response = fetch(live.port, path)
+        assert (response.status, response.headers["content-length"]) == (200, length)
+    assert fetch(live.port, "/short").status == 500
 
 
 def test_term_under_steady_load_ends_soon(server: StartServer) -> None:

@@ -91,6 +91,8 @@ cdef object _CLOSE = Outcome.CLOSE
 cdef object _ABORT = Outcome.ABORT
 cdef object _BytesIO = io.BytesIO
 cdef object _wall_clock = time.time
+# What is there at once gets its length, or an honest 500, from the plain cycle.
+cdef tuple _WHOLE = (list, tuple, _FileWrapper)
 cdef object S_INPUT = "wsgi.input"
 cdef object S_SCHEME = "wsgi.url_scheme"
 cdef object S_HTTP = "http"
@@ -343,7 +345,7 @@ cdef class Exchange:
             start.sent_bytes = PyBytes_GET_SIZE(body)
             outcome = self._send(start, connection, peer, <bytes>body, started)
             start.complete = True
-        elif start.called and start.plain is None and type(result) is not _FileWrapper:
+        elif start.called and start.plain is None and type(result) not in _WHOLE:
             try:
                 outcome = self._stream(start, connection, peer, result)
             except BaseException as error:
