@@ -19,7 +19,7 @@ from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
-from wsgicluster.arbiter.listeners import Listener, Owner, backlog_limit, open_listeners
+from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
 from wsgicluster.arbiter.pool import Stopping
 from wsgicluster.arbiter.roles import Roles
@@ -138,7 +138,7 @@ class Arbiter:
     def _listen(self) -> None:
         settings = self._settings
         owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
-        self._listeners = open_listeners(settings.bind, settings.backlog, owner)
+        self._listeners = open_listeners(settings.bind, Queue(settings.backlog, settings.defer_accept), owner)
         for listener in self._listeners:
             self._log.info("Listening at: %s (%d)", listener.address, os.getpid())
         limit = backlog_limit()

@@ -36,6 +36,14 @@ class Owner:
     gid: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Queue:
+    """How new connections wait: at most ``backlog`` of them, and one without a byte for ``defer_s`` unseen (0: seen)."""
+
+    backlog: int
+    defer_s: float = 0
+
+
 class Listener:
     """One listening socket; ``address`` is what clients connect to, for people."""
 
@@ -69,25 +77,25 @@ def describe(sock: socket.socket) -> str:
 
 
 def open_listeners(
-    addresses: Iterable[TcpAddress | UnixAddress | FdAddress], backlog: int, owner: Owner
+    addresses: Iterable[TcpAddress | UnixAddress | FdAddress], queue: Queue, owner: Owner
 ) -> list[Listener]:
     """Listen on all addresses; raises AddressError, having closed again what was open by then."""
     with contextlib.ExitStack() as undo:
-        listeners = [undo.enter_context(contextlib.closing(_open(address, backlog, owner))) for address in addresses]
+        listeners = [undo.enter_context(contextlib.closing(_open(address, queue, owner))) for address in addresses]
         undo.pop_all()
     return listeners
 
 
-def _open(address: TcpAddress | UnixAddress | FdAddress, backlog: int, owner: Owner) -> Listener:
+def _open(address: TcpAddress | UnixAddress | FdAddress, queue: Queue, owner: Owner) -> Listener:
     if isinstance(address, FdAddress):
-        return _take_over(address, backlog)
+        return _take_over(address, queue.backlog)
     give_up_at = time.monotonic() + ORPHANS_S
     unheld = 0
     while True:
         try:
             if isinstance(address, UnixAddress):
-                return _open_unix(address, backlog, owner)
-            return _open_tcp(address, backlog)
+                return _open_unix(address, queue.backlog, owner)
+            return _open_tcp(address, queue)
         except OSError as error:
             pids = _holders(address, error)
             # Nobody holds it: the last one has just left, or it is somebody whom we may not look at.
@@ -119,7 +127,7 @@ def _holders(address: TcpAddress | UnixAddress, error: OSError) -> list[int]:
     return holders.pids(holders.tcp_inodes(address.port))
 
 
-def _open_tcp(address: TcpAddress, backlog: int) -> Listener:
+def _open_tcp(address: TcpAddress, queue: Queue) -> Listener:
     family, target = _resolve(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -128,12 +136,22 @@ def _open_tcp(address: TcpAddress, backlog: int) -> Listener:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted connections inherit it, which spares each of them the call.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _defer(sock, queue.defer_s)
         sock.bind(target)
-        sock.listen(backlog)
+        sock.listen(queue.backlog)
         return Listener(sock)
     except BaseException:
         sock.close()
         raise
+
+
+def _defer(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel keep a new connection to itself until its first byte comes, or ``seconds`` are over.
+
+    A worker is then woken once for a connection and its request, and never for one that says nothing.
+    """
+    if seconds > 0 and hasattr(socket, "TCP_DEFER_ACCEPT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, round(seconds)))
 
 
 def _resolve(address: TcpAddress) -> tuple[int, tuple[object, ...]]:

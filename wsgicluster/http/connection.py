@@ -54,14 +54,16 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_decoder", "_left", "_limits", "_open_body", "_received", "_store",
-        "body", "environ", "flags", "line", "phase", "rest", "template",
+        "_decoder", "_left", "_limits", "_open_body", "_received",
+        "body", "environ", "flags", "line", "phase", "rest", "store", "template",
     )  # fmt: skip
 
     environ: dict[str, Any]
     flags: int
     body: BinaryIO | None
     line: bytes
+    store: BodyStore
+    """Where the body that is being received goes."""
 
     def __init__(
         self, template: dict[str, Any], limits: HeadLimits, open_body: Callable[[int], BodyStore], rest: bytes = b""
@@ -106,7 +108,7 @@ class RequestReader:
     def close(self) -> None:
         """Give back what an unfinished request holds."""
         if self.phase is not _HEAD:
-            self._store.discard()
+            self.store.discard()
             self.phase = _HEAD
 
     def _read_head(self, data: bytes, searched: int) -> bool:
@@ -137,7 +139,7 @@ class RequestReader:
             self.rest = data[end:]
             return True
         self.rest = b""
-        self._store = self._open_body(length)
+        self.store = self._open_body(length)
         if length == CHUNKED:
             self.phase = Phase.CHUNKED_BODY
             self._decoder = ChunkedDecoder(self._limits.body_bytes)
@@ -150,20 +152,20 @@ class RequestReader:
         self._received += len(data) - start
         if self.phase is _COUNTED:
             piece = memoryview(data)[start : start + self._left]
-            self._store.write(piece)
+            self.store.write(piece)
             self._left -= len(piece)
             if self._left:
                 return False
             self.rest = bytes(data[start + len(piece) :])
         else:
             data = bytes(data)
-            used = self._decoder.feed(data, start, self._store.write)
+            used = self._decoder.feed(data, start, self.store.write)
             if not self._decoder.done:
                 return False
             self.rest = data[used:]
             self._unchunk()
         self.phase = _HEAD
-        self.body = self._store.finish()
+        self.body = self.store.finish()
         return True
 
     def _unchunk(self) -> None:

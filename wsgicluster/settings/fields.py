@@ -61,6 +61,10 @@ class Settings:
     backlog: int = declare(2048, Declaration(
         kinds.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
         "Connections that may wait to be accepted.", ("--backlog",)))
+    defer_accept: float = declare(1.0, Declaration(
+        kinds.DURATION, Group.ADDRESSES, RESTART,
+        "How long the kernel keeps a TCP connection without a byte to itself; 0 shows each to a worker at once.",
+        ("--defer-accept",)))
 
     workers: int = declare(1, Declaration(
         kinds.WORKERS, Group.WORKERS, NOW,

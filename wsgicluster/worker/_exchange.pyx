@@ -13,11 +13,11 @@ from cpython.exc cimport PyErr_SetFromErrno
 from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from cpython.unicode cimport PyUnicode_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeLatin1
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset, strlen
 
 from wsgicluster.http._speedups cimport Block, format_usual, parse_usual
 
@@ -28,6 +28,7 @@ from wsgicluster import scoreboard as _scoreboard
 from wsgicluster.http import head as _head
 from wsgicluster.http import response as _response_head
 from wsgicluster.http.connection import Phase
+from wsgicluster.worker.connection import State
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.errors import ClientGone
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
@@ -74,6 +75,9 @@ cdef extern from "<stdio.h>" nogil:
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *haystack, size_t haystack_size, const void *needle, size_t needle_size)
 
+cdef extern from "<unistd.h>" nogil:
+    int close(int descriptor)
+
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
         long tv_sec
@@ -81,11 +85,28 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec *now)
 
+cdef extern from *:
+    """
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    static void keep_memory(int largest, int kept)
+    {
+        mallopt(M_MMAP_THRESHOLD, largest);
+        mallopt(M_TRIM_THRESHOLD, kept);
+    }
+    #else
+    static void keep_memory(int largest, int kept) { (void)largest; (void)kept; }
+    #endif
+    """
+    void keep_memory(int largest, int kept) nogil
+
 DEF RECEIVE_BYTES = 262144
 DEF JOIN_BYTES = 16384
 DEF OUT_BYTES = 24576
 
 cdef object _HEAD_PHASE = Phase.HEAD
+cdef object _COUNTED_PHASE = Phase.COUNTED_BODY
+cdef object _CLOSED = State.CLOSED
 cdef object _KEEP = Outcome.KEEP
 cdef object _CLOSE = Outcome.CLOSE
 cdef object _ABORT = Outcome.ABORT
@@ -94,6 +115,8 @@ cdef object _wall_clock = time.time
 # What is there at once gets its length, or an honest 500, from the plain cycle.
 cdef tuple _WHOLE = (list, tuple, _FileWrapper)
 cdef object S_INPUT = "wsgi.input"
+cdef object S_ADDRESS = "REMOTE_ADDR"
+cdef object S_PORT = "REMOTE_PORT"
 cdef object S_SCHEME = "wsgi.url_scheme"
 cdef object S_HTTP = "http"
 cdef object S_HTTPS = "https"
@@ -122,10 +145,56 @@ for _index in range(BOUND_COUNT):
     BOUNDS[_index] = _scoreboard.HISTOGRAM_BOUNDS_S[_index]
 
 
+def keep_freed_memory():
+    """Have the allocator keep what large bodies give back, up to a bound, for the next ones.
+
+    Without this each body of a megabyte is several hundred page faults, which cost more than receiving it.
+    """
+    keep_memory(2 * 1024 * 1024, 8 * 1024 * 1024)
+
+
 cdef inline double _now() noexcept:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
+
+
+@cython.final
+cdef class BodyBuffer:
+    """A body of known length in memory: what is received lands where the application will read it.
+
+    A `wsgicluster.http.connection.BodyStore` that saves a large body one copy and all growing.
+    """
+
+    cdef bytes memory
+    cdef Py_ssize_t size
+    cdef Py_ssize_t filled
+
+    def __init__(self, Py_ssize_t size):
+        # Not cleared: memory that no byte has come for is never touched, and costs nothing.
+        self.memory = PyBytes_FromStringAndSize(NULL, size)
+        self.size = size
+
+    def write(self, const unsigned char[::1] piece not None):
+        """Take the next piece; one that `Exchange.receive` has put in its place already is only counted."""
+        cdef Py_ssize_t size = piece.shape[0]
+        cdef char *place = PyBytes_AS_STRING(self.memory) + self.filled
+        if size > self.size - self.filled:
+            raise ValueError("the body is longer than was said")
+        if size and <char *>&piece[0] != place:
+            memcpy(place, &piece[0], size)
+        self.filled += size
+
+    def finish(self):
+        """The body as a file; shares the memory."""
+        if self.filled != self.size:
+            raise ValueError("the body is not complete")
+        memory, self.memory = self.memory, None
+        return _BytesIO(memory)
+
+    def discard(self):
+        """Forget a body that will never be complete."""
+        self.memory = None
 
 
 cdef class Peer:
@@ -184,7 +253,7 @@ cdef class Start:
         if self.plain is None:
             cycle = self.exchange.cycle
             cycle.started = self.started
-            self.plain = plain = Response(self.connection, self.flags, cycle.stamp(self.started))
+            self.plain = plain = Response(self.exchange._connect(self), self.flags, cycle.stamp(self.started))
             if self.called:
                 plain.start_response(self.status, self.headers)
             if self.head_sent:
@@ -215,6 +284,13 @@ cdef class Exchange:
     cdef bytes stamp
     cdef Start start
     cdef bint waiting
+    cdef object open
+    cdef list templates
+    cdef sockaddr_storage address
+    cdef int arrival
+    cdef int index
+    cdef int flags
+    cdef Py_ssize_t line_size
     cdef object page
     cdef double[::1] floats
     cdef unsigned long long[::1] cells
@@ -224,6 +300,7 @@ cdef class Exchange:
     cdef char out[OUT_BYTES]
 
     def __init__(self, cycle, limits, trust, double keepalive_s, double slow_s):
+        self.arrival = -1
         self.cycle = cycle
         self.application = cycle.application
         self.access = cycle.access
@@ -239,28 +316,122 @@ cdef class Exchange:
         self.cells = cycle.page.cells
         self.raw = cycle.page.raw
 
+    def serve_listeners(self, open, list templates not None):
+        """What `answer_arrivals` needs: ``open(descriptor, index, address, rest)`` makes a Connection,
+        ``templates`` are those of the listeners' environs."""
+        self.open = open
+        self.templates = templates
+
     def accept(self, int listener):
         """The descriptor of the next connection and its peer's address, or None when nobody waits.
 
         The address is a tuple as ``socket.accept`` has it, or ``""`` for a Unix socket. Raises OSError.
         """
-        cdef sockaddr_storage address
-        cdef socklen_t size = sizeof(address)
-        cdef char text[64]
-        cdef sockaddr_in *four = <sockaddr_in *>&address
-        cdef sockaddr_in6 *six = <sockaddr_in6 *>&address
-        cdef int descriptor = accept4(listener, <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        cdef int descriptor = self._accept(listener)
+        return None if descriptor < 0 else (descriptor, self._address())
+
+    def answer_arrivals(self, int listener, int index, double ends):
+        """Accept connections of listener ``index``, and answer each whose request is there, until ``ends``.
+
+        One that is closed behind its response never becomes a `Connection`. Returns the first that stays open,
+        or None when nobody waits or the time is over. Raises OSError.
+        """
+        cdef int descriptor
+        cdef Py_ssize_t size
+        while True:
+            descriptor = self._accept(listener)
+            if descriptor < 0:
+                return None
+            size = recv(descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
+            if size > 0 or (size < 0 and errno == EAGAIN):
+                connection = self._answer_arrival(descriptor, index, size)
+                if connection is not None and connection.state is not _CLOSED:
+                    return connection
+            else:
+                close(descriptor)  # the client has gone already
+            # The wake-up was for this worker alone: it takes one at least, even when it has just been asked to go.
+            if _now() >= ends or self.cells[STATE] != READY:
+                return None
+
+    cdef object _answer_arrival(self, int descriptor, int index, Py_ssize_t size):
+        """Answer what a new connection has sent (``size`` below 0: nothing yet); the `Connection`, if it is one now."""
+        cdef dict environ = None
+        cdef Peer peer = None
+        if size > 0:
+            self.received_bytes += size
+            environ = self._read(size, self.templates[index])
+            if environ is not None:
+                peer = self._peer(descriptor, environ)
+        if peer is not None and not self.flags & KEEP_ALIVE:
+            self.arrival = descriptor
+            self.index = index
+            self._serve(None, peer, environ)
+            return None
+        connection = self.open(descriptor, index, self._address(), b"")
+        if size < 0:
+            connection.wait_for_request()
+        elif peer is None:
+            connection.take(PyBytes_FromStringAndSize(self.data, size))
+        else:
+            self.serving = connection
+            self._serve(connection, peer, environ)
+            self.serving = None
+        return connection
+
+    def abandon(self):
+        """In a process that the application has forked: let go of the client that is being answered."""
+        if self.arrival >= 0:
+            close(self.arrival)
+            self.arrival = -1
+
+    cdef int _accept(self, int listener) except -2:
+        """The next connection's descriptor, or -1; its peer stands in ``address``."""
+        cdef socklen_t size = sizeof(self.address)
+        cdef int descriptor = accept4(listener, <sockaddr *>&self.address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if descriptor < 0:
             if errno == EAGAIN or errno == EINTR:
-                return None
+                return -1
             PyErr_SetFromErrno(OSError)
-        if address.ss_family == AF_INET and inet_ntop(AF_INET, &four.sin_addr, text, 64) is not NULL:
-            return descriptor, (text.decode("ascii"), ntohs(four.sin_port))
-        if address.ss_family == AF_INET6 and inet_ntop(AF_INET6, &six.sin6_addr, text, 64) is not NULL:
-            return descriptor, (
-                text.decode("ascii"), ntohs(six.sin6_port), ntohl(six.sin6_flowinfo), six.sin6_scope_id
-            )
-        return descriptor, ""
+        return descriptor
+
+    cdef object _address(self):
+        cdef char text[64]
+        cdef sockaddr_in *four = <sockaddr_in *>&self.address
+        cdef sockaddr_in6 *six = <sockaddr_in6 *>&self.address
+        if self.address.ss_family == AF_INET and inet_ntop(AF_INET, &four.sin_addr, text, 64) is not NULL:
+            return text.decode("ascii"), ntohs(four.sin_port)
+        if self.address.ss_family == AF_INET6 and inet_ntop(AF_INET6, &six.sin6_addr, text, 64) is not NULL:
+            return text.decode("ascii"), ntohs(six.sin6_port), ntohl(six.sin6_flowinfo), six.sin6_scope_id
+        return ""
+
+    cdef Peer _peer(self, int descriptor, dict environ):
+        """Complete the environ of an arrival; None when its headers contradict each other, or for rare addresses."""
+        cdef char text[80]
+        cdef Py_ssize_t host_size
+        cdef int size
+        cdef sockaddr_in *four = <sockaddr_in *>&self.address
+        cdef Peer peer
+        if self.address.ss_family != AF_INET or inet_ntop(AF_INET, &four.sin_addr, text, 64) is NULL:
+            return None
+        host_size = strlen(text)
+        size = snprintf(text + host_size, 16, b":%u", <unsigned int>ntohs(four.sin_port))
+        host = PyUnicode_DecodeLatin1(text, host_size, NULL)
+        PyDict_SetItem(environ, S_ADDRESS, host)
+        PyDict_SetItem(environ, S_PORT, PyUnicode_DecodeLatin1(text + host_size + 1, size - 1, NULL))
+        peer = Peer.__new__(Peer)
+        peer.descriptor = descriptor
+        peer.client = PyBytes_FromStringAndSize(text, host_size + size)
+        peer.trusted = self.trust.trusts(host)
+        if peer.trusted and not self._set_scheme(environ):
+            return None
+        return peer
+
+    cdef object _connect(self, Start start):
+        """The connection of a response; an arrival becomes one now."""
+        if start.connection is None:
+            start.connection = self.open(self.arrival, self.index, self._address(), b"")
+            self.arrival = -1
+        return start.connection
 
     def receive(self, connection, Peer peer not None):
         """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream),
@@ -269,13 +440,20 @@ cdef class Exchange:
         Raises BlockingIOError and other OSErrors as ``socket.recv`` does. For a connection that reads.
         """
         cdef ssize_t size
-        cdef int flags = 0
-        cdef long long length = 0
-        cdef Py_ssize_t line_size = 0
         cdef dict environ = None
-        cdef char *end = NULL
+        cdef char *place = self.data
+        cdef Py_ssize_t room = RECEIVE_BYTES
+        cdef BodyBuffer buffer
+        reader = connection.reader
+        phase = reader.phase
+        if phase is _COUNTED_PHASE:
+            store = reader.store
+            if type(store) is BodyBuffer:
+                buffer = <BodyBuffer>store
+                place = PyBytes_AS_STRING(buffer.memory) + buffer.filled
+                room = buffer.size - buffer.filled
         while True:
-            size = recv(peer.descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
+            size = recv(peer.descriptor, place, room, MSG_DONTWAIT)
             if size >= 0 or errno != EINTR:
                 break
         if size < 0:
@@ -283,28 +461,35 @@ cdef class Exchange:
         self.received_bytes += size
         if size == 0:
             return b""
-        reader = connection.reader
-        if reader.phase is not _HEAD_PHASE:
-            return PyMemoryView_FromMemory(self.data, size, PyBUF_READ)
+        if phase is not _HEAD_PHASE:
+            return PyMemoryView_FromMemory(place, size, PyBUF_READ)
         if not reader.rest:
-            end = <char *>memmem(self.data, size, b"\r\n\r\n", 4)
-            if end is not NULL:
-                environ = parse_usual(
-                    self.data, end - self.data, peer.template, self.limits, &flags, &length, &line_size
-                )
-                end += 4
-        if (
-            environ is None or end + length != self.data + size or flags & IS_HEAD
-            or (peer.trusted and not self._set_scheme(environ))
-        ):
+            environ = self._read(size, peer.template)
+        if environ is None or (peer.trusted and not self._set_scheme(environ)):
             return PyBytes_FromStringAndSize(self.data, size)
+        self.serving = connection
+        self._serve(connection, peer, environ)
+        self.serving = None
+        return None
+
+    cdef dict _read(self, Py_ssize_t size, dict template):
+        """The environ when what was received is one whole usual request and no more; else None."""
+        cdef long long length = 0
+        cdef dict environ
+        cdef char *end = <char *>memmem(self.data, size, b"\r\n\r\n", 4)
+        if end is NULL:
+            return None
+        self.flags = 0
+        environ = parse_usual(
+            self.data, end - self.data, template, self.limits, &self.flags, &length, &self.line_size
+        )
+        end += 4
+        if environ is None or end + length != self.data + size or self.flags & IS_HEAD:
+            return None
         PyDict_SetItem(
             environ, S_INPUT, _BytesIO(PyBytes_FromStringAndSize(end, length)) if length else _BytesIO()
         )
-        self.serving = connection
-        self._serve(connection, peer, environ, flags, line_size)
-        self.serving = None
-        return None
+        return environ
 
     cdef int _set_scheme(self, dict environ) except -1:
         """0 when the headers contradict each other."""
@@ -321,10 +506,12 @@ cdef class Exchange:
             PyDict_SetItem(environ, S_SCHEME, S_HTTPS if said == 2 else S_HTTP)
         return 1
 
-    cdef int _serve(self, connection, Peer peer, dict environ, int flags, Py_ssize_t line_size) except -1:
+    cdef int _serve(self, connection, Peer peer, dict environ) except -1:
+        """Answer a request; ``connection`` is None for an arrival that need not become one."""
         cdef double started = _now()
+        cdef int flags = self.flags
         cdef Start start
-        self._begin(peer, started, line_size)
+        self._begin(peer, started, self.line_size)
         snapshot = environ.copy() if self.access is not None else None
         start = Start.__new__(Start)
         start.exchange = self
@@ -336,23 +523,23 @@ cdef class Exchange:
         try:
             result = self.application(environ, start)
         except BaseException as error:
-            self._hand_over(start, connection, snapshot, error, None)
+            self._hand_over(start, snapshot, error, None)
             return 0
         if self.cycle.abandoned:
             self.cycle.end_stray()
         body = self._whole(start, result)
         if body is not None:
             start.sent_bytes = PyBytes_GET_SIZE(body)
-            outcome = self._send(start, connection, peer, <bytes>body, started)
+            outcome = self._send(start, peer, <bytes>body, started)
             start.complete = True
         elif start.called and start.plain is None and type(result) not in _WHOLE:
             try:
-                outcome = self._stream(start, connection, peer, result)
+                outcome = self._stream(start, peer, result)
             except BaseException as error:
-                self._hand_over(start, connection, snapshot, error, None)
+                self._hand_over(start, snapshot, error, None)
                 return 0
         else:
-            self._hand_over(start, connection, snapshot, None, result)
+            self._hand_over(start, snapshot, None, result)
             return 0
         if self.cycle.abandoned:
             self.cycle.end_stray()
@@ -362,6 +549,11 @@ cdef class Exchange:
                 snapshot, start.status, start.headers, start.sent_bytes, _now() - started, _wall_clock()
             )
         self.start = None
+        connection = start.connection
+        if connection is None:
+            close(self.arrival)
+            self.arrival = -1
+            return 0
         if outcome is not _KEEP:
             connection.reader.flags = flags
         connection.served(outcome)
@@ -411,7 +603,7 @@ cdef class Exchange:
             return None
         return body
 
-    cdef object _send(self, Start start, connection, Peer peer, bytes body, double started):
+    cdef object _send(self, Start start, Peer peer, bytes body, double started):
         """Send head and body; the outcome."""
         cdef Py_ssize_t size
         if self.block.length < 0:
@@ -420,7 +612,7 @@ cdef class Exchange:
         else:
             size = self._head(start, started, None)
         size = self._add(size, body)
-        if not self._put(connection, peer, self.out, size):
+        if not self._put(start, peer, self.out, size):
             return _ABORT
         return _KEEP if start.keep else _CLOSE
 
@@ -442,7 +634,7 @@ cdef class Exchange:
             size = self._add(size, b"Connection: close\r\n")
         return self._add(size, b"\r\n")
 
-    cdef int _put(self, connection, Peer peer, const char *data, Py_ssize_t size) except -1:
+    cdef int _put(self, Start start, Peer peer, const char *data, Py_ssize_t size) except -1:
         """Send, or keep what the socket does not take; 0 when the client is gone."""
         cdef ssize_t sent = 0
         if not self.waiting:
@@ -453,6 +645,7 @@ cdef class Exchange:
                 if errno != EAGAIN and errno != EINTR:
                     return 0
                 sent = 0
+        connection = self._connect(start)
         try:
             connection.send(PyBytes_FromStringAndSize(data + sent, size - sent))
         except ClientGone:
@@ -460,22 +653,22 @@ cdef class Exchange:
         self.waiting = connection.sends_later
         return 1
 
-    cdef object _stream(self, Start start, connection, Peer peer, result):
+    cdef object _stream(self, Start start, Peer peer, result):
         """Send the blocks of an iterable, each at once; the outcome. Raises what the application raises."""
         try:
             for block in result:
                 if start.plain is not None or type(block) is not bytes:
                     # start_response or write was called once more, or the block is odd: no usual response any more.
                     start.response().write(block)
-                elif block and not self._block(start, connection, peer, <bytes>block):
+                elif block and not self._block(start, peer, <bytes>block):
                     return _ABORT
-            return self._finish(start, connection, peer)
+            return self._finish(start, peer)
         finally:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
 
-    cdef int _block(self, Start start, connection, Peer peer, bytes block) except -1:
+    cdef int _block(self, Start start, Peer peer, bytes block) except -1:
         """Frame and send one block; 0 when the client is gone."""
         cdef Py_ssize_t size = 0, length = PyBytes_GET_SIZE(block)
         if not start.head_sent:
@@ -492,9 +685,9 @@ cdef class Exchange:
             start.left -= length
         start.sent_bytes += length
         if size + length > OUT_BYTES - 2:
-            if size and not self._put(connection, peer, self.out, size):
+            if size and not self._put(start, peer, self.out, size):
                 return 0
-            if not self._put(connection, peer, PyBytes_AS_STRING(block), length):
+            if not self._put(start, peer, PyBytes_AS_STRING(block), length):
                 return 0
             size = 0
         else:
@@ -503,9 +696,9 @@ cdef class Exchange:
         if start.chunked:
             memcpy(self.out + size, b"\r\n", 2)
             size += 2
-        return self._put(connection, peer, self.out, size) if size else 1
+        return self._put(start, peer, self.out, size) if size else 1
 
-    cdef object _finish(self, Start start, connection, Peer peer):
+    cdef object _finish(self, Start start, Peer peer):
         """End a streamed body; the outcome. Raises ValueError when fewer bytes came than were declared."""
         if start.plain is not None or not start.head_sent:
             response = start.response()
@@ -515,7 +708,7 @@ cdef class Exchange:
                 self.cycle.warn_overlong(self._line())
             return _KEEP if response.keep else _CLOSE
         if start.chunked:
-            if not self._put(connection, peer, b"0\r\n\r\n", 5):
+            if not self._put(start, peer, b"0\r\n\r\n", 5):
                 return _ABORT
         elif start.left:
             start.keep = False
@@ -540,11 +733,12 @@ cdef class Exchange:
             self.stamp_due = self.cycle.stamp_due
         return self.stamp
 
-    cdef int _hand_over(self, Start start, connection, snapshot, error, result) except -1:
+    cdef int _hand_over(self, Start start, snapshot, error, result) except -1:
         """Let the plain cycle end what is not usual: an exception, a stream, a file, a large or odd body."""
         line = self._line()
         cycle = self.cycle
         response = start.response()
+        connection = start.connection
         self.start = None
         if error is not None:
             outcome = cycle.fail(response, connection, line, error)

@@ -104,18 +104,21 @@ class Connection(Sender):
             else:
                 data = exchange.receive(self, self.peer)
         except BlockingIOError:
-            self._wait_for_request()
+            self.wait_for_request()
             return
         except OSError:
             self.close()
             return
-        if data is None:
-            return  # answered already
+        if data is not None:
+            if exchange is None:
+                self._host.received_bytes += len(data)
+            self.take(data)
+
+    def take(self, data: bytes | memoryview) -> None:
+        """Use what has been received and not been answered yet; nothing means that the client has ended."""
         if not data:
             self.close()
             return
-        if exchange is None:
-            self._host.received_bytes += len(data)
         reader = self.reader
         between = reader.idle
         fresh = between and not reader.rest
@@ -141,7 +144,7 @@ class Connection(Sender):
             self.state = State.RUNNING
             self._host.run(self)
         elif self.reader.idle and not self.reader.rest:
-            self._wait_for_request()
+            self.wait_for_request()
         else:
             self._wait_for_rest(True)
 
@@ -270,7 +273,7 @@ class Connection(Sender):
         if self.reader.rest:
             self._loop.soon.append(self._resume_if_open)
         else:
-            self._wait_for_request()
+            self.wait_for_request()
 
     def _resume_if_open(self) -> None:
         if self.state is State.READING:
@@ -281,7 +284,8 @@ class Connection(Sender):
         if self.state is State.READING:
             self.receive()
 
-    def _wait_for_request(self) -> None:
+    def wait_for_request(self) -> None:
+        """Wait for the first byte of a request."""
         loop, timing = self._loop, self._host.timing
         seconds = timing.keepalive_s if self.kept else timing.head_s
         deadline = loop.now + seconds

@@ -1,5 +1,6 @@
 """What a connection may ask of the worker that it belongs to, and nothing more."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgicluster.errors import ProtocolError, ServerError
@@ -21,6 +22,15 @@ class Exchange(Protocol):
 
     def accept(self, listener: int) -> tuple[int, Any] | None:
         """The next connection's descriptor, which does not block, and its peer's address."""
+
+    def serve_listeners(self, open: Callable[..., "Connection"], templates: list[dict[str, Any]]) -> None:
+        """Say how a connection is made of a descriptor, and what is the same for all of a listener."""
+
+    def answer_arrivals(self, listener: int, index: int, ends: float) -> "Connection | None":
+        """Accept and answer until a connection stays open, nobody waits, or the time is over."""
+
+    def abandon(self) -> None:
+        """In a process that the application has forked: hold no client's connection open."""
 
     def receive(self, connection: "Connection", peer: Any) -> bytes | memoryview | None:
         """The bytes received, or None when there was a request and it has been answered."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
-from wsgicluster.http.connection import RequestReader
+from wsgicluster.http.connection import BodyStore, RequestReader
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
@@ -82,7 +82,6 @@ class LoopWorker:
         self._paused = True
         self._full_at = -math.inf
         self._trust = Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers)
-        self._open_body = partial(StoredBody, settings.tmp_upload_dir)
         self._limits = HeadLimits(
             line_bytes=settings.limit_request_line,
             fields=settings.limit_request_fields,
@@ -111,6 +110,8 @@ class LoopWorker:
         """Listen, say so, and serve until drained."""
         self.loop.add(self.parent.fileno(), self.parent.on_event)
         os.register_at_fork(after_in_child=self._abandon)
+        if self.exchange is not None:
+            self.exchange.serve_listeners(self._open, self._templates)
         self._listen()
         cells = self.assignment.page.cells
         cells[Cell.STATE] = WorkerState.READY
@@ -177,6 +178,8 @@ class LoopWorker:
         self.cycle.abandoned = True
         for connection in self.connections:
             connection.close_socket()
+        if self.exchange is not None:
+            self.exchange.abandon()
         for sock in (self.assignment.hand_off_receive, self.assignment.hand_off_send, *self.assignment.listeners):
             sock.close()
         self.parent.close()
@@ -199,6 +202,8 @@ class LoopWorker:
         if not self.listening:
             return
         self._wait_for_clients(False)
+        # Wake-ups that were for this worker alone, and came too late for it, are a sibling's now.
+        nudge(self.hand_off_send)
         self.listening = False
         for listener in self.assignment.listeners:
             listener.close()
@@ -229,13 +234,28 @@ class LoopWorker:
         """
         ends = self.loop.now + ACCEPT_S
         while self.listening and not self._paused:
-            found = self._take(index, listener)
-            if isinstance(found, Connection):
-                found.receive()
-                if found.state is not State.CLOSED:
+            if self.exchange is None:
+                found = self._take(index, listener)
+                if isinstance(found, Connection):
+                    found.receive()
+                    if found.state is not State.CLOSED:
+                        return
+                if not found or time.monotonic() >= ends:
                     return
-            if not found or time.monotonic() >= ends:
-                return
+                continue
+            try:
+                self.exchange.answer_arrivals(listener.fileno(), index, ends)
+            except OSError as error:
+                if not self._cannot_accept(error):
+                    continue
+            return
+
+    def _cannot_accept(self, error: OSError) -> bool:
+        """Whether an error says that nothing can be accepted now; else one client has gone already."""
+        if error.errno in NO_DESCRIPTORS:
+            self._pause(error)
+            return True
+        return False  # ECONNABORTED, EPROTO and the like; the next client may be there
 
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         """The next connection from a listener; False when there is none, True for one that is gone already."""
@@ -247,10 +267,7 @@ class LoopWorker:
         except BlockingIOError:
             return False  # a sibling was quicker
         except OSError as error:
-            if error.errno in NO_DESCRIPTORS:
-                self._pause(error)
-                return False
-            return True  # this one client has gone already (ECONNABORTED, EPROTO); the next may be there
+            return not self._cannot_accept(error)
         sock.setblocking(False)
         return self._open(sock, index, peer, b"")
 
@@ -304,12 +321,16 @@ class LoopWorker:
 
     def _open(self, sock: socket.socket | int, index: int, peer: Any, rest: bytes) -> Connection:
         template = connection_template(self._templates[index], peer)
-        connection = Connection(self, sock, index, RequestReader(template, self._limits, self._open_body, rest))
+        connection = Connection(self, sock, index, RequestReader(template, self._limits, self.open_body, rest))
         connection.client = peer_text(peer)
         connection.trusted = self._trust.trusts(template["REMOTE_ADDR"])
         self.connections.add(connection)
         self.adopt(connection, template)
         return connection
+
+    def open_body(self, length: int) -> BodyStore:
+        """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
+        return StoredBody(self.upload_folder, length)
 
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """A connection is new; for kinds that keep something of their own for each."""
