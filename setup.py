@@ -15,7 +15,7 @@ try:
 except ImportError:
     cythonize = None
 
-NAMES = ("http._speedups", "worker._exchange")
+NAMES = ("http._speedups", "worker._gather", "worker._exchange")
 
 
 class BuildWhatCompiles(build_ext):

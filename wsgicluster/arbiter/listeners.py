@@ -38,7 +38,7 @@ class Owner:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Queue:
-    """How new connections wait: at most ``backlog`` of them, and one without a byte for ``defer_s`` unseen (0: seen)."""
+    """How new connections wait: at most ``backlog`` of them; one without a byte is not shown for ``defer_s``."""
 
     backlog: int
     defer_s: float = 0

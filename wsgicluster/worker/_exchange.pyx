@@ -10,7 +10,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
 from cpython.exc cimport PyErr_SetFromErrno
-from cpython.list cimport PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.list cimport PyList_Append, PyList_CheckExact, PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from cpython.unicode cimport PyUnicode_CheckExact, PyUnicode_DecodeLatin1
@@ -20,6 +20,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy, memset, strlen
 
 from wsgicluster.http._speedups cimport Block, format_usual, parse_usual
+from wsgicluster.worker._gather cimport Gather
 
 import io
 import time
@@ -33,6 +34,11 @@ from wsgicluster.worker.cycle import Outcome
 from wsgicluster.errors import ClientGone
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
 from wsgicluster.wsgi.response import Framing, Response
+
+cdef extern from "Python.h":
+    void *PyUnicode_1BYTE_DATA(object text)
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
@@ -197,6 +203,20 @@ cdef class BodyBuffer:
         self.memory = None
 
 
+cdef bint _is_clean(str line, int quotes) noexcept:
+    """Printable ASCII without a backslash, and with just so many quotes; the twin of the check in `LineFormat`."""
+    cdef const unsigned char *data
+    cdef Py_ssize_t index
+    cdef int found = 0, bad = 0
+    if not PyUnicode_IS_COMPACT_ASCII(line):
+        return False
+    data = <const unsigned char *>PyUnicode_1BYTE_DATA(line)
+    for index in range(PyUnicode_GET_LENGTH(line)):
+        bad |= (data[index] < 0x20) | (data[index] == 0x7F) | (data[index] == c"\\")
+        found += data[index] == c'"'
+    return not bad and found == quotes
+
+
 cdef class Peer:
     """What stays the same for all requests of one connection."""
 
@@ -228,6 +248,7 @@ cdef class Start:
     cdef bint complete
     cdef long long left
     cdef long long sent_bytes
+    cdef int descriptor
     cdef object status
     cdef object headers
     cdef object plain
@@ -257,6 +278,7 @@ cdef class Start:
             if self.called:
                 plain.start_response(self.status, self.headers)
             if self.head_sent:
+                self.exchange._settle(self)
                 plain.resume(
                     Framing.CHUNKED if self.chunked else Framing.COUNTED, self.left, self.sent_bytes, self.keep
                 )
@@ -274,6 +296,10 @@ cdef class Exchange:
     cdef public unsigned long long received_bytes
     cdef object application
     cdef object access
+    cdef object plain_line
+    cdef object escaped_line
+    cdef int quotes
+    cdef list lines
     cdef object limits
     cdef object trust
     cdef list scheme_headers
@@ -283,8 +309,9 @@ cdef class Exchange:
     cdef double stamp_due
     cdef bytes stamp
     cdef Start start
+    cdef Gather gather
     cdef bint waiting
-    cdef object open
+    cdef object connect
     cdef list templates
     cdef sockaddr_storage address
     cdef int arrival
@@ -301,9 +328,15 @@ cdef class Exchange:
 
     def __init__(self, cycle, limits, trust, double keepalive_s, double slow_s):
         self.arrival = -1
+        self.gather = Gather()
         self.cycle = cycle
         self.application = cycle.application
         self.access = cycle.access
+        if self.access is not None:
+            self.plain_line = self.access.line_format.plain
+            self.escaped_line = self.access.line_format.escaped
+            self.quotes = self.access.line_format.quotes
+            self.lines = self.access.lines
         self.beat_s = cycle.beat_s
         self.limits = limits
         self.trust = trust
@@ -316,10 +349,10 @@ cdef class Exchange:
         self.cells = cycle.page.cells
         self.raw = cycle.page.raw
 
-    def serve_listeners(self, open, list templates not None):
-        """What `answer_arrivals` needs: ``open(descriptor, index, address, rest)`` makes a Connection,
+    def serve_listeners(self, connect, list templates not None):
+        """What `answer_arrivals` needs: ``connect(descriptor, index, address, rest)`` makes a Connection,
         ``templates`` are those of the listeners' environs."""
-        self.open = open
+        self.connect = connect
         self.templates = templates
 
     def accept(self, int listener):
@@ -367,7 +400,7 @@ cdef class Exchange:
             self.index = index
             self._serve(None, peer, environ)
             return None
-        connection = self.open(descriptor, index, self._address(), b"")
+        connection = self.connect(descriptor, index, self._address(), b"")
         if size < 0:
             connection.wait_for_request()
         elif peer is None:
@@ -380,6 +413,7 @@ cdef class Exchange:
 
     def abandon(self):
         """In a process that the application has forked: let go of the client that is being answered."""
+        self.gather.abandon()
         if self.arrival >= 0:
             close(self.arrival)
             self.arrival = -1
@@ -429,7 +463,7 @@ cdef class Exchange:
     cdef object _connect(self, Start start):
         """The connection of a response; an arrival becomes one now."""
         if start.connection is None:
-            start.connection = self.open(self.arrival, self.index, self._address(), b"")
+            start.connection = self.connect(self.arrival, self.index, self._address(), b"")
             self.arrival = -1
         return start.connection
 
@@ -545,9 +579,7 @@ cdef class Exchange:
             self.cycle.end_stray()
         self._end(start.sent_bytes, started)
         if snapshot is not None:
-            self.access.record(
-                snapshot, start.status, start.headers, start.sent_bytes, _now() - started, _wall_clock()
-            )
+            self._log(start, snapshot, _now() - started)
         self.start = None
         connection = start.connection
         if connection is None:
@@ -557,6 +589,15 @@ cdef class Exchange:
         if outcome is not _KEEP:
             connection.reader.flags = flags
         connection.served(outcome)
+        return 0
+
+    cdef int _log(self, Start start, dict snapshot, double duration_s) except -1:
+        """The twin of `AccessLog.record`."""
+        now = _wall_clock()
+        line = self.plain_line(snapshot, start.status, start.headers, start.sent_bytes, duration_s, now)
+        if not _is_clean(line, self.quotes):
+            line = self.escaped_line(snapshot, start.status, start.headers, start.sent_bytes, duration_s, now)
+        PyList_Append(self.lines, line)
         return 0
 
     cdef void _begin(self, Peer peer, double started, Py_ssize_t line_size) noexcept:
@@ -676,6 +717,11 @@ cdef class Exchange:
             start.left = self.block.length
             size = self._head(start, start.started, b"Transfer-Encoding: chunked\r\n" if start.chunked else None)
             start.head_sent = True
+            start.descriptor = peer.descriptor
+        elif not self.waiting and self.gather.is_quick(_now()) and (start.chunked or length <= start.left):
+            return self._gather(start, block)
+        elif self.gather.begun and not self._settle(start):
+            return 0
         if not start.chunked and length > start.left:
             start.overlong = True
             length = start.left
@@ -696,7 +742,38 @@ cdef class Exchange:
         if start.chunked:
             memcpy(self.out + size, b"\r\n", 2)
             size += 2
-        return self._put(start, peer, self.out, size) if size else 1
+        if size and not self._put(start, peer, self.out, size):
+            return 0
+        self.gather.last = _now()
+        return 1
+
+    cdef int _gather(self, Start start, bytes block) except -1:
+        """Keep a block for a moment, since others follow quickly; 0 when the client is gone."""
+        if not self.gather.add(start.descriptor, block, start.chunked):
+            if not self._settle(start):
+                return 0
+            if self.waiting or not self.gather.add(start.descriptor, block, start.chunked):
+                framed = b"%x\r\n%b\r\n" % (len(block), block) if start.chunked else block
+                try:
+                    self._connect(start).send(framed)
+                except ClientGone:
+                    return 0
+                self.waiting = start.connection.sends_later
+        if not start.chunked:
+            start.left -= PyBytes_GET_SIZE(block)
+        start.sent_bytes += PyBytes_GET_SIZE(block)
+        self.gather.last = _now()
+        return 1
+
+    cdef int _settle(self, Start start) except -1:
+        """Send what has been gathered, or give it to the connection to be sent later; 0 when the client is gone."""
+        cdef int state = self.gather.flush()
+        if state == 0:
+            connection = self._connect(start)
+            for left in self.gather.leftovers():
+                connection.store(left)
+            self.waiting = connection.sends_later
+        return state != 2
 
     cdef object _finish(self, Start start, Peer peer):
         """End a streamed body; the outcome. Raises ValueError when fewer bytes came than were declared."""
@@ -708,8 +785,13 @@ cdef class Exchange:
                 self.cycle.warn_overlong(self._line())
             return _KEEP if response.keep else _CLOSE
         if start.chunked:
-            if not self._put(start, peer, b"0\r\n\r\n", 5):
+            if self.gather.begun and self.gather.end(start.descriptor):
+                if not self._settle(start):
+                    return _ABORT
+            elif not self._settle(start) or not self._put(start, peer, b"0\r\n\r\n", 5):
                 return _ABORT
+        elif not self._settle(start):
+            return _ABORT
         elif start.left:
             start.keep = False
             raise ValueError(

@@ -23,7 +23,7 @@ class Exchange(Protocol):
     def accept(self, listener: int) -> tuple[int, Any] | None:
         """The next connection's descriptor, which does not block, and its peer's address."""
 
-    def serve_listeners(self, open: Callable[..., "Connection"], templates: list[dict[str, Any]]) -> None:
+    def serve_listeners(self, connect: Callable[..., "Connection"], templates: list[dict[str, Any]]) -> None:
         """Say how a connection is made of a descriptor, and what is the same for all of a listener."""
 
     def answer_arrivals(self, listener: int, index: int, ends: float) -> "Connection | None":
