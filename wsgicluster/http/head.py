@@ -43,6 +43,10 @@ _LOOK_BACK_BYTES = 8192
 # The usual kinds of Host; any other is looked at with the full grammar.
 _match_plain_host = re.compile("[A-Za-z0-9.-]+(?::[0-9]+)?").fullmatch
 
+# A site has few names: those that have been found to be plain need no second look.
+_hosts: set[str] = set()
+_HOSTS_LIMIT = 256
+
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _SINGLE = frozenset(("HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"))
 _TOKEN_BYTES = frozenset(code for code in range(256) if TOKEN.fullmatch(chr(code)))
@@ -97,20 +101,31 @@ def parse_head(
     if version != "HTTP/1.1" or target[:1] != "/" or "#" in target or method not in _METHODS:
         flags, authority = _read_line(line, environ)
         return _finish(environ, flags, authority, limits)
-    path, _, query = target.partition("?")
     environ["REQUEST_METHOD"] = method
+    if "?" in target:
+        path, _, environ["QUERY_STRING"] = target.partition("?")
+    else:
+        path = target
+        environ["QUERY_STRING"] = ""
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
-    environ["QUERY_STRING"] = query
     environ["RAW_URI"] = target
     environ["SERVER_PROTOCOL"] = version
     if (
         "CONTENT_LENGTH" in environ
         or environ.get("HTTP_CONNECTION", "keep-alive") != "keep-alive"
         or environ.get("SCRIPT_NAME")
-        or not _match_plain_host(environ.get("HTTP_HOST", ""))
+        or ((host := environ.get("HTTP_HOST", "")) not in _hosts and not _is_plain_host(host))
     ):
         return _finish(environ, HTTP_11, "", limits)
     return environ, 0, HTTP_11 | KEEP_ALIVE
+
+
+def _is_plain_host(host: str) -> bool:
+    if not _match_plain_host(host):
+        return False
+    if len(_hosts) < _HOSTS_LIMIT and len(host) <= _KEY_BYTES:
+        _hosts.add(host)
+    return True
 
 
 def check_partial(data: bytes, start: int, limits: HeadLimits) -> None:

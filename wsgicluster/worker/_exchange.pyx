@@ -577,6 +577,8 @@ cdef class Exchange:
             return 0
         if self.cycle.abandoned:
             self.cycle.end_stray()
+        if start.overlong:
+            self.cycle.warn_overlong(self._line())
         self._end(start.sent_bytes, started)
         if snapshot is not None:
             self._log(start, snapshot, _now() - started)
@@ -781,8 +783,7 @@ cdef class Exchange:
             response = start.response()
             response.finish()
             start.sent_bytes = response.sent_bytes
-            if response.overlong:
-                self.cycle.warn_overlong(self._line())
+            start.overlong = response.overlong
             return _KEEP if response.keep else _CLOSE
         if start.chunked:
             if self.gather.begun and self.gather.end(start.descriptor):
@@ -798,8 +799,6 @@ cdef class Exchange:
                 f"the application declared Content-Length {self.block.length} but gave only {start.sent_bytes} bytes"
             )
         start.complete = True
-        if start.overlong:
-            self.cycle.warn_overlong(self._line())
         return _KEEP if start.keep else _CLOSE
 
     cdef bytes _line(self):

@@ -60,7 +60,7 @@ class Connection(Sender):
 
     __slots__ = (
         "_began", "_exchange", "_host", "_loop", "_watching", "bucket", "client", "deadline", "kept", "listener",
-        "outcome", "peer", "reader", "state", "trusted",
+        "may_keep", "outcome", "peer", "reader", "state", "trusted",
     )  # fmt: skip
 
     def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
@@ -75,6 +75,7 @@ class Connection(Sender):
         self.deadline = math.inf
         self.bucket = -1
         self.peer: Any = None
+        self.may_keep = host.may_keep
         self._host = host
         self._exchange = host.exchange
         self._loop = host.loop
@@ -238,10 +239,6 @@ class Connection(Sender):
             self._loop.remove(self.descriptor)
         self._host.left(self)
         return self.sock
-
-    def may_keep(self) -> bool:
-        """Whether the server is willing to keep this connection, now."""
-        return self._host.may_keep()
 
     # -- inside
 

@@ -4,12 +4,13 @@ It is the same for every kind of worker. It gets a complete request and a
 transport, and does not know who waits for what on which socket.
 """
 
-import bisect
 import enum
 import logging
 import os
 import time
+from bisect import bisect_left as _bisect_left
 from collections.abc import Callable
+from time import monotonic as _monotonic
 from typing import Any, NoReturn, Protocol
 
 from wsgicluster.access_log import AccessLog
@@ -24,6 +25,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 # Members of an Enum cost a look-up each time; these are plain integers.
 _DEADLINE, _STARTED, _HISTOGRAM = int(Cell.DEADLINE), int(Cell.STARTED), int(Cell.HISTOGRAM)
+_FIRST_BOUND_S = HISTOGRAM_BOUNDS_S[0]
 _REQUESTS, _FAILED, _BYTES_OUT = int(Cell.REQUESTS), int(Cell.FAILED), int(Cell.BYTES_OUT)
 
 
@@ -33,6 +35,9 @@ class Outcome(enum.Enum):
     KEEP = enum.auto()
     CLOSE = enum.auto()
     ABORT = enum.auto()
+
+
+_KEEP, _CLOSE = Outcome.KEEP, Outcome.CLOSE
 
 
 class Client(Transport, Protocol):
@@ -68,21 +73,24 @@ class Cycle:
 
     def serve(self, client: Client, environ: dict[str, Any], flags: int, line: bytes) -> Outcome:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
-        self.started = started = time.monotonic()
+        self.started = started = _monotonic()
         floats = self._floats
         if self.beat_s:
             floats[_DEADLINE] = started + self.beat_s
         floats[_STARTED] = started
         STORE_REQUEST(self._raw, CLIENT_OFFSET, client.client, line)
         snapshot = environ.copy() if self.access is not None else None
-        response = Response(client, flags, self.stamp(started))
+        response = Response(client, flags, self._stamp if started < self.stamp_due else self.stamp(started))
         try:
             result = self.application(environ, response.start_response)
+            if type(result) is list and len(result) == 1:
+                response.send_whole(result[0])
+            else:
+                self._send(response, result)
+            outcome = _KEEP if response.keep else _CLOSE
         except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
             outcome = self.fail(response, client, line, error)
-        else:
-            outcome = self.deliver(response, client, line, result)
         if self.abandoned:
             self.end_stray()
         self.record(response, snapshot, line)
@@ -102,11 +110,12 @@ class Cycle:
         if response.overlong:
             self.warn_overlong(line)
         self._floats[_STARTED] = 0.0
-        duration_s = time.monotonic() - self.started
+        duration_s = _monotonic() - self.started
         cells = self._cells
         cells[_REQUESTS] += 1
         cells[_BYTES_OUT] += response.sent_bytes
-        cells[_HISTOGRAM + bisect.bisect_left(HISTOGRAM_BOUNDS_S, duration_s)] += 1
+        bucket = _bisect_left(HISTOGRAM_BOUNDS_S, duration_s) if duration_s > _FIRST_BOUND_S else 0
+        cells[_HISTOGRAM + bucket] += 1
         if self.access is not None and snapshot is not None:
             self.access.record(
                 snapshot, response.status, response.headers, response.sent_bytes, duration_s, time.time()

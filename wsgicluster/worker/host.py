@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Exchange(Protocol):
-    """A faster way to receive, which may have answered already; see `wsgicluster.worker._exchange`.
+    """A shorter way to receive, which may have answered already; see `wsgicluster.worker.exchange`.
 
     ``received_bytes`` counts; ``serving`` is the connection whose request is being answered.
     """
@@ -20,20 +20,24 @@ class Exchange(Protocol):
     received_bytes: int
     serving: "Connection | None"
 
-    def accept(self, listener: int) -> tuple[int, Any] | None:
-        """The next connection's descriptor, which does not block, and its peer's address."""
+    def receive(self, connection: "Connection", peer: Any) -> bytes | memoryview | None:
+        """The bytes received, or None when there was a request and it has been answered."""
+
+
+class Arrivals(Protocol):
+    """A shorter way to accept, which may have answered already; see `wsgicluster.worker._exchange`."""
 
     def serve_listeners(self, connect: Callable[..., "Connection"], templates: list[dict[str, Any]]) -> None:
         """Say how a connection is made of a descriptor, and what is the same for all of a listener."""
+
+    def accept(self, listener: int) -> tuple[int, Any] | None:
+        """The next connection's descriptor, which does not block, and its peer's address."""
 
     def answer_arrivals(self, listener: int, index: int, ends: float) -> "Connection | None":
         """Accept and answer until a connection stays open, nobody waits, or the time is over."""
 
     def abandon(self) -> None:
         """In a process that the application has forked: hold no client's connection open."""
-
-    def receive(self, connection: "Connection", peer: Any) -> bytes | memoryview | None:
-        """The bytes received, or None when there was a request and it has been answered."""
 
 
 class Host(Protocol):

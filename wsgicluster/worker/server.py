@@ -25,7 +25,7 @@ from wsgicluster.worker.connection import Connection, State, peer_text
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
 from wsgicluster.worker.handoff import Nudge, nudge, take_over
-from wsgicluster.worker.host import Exchange
+from wsgicluster.worker.host import Arrivals, Exchange
 from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.recycle import Recycling
@@ -68,6 +68,7 @@ class LoopWorker:
         self.connections: set[Connection] = set()
         self.received_bytes = 0
         self.exchange: Exchange | None = None
+        self.arrivals: Arrivals | None = None
         self.listening = False
         self.draining = False
         self.held = False
@@ -110,8 +111,8 @@ class LoopWorker:
         """Listen, say so, and serve until drained."""
         self.loop.add(self.parent.fileno(), self.parent.on_event)
         os.register_at_fork(after_in_child=self._abandon)
-        if self.exchange is not None:
-            self.exchange.serve_listeners(self._open, self._templates)
+        if self.arrivals is not None:
+            self.arrivals.serve_listeners(self._open, self._templates)
         self._listen()
         cells = self.assignment.page.cells
         cells[Cell.STATE] = WorkerState.READY
@@ -178,8 +179,8 @@ class LoopWorker:
         self.cycle.abandoned = True
         for connection in self.connections:
             connection.close_socket()
-        if self.exchange is not None:
-            self.exchange.abandon()
+        if self.arrivals is not None:
+            self.arrivals.abandon()
         for sock in (self.assignment.hand_off_receive, self.assignment.hand_off_send, *self.assignment.listeners):
             sock.close()
         self.parent.close()
@@ -234,7 +235,7 @@ class LoopWorker:
         """
         ends = self.loop.now + ACCEPT_S
         while self.listening and not self._paused:
-            if self.exchange is None:
+            if self.arrivals is None:
                 found = self._take(index, listener)
                 if isinstance(found, Connection):
                     found.receive()
@@ -244,7 +245,7 @@ class LoopWorker:
                     return
                 continue
             try:
-                self.exchange.answer_arrivals(listener.fileno(), index, ends)
+                self.arrivals.answer_arrivals(listener.fileno(), index, ends)
             except OSError as error:
                 if not self._cannot_accept(error):
                     continue
@@ -260,8 +261,8 @@ class LoopWorker:
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         """The next connection from a listener; False when there is none, True for one that is gone already."""
         try:
-            if self.exchange is not None:
-                found = self.exchange.accept(listener.fileno())
+            if self.arrivals is not None:
+                found = self.arrivals.accept(listener.fileno())
                 return found is not None and self._open(found[0], index, found[1], b"")
             sock, peer = listener.accept()
         except BlockingIOError:

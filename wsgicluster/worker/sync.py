@@ -8,6 +8,7 @@ from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
 from wsgicluster.worker.connection import Connection, State
+from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.wsgi.input import MEMORY_BYTES
 
@@ -23,23 +24,25 @@ class SyncWorker(LoopWorker):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        if core.compiled:
-            from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
+        if not core.compiled:
+            self.exchange = PlainExchange(self.cycle, self._limits, self._trust)
+            return
+        from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 
-            keep_freed_memory()
-            self._peer = Peer
-            self._body_buffer = BodyBuffer
-            self.exchange = Exchange(self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S)
+        keep_freed_memory()
+        self._peer = Peer
+        self._body_buffer = BodyBuffer
+        self.exchange = self.arrivals = Exchange(self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S)
 
     def open_body(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
-        if self.exchange is not None and 0 < length <= MEMORY_BYTES:
+        if core.compiled and 0 < length <= MEMORY_BYTES:
             return self._body_buffer(length)
         return super().open_body(length)
 
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Tell the compiled code what it needs of a new connection."""
-        if self.exchange is not None:
+        if core.compiled:
             connection.peer = self._peer(connection.descriptor, template, connection.client, connection.trusted)
 
     def waiting(self) -> list[Connection]:

@@ -6,6 +6,7 @@ the connection is kept, from what the transport says at that moment.
 """
 
 import enum
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -77,24 +78,23 @@ class Response:
     was given to the transport; ``sent_bytes`` counts the body.
     """
 
-    __slots__ = (
-        "_block", "_declared", "_info", "_left", "_stamp", "_transport",
-        "complete", "flags", "framing", "headers", "keep", "overlong", "sent_bytes", "status",
-    )  # fmt: skip
+    # What most responses never change are attributes of the class: setting them cost as much as parsing a field.
+    _block: bytes | None = None
+    _declared = -1
+    _info = 0
+    _left = 0
+    complete = False
+    framing = _UNSET
+    keep = False
+    overlong = False
+    sent_bytes = 0
+    status = ""
+    headers: Sequence[tuple[str, str]] = ()
 
     def __init__(self, transport: Transport, flags: int, stamp: Stamp) -> None:
         self._transport = transport
         self._stamp = stamp
-        self._block: bytes | None = None
-        self._left = 0
-        self.complete = False
         self.flags = flags
-        self.framing = _UNSET
-        self.keep = False
-        self.overlong = False
-        self.sent_bytes = 0
-        self.status = ""
-        self.headers: list[tuple[str, str]] = []
 
     @property
     def head_sent(self) -> bool:
@@ -154,7 +154,8 @@ class Response:
 
     def send_whole(self, body: bytes) -> None:
         """Send head and body when the body is complete; what is not framed by the application gets its length."""
-        body = _checked(body)
+        if type(body) is not bytes:
+            body = _checked(body)
         if self.framing is not _UNSET:
             self.write(body)
             self.finish()
@@ -165,7 +166,7 @@ class Response:
             left = self._left
             if size != left:
                 body = self._fit(body, left)
-            self._left = 0
+                size = len(body)
             self.sent_bytes = size
             if size > JOIN_BYTES:
                 self._transport.send_pair(head, body)
