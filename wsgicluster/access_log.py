@@ -202,10 +202,12 @@ def _escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
 
 
-def _header(headers: Headers, name: str) -> str:
-    for given, value in headers:
-        if given.lower() == name:
-            return value
+def _header(headers: Sequence[object], name: str) -> str:
+    for item in headers:
+        match item:
+            # The application may have put anything into its list since it gave it to start_response.
+            case (str(given), str(value)) if given.lower() == name:
+                return value
     return "-"
 
 

@@ -81,6 +81,12 @@ cdef extern from "<stdio.h>" nogil:
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *haystack, size_t haystack_size, const void *needle, size_t needle_size)
 
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t readv(int descriptor, const iovec *parts, int count)
+
 cdef extern from "<unistd.h>" nogil:
     int close(int descriptor)
 
@@ -232,6 +238,25 @@ cdef class Peer:
         self.trusted = trusted
 
 
+class _Nobody:
+    """The transport of a response whose connection is closed."""
+
+    def send(self, data):
+        raise ClientGone("the response is over")
+
+    def send_pair(self, head, body):
+        raise ClientGone("the response is over")
+
+    def send_file(self, head, region):
+        raise ClientGone("the response is over")
+
+    def may_keep(self):
+        return False
+
+
+cdef object _NOBODY = _Nobody()
+
+
 @cython.freelist(4)
 cdef class Start:
     """``start_response`` of one request: keeps a usual head as a block, or becomes a plain `Response`."""
@@ -271,14 +296,23 @@ cdef class Start:
 
     cdef object response(self):
         """The same response as a plain one; from now on it decides."""
+        cdef Block *block = &self.exchange.block
         if self.plain is None:
             cycle = self.exchange.cycle
             cycle.started = self.started
-            self.plain = plain = Response(self.exchange._connect(self), self.flags, cycle.stamp(self.started))
+            # Of a response that is over nothing is sent any more, least of all to who is being answered now.
+            over = self.exchange.start is not self
+            client = _NOBODY if over and self.connection is None else self.exchange._connect(self)
+            self.plain = plain = Response(client, self.flags, cycle.stamp(self.started))
             if self.called:
-                plain.start_response(self.status, self.headers)
+                # As it was then: the application may have changed its list since.
+                plain.resume_head(
+                    (PyBytes_FromStringAndSize(block.data, block.size), block.length, block.info),
+                    self.status, self.headers,
+                )
             if self.head_sent:
-                self.exchange._settle(self)
+                if not over:
+                    self.exchange._settle(self)
                 plain.resume(
                     Framing.CHUNKED if self.chunked else Framing.COUNTED, self.left, self.sent_bytes, self.keep
                 )
@@ -477,7 +511,8 @@ cdef class Exchange:
         cdef dict environ = None
         cdef char *place = self.data
         cdef Py_ssize_t room = RECEIVE_BYTES
-        cdef BodyBuffer buffer
+        cdef BodyBuffer buffer = None
+        cdef iovec parts[2]
         reader = connection.reader
         phase = reader.phase
         if phase is _COUNTED_PHASE:
@@ -486,8 +521,13 @@ cdef class Exchange:
                 buffer = <BodyBuffer>store
                 place = PyBytes_AS_STRING(buffer.memory) + buffer.filled
                 room = buffer.size - buffer.filled
+        parts[0].iov_base = place
+        parts[0].iov_len = room
+        parts[1].iov_base = self.data
+        parts[1].iov_len = RECEIVE_BYTES
         while True:
-            size = recv(peer.descriptor, place, room, MSG_DONTWAIT)
+            # What comes behind a body must be seen: closing over unread bytes would reset the connection.
+            size = recv(peer.descriptor, place, room, MSG_DONTWAIT) if buffer is None else readv(peer.descriptor, parts, 2)
             if size >= 0 or errno != EINTR:
                 break
         if size < 0:
@@ -496,6 +536,8 @@ cdef class Exchange:
         if size == 0:
             return b""
         if phase is not _HEAD_PHASE:
+            if size > room:
+                return PyBytes_FromStringAndSize(place, room) + PyBytes_FromStringAndSize(self.data, size - room)
             return PyMemoryView_FromMemory(place, size, PyBUF_READ)
         if not reader.rest:
             environ = self._read(size, peer.template)
@@ -596,6 +638,8 @@ cdef class Exchange:
     cdef int _log(self, Start start, dict snapshot, double duration_s) except -1:
         """The twin of `AccessLog.record`."""
         now = _wall_clock()
+        if start.plain is not None:
+            start.status, start.headers = start.plain.status, start.plain.headers
         line = self.plain_line(snapshot, start.status, start.headers, start.sent_bytes, duration_s, now)
         if not _is_clean(line, self.quotes):
             line = self.escaped_line(snapshot, start.status, start.headers, start.sent_bytes, duration_s, now)

@@ -122,6 +122,12 @@ class Response:
         self.headers = headers
         return self.write
 
+    def resume_head(self, formatted: tuple[bytes, int, int], status: str, headers: list[tuple[str, str]]) -> None:
+        """Take over what somebody else has got from ``start_response``; see `format_response` for ``formatted``."""
+        self._block, self._declared, self._info = formatted
+        self.status = status
+        self.headers = headers
+
     def resume(self, framing: Framing, left: int, sent_bytes: int, keep: bool) -> None:
         """Take over a response whose head, and perhaps some of whose body, somebody else has sent."""
         self.framing = framing
