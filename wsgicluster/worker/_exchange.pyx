@@ -115,6 +115,9 @@ cdef extern from *:
 DEF RECEIVE_BYTES = 262144
 DEF JOIN_BYTES = 16384
 DEF OUT_BYTES = 24576
+DEF QUICK_S = 0.0001
+DEF HOLD_FROM_S = 0.00002
+DEF HOLD_TO_S = 0.0005
 
 cdef object _HEAD_PHASE = Phase.HEAD
 cdef object _COUNTED_PHASE = Phase.COUNTED_BODY
@@ -344,6 +347,9 @@ cdef class Exchange:
     cdef bytes stamp
     cdef Start start
     cdef Gather gather
+    cdef list held
+    cdef int ahead
+    cdef double usual_s
     cdef bint waiting
     cdef object connect
     cdef list templates
@@ -363,6 +369,8 @@ cdef class Exchange:
     def __init__(self, cycle, limits, trust, double keepalive_s, double slow_s):
         self.arrival = -1
         self.gather = Gather()
+        self.held = []
+        self.usual_s = 1.0
         self.cycle = cycle
         self.application = cycle.application
         self.access = cycle.access
@@ -397,28 +405,28 @@ cdef class Exchange:
         cdef int descriptor = self._accept(listener)
         return None if descriptor < 0 else (descriptor, self._address())
 
-    def answer_arrivals(self, int listener, int index, double ends):
+    def answer_arrivals(self, int listener, int index, double ends, int most):
         """Accept connections of listener ``index``, and answer each whose request is there, until ``ends``.
 
-        One that is closed behind its response never becomes a `Connection`. Returns the first that stays open,
-        or None when nobody waits or the time is over. Raises OSError.
+        One that is closed behind its response never becomes a `Connection`. Returns when nobody waits, the time
+        is over, or so many (``most``) stay open whose requests take their time. Raises OSError.
         """
         cdef int descriptor
         cdef Py_ssize_t size
         while True:
             descriptor = self._accept(listener)
             if descriptor < 0:
-                return None
+                return
             size = recv(descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
             if size > 0 or (size < 0 and errno == EAGAIN):
                 connection = self._answer_arrival(descriptor, index, size)
                 if connection is not None and connection.state is not _CLOSED:
-                    return connection
+                    most -= 1
             else:
                 close(descriptor)  # the client has gone already
             # The wake-up was for this worker alone: it takes one at least, even when it has just been asked to go.
-            if _now() >= ends or self.cells[STATE] != READY:
-                return None
+            if (most <= 0 and self.usual_s > QUICK_S) or _now() >= ends or self.cells[STATE] != READY:
+                return
 
     cdef object _answer_arrival(self, int descriptor, int index, Py_ssize_t size):
         """Answer what a new connection has sent (``size`` below 0: nothing yet); the `Connection`, if it is one now."""
@@ -513,6 +521,7 @@ cdef class Exchange:
         cdef Py_ssize_t room = RECEIVE_BYTES
         cdef BodyBuffer buffer = None
         cdef iovec parts[2]
+        self.ahead -= 1
         reader = connection.reader
         phase = reader.phase
         if phase is _COUNTED_PHASE:
@@ -662,6 +671,7 @@ cdef class Exchange:
     cdef void _end(self, Py_ssize_t sent_bytes, double started) noexcept:
         cdef double took = _now() - started
         cdef int bucket = 0
+        self.usual_s += (took - self.usual_s) * 0.125
         self.floats[STARTED] = 0.0
         self.cells[REQUESTS] += 1
         self.cells[BYTES_OUT] += sent_bytes
@@ -699,7 +709,7 @@ cdef class Exchange:
         else:
             size = self._head(start, started, None)
         size = self._add(size, body)
-        if not self._put(start, peer, self.out, size):
+        if not self._put_whole(start, peer, size):
             return _ABORT
         return _KEEP if start.keep else _CLOSE
 
@@ -720,6 +730,37 @@ cdef class Exchange:
         if not start.keep:
             size = self._add(size, b"Connection: close\r\n")
         return self._add(size, b"\r\n")
+
+    def begin_batch(self, int count):
+        """So many connections are ready; `receive` is now called for each of them, and then `end_batch`."""
+        self.ahead = count
+
+    def end_batch(self):
+        """Send the responses that were held until all that was ready had been answered."""
+        self.ahead = 0
+        if not self.held:
+            return
+        for index, left in self.gather.release():
+            connection = self.held[index]
+            if connection.state is _CLOSED:
+                continue
+            if left is None:
+                connection.abort()
+            else:
+                connection.store(left)
+                connection.finished(_KEEP)
+        self.held.clear()
+
+    cdef int _put_whole(self, Start start, Peer peer, Py_ssize_t size) except -1:
+        """`_put` for a whole response in ``out``, which may be held while others are made; 0: the client is gone."""
+        # An application that takes its time is not worth it: nobody waits for it without need.
+        if (
+            self.ahead > 0 and start.keep and HOLD_FROM_S < self.usual_s < HOLD_TO_S and start.connection is not None
+            and not self.waiting and self.gather.hold(peer.descriptor, self.out, size)
+        ):
+            self.held.append(start.connection)
+            return 1
+        return self._put(start, peer, self.out, size)
 
     cdef int _put(self, Start start, Peer peer, const char *data, Py_ssize_t size) except -1:
         """Send, or keep what the socket does not take; 0 when the client is gone."""
@@ -788,6 +829,8 @@ cdef class Exchange:
         if start.chunked:
             memcpy(self.out + size, b"\r\n", 2)
             size += 2
+        elif not start.left and start.sent_bytes == length:
+            return self._put_whole(start, peer, size)
         if size and not self._put(start, peer, self.out, size):
             return 0
         self.gather.last = _now()

@@ -11,6 +11,10 @@ cdef class Gather:
     cdef int end(self, int descriptor) except -1
     cdef int flush(self) except -1
     cdef list leftovers(self)
+    cdef bint hold(self, int descriptor, const char *data, Py_ssize_t size) noexcept
+    cdef list release(self)
+    cdef bint _ensure_thread(self) noexcept
+    cdef void _unpark(self) noexcept nogil
     cdef void abandon(self) noexcept
     cdef bint _begin(self, int descriptor) noexcept
     cdef void _forget(self) noexcept nogil

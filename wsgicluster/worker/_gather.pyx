@@ -1,13 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""Blocks of one response that come in quick succession leave together, and none of them late.
+"""What is sent in quick succession leaves together, and nothing of it late: blocks of one response, and the
+responses to requests that were ready at the same time.
 
 PEP 3333 ("Buffering and Streaming") lets a server keep a block only if it goes on transmitting "in a
 different thread" while the application makes the next one. This is that thread: whatever the application
 does, and whether or not it holds the interpreter, a gathered block is given to the kernel within `TICK_NS`.
 The thread is written in C and touches no Python object; it is started by the first response that needs it.
 
-A thousand blocks of 16 bytes then are two packets instead of a thousand, and blocks of 64 KiB wake a client
-that reads them once for a dozen.
+A thousand blocks of 16 bytes then are two packets instead of a thousand, blocks of 64 KiB wake a client that
+reads them once for a dozen, and so do responses: waking somebody who sleeps costs as much as twenty requests' parsing,
+and an application that runs between two system calls finds the processor's caches cold.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -23,6 +25,7 @@ cdef extern from "<sys/socket.h>" nogil:
     cdef struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
+    ssize_t send(int descriptor, const void *data, size_t size, int flags)
     ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
@@ -67,14 +70,16 @@ cdef extern from "<time.h>" nogil:
     cdef struct timespec:
         long tv_sec
         long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now)
     int nanosleep(const timespec *duration, timespec *left)
 
 cdef extern from "<stdio.h>" nogil:
     int snprintf(char *buffer, size_t size, const char *format, ...)
 
-DEF TICK_NS = 200000
+DEF TICK_NS = 1000000
 DEF QUICK_S = 0.0002
-DEF IDLE_TICKS = 25
+DEF IDLE_TICKS = 10
 DEF FULL_MS = 20
 DEF MOST_PARTS = 128
 DEF ARENA_BYTES = 65536
@@ -82,6 +87,21 @@ DEF SMALL_BYTES = 4096
 DEF FRAME_BYTES = 32
 DEF MOST_BYTES = 1048576
 DEF STACK_BYTES = 131072
+DEF HOLD_S = 0.0005
+DEF MOST_HELD = 64
+DEF HELD_BYTES = 131072
+
+# What became of a response that was held.
+DEF WAITING = 0
+DEF SENT = 1
+DEF FULL = 2
+DEF GONE = 3
+
+cdef struct Held:
+    int descriptor
+    int state
+    char *data
+    Py_ssize_t size
 
 # One process has one of these: a worker that gathers does so for one response at a time.
 cdef struct Shared:
@@ -98,8 +118,40 @@ cdef struct Shared:
     int failure
     int full
     int parked
+    Held held[MOST_HELD]
+    char held_arena[HELD_BYTES]
+    int held_count
+    int held_waiting
+    Py_ssize_t held_used
+    double held_since
 
 cdef Shared shared
+
+
+cdef inline double _now() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <double>now.tv_sec + <double>now.tv_nsec * 1e-9
+
+
+cdef void _send_held() noexcept nogil:
+    """Send the responses that wait, as far as their sockets take them; with the mutex held."""
+    cdef Held *item
+    cdef ssize_t sent
+    cdef int index
+    for index in range(shared.held_count - shared.held_waiting, shared.held_count):
+        item = &shared.held[index]
+        sent = send(item.descriptor, item.data, item.size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent == item.size:
+            item.state = SENT
+        elif sent >= 0 or errno == EAGAIN or errno == EINTR:
+            item.state = FULL
+            if sent > 0:
+                item.data += sent
+                item.size -= sent
+        else:
+            item.state = GONE
+    shared.held_waiting = 0
 
 
 cdef void _send() noexcept nogil:
@@ -140,7 +192,7 @@ cdef void *_run(void *_argument) noexcept nogil:
     tick.tv_nsec = TICK_NS
     pthread_mutex_lock(&shared.mutex)
     while True:
-        if shared.first == shared.count or shared.failure:
+        if (shared.first == shared.count or shared.failure) and not shared.held_waiting:
             idle += 1
             if idle > IDLE_TICKS:
                 shared.parked = 1
@@ -161,6 +213,8 @@ cdef void *_run(void *_argument) noexcept nogil:
         pthread_mutex_lock(&shared.mutex)
         if shared.first < shared.count and not shared.failure:
             _send()
+        if shared.held_waiting and _now() - shared.held_since >= HOLD_S:
+            _send_held()
     return NULL
 
 
@@ -265,6 +319,49 @@ cdef class Gather:
         self.begun = False
         return found
 
+    cdef bint hold(self, int descriptor, const char *data, Py_ssize_t size) noexcept:
+        """Keep a whole response until `release`, at most for `HOLD_S`; False when there is no room for it."""
+        cdef Held *item
+        if not self._ensure_thread():
+            return False
+        pthread_mutex_lock(&shared.mutex)
+        if shared.held_count == MOST_HELD or shared.held_used + size > HELD_BYTES:
+            pthread_mutex_unlock(&shared.mutex)
+            return False
+        if not shared.held_waiting:
+            shared.held_since = _now()
+        item = &shared.held[shared.held_count]
+        item.descriptor = descriptor
+        item.state = WAITING
+        item.data = &shared.held_arena[shared.held_used]
+        item.size = size
+        memcpy(item.data, data, size)
+        shared.held_used += size
+        shared.held_count += 1
+        shared.held_waiting += 1
+        self._unpark()
+        pthread_mutex_unlock(&shared.mutex)
+        return True
+
+    cdef list release(self):
+        """Send what is held. The index, in order of `hold`, of each response that is not sent to its end, and
+        what is left of it, or None when the client is gone."""
+        cdef Held *item
+        cdef int index
+        found = []
+        pthread_mutex_lock(&shared.mutex)
+        _send_held()
+        for index in range(shared.held_count):
+            item = &shared.held[index]
+            if item.state == FULL:
+                found.append((index, PyBytes_FromStringAndSize(item.data, item.size)))
+            elif item.state == GONE:
+                found.append((index, None))
+        shared.held_count = 0
+        shared.held_used = 0
+        pthread_mutex_unlock(&shared.mutex)
+        return found
+
     cdef void abandon(self) noexcept:
         """In a forked process: the thread was left behind, perhaps with the mutex held."""
         self.usable = False
@@ -272,12 +369,8 @@ cdef class Gather:
 
     cdef bint _begin(self, int descriptor) noexcept:
         """Take the mutex for one more part; False, and no mutex, when the socket takes nothing or is no more."""
-        global _started
-        if not _started:
-            if not _start():
-                self.usable = False
-                return False
-            _started = True
+        if not self._ensure_thread():
+            return False
         pthread_mutex_lock(&shared.mutex)
         if not self.begun:
             self.begun = True
@@ -290,10 +383,19 @@ cdef class Gather:
             # The thread has sent all of it; the blocks are not needed any more.
             shared.first = shared.count = shared.used = 0
             self.kept.clear()
+        self._unpark()
+        return True
+
+    cdef bint _ensure_thread(self) noexcept:
+        global _started
+        if not _started and self.usable:
+            self.usable = _started = _start()
+        return self.usable
+
+    cdef void _unpark(self) noexcept nogil:
         if shared.parked:
             shared.parked = 0
             pthread_cond_signal(&shared.wake)
-        return True
 
     cdef void _forget(self) noexcept nogil:
         shared.first = shared.count = shared.used = 0

@@ -33,8 +33,8 @@ class Arrivals(Protocol):
     def accept(self, listener: int) -> tuple[int, Any] | None:
         """The next connection's descriptor, which does not block, and its peer's address."""
 
-    def answer_arrivals(self, listener: int, index: int, ends: float) -> "Connection | None":
-        """Accept and answer until a connection stays open, nobody waits, or the time is over."""
+    def answer_arrivals(self, listener: int, index: int, ends: float, most: int) -> None:
+        """Accept and answer until ``most`` connections stay open, nobody waits, or the time is over."""
 
     def abandon(self) -> None:
         """In a process that the application has forked: hold no client's connection open."""

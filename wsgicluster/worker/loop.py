@@ -11,6 +11,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from wsgicluster.scoreboard import Cell, Page
 from wsgicluster.worker.deadlines import Deadlines, Watched
@@ -21,6 +22,16 @@ EXCLUSIVE_READ = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 _DEADLINE = int(Cell.DEADLINE)
 _MAX_EVENTS = 256
+
+
+class Batch(Protocol):
+    """Somebody who does better when told that several descriptors are ready."""
+
+    def begin_batch(self, count: int) -> None:
+        """The handlers of ``count`` descriptors are called next."""
+
+    def end_batch(self) -> None:
+        """They have been called."""
 
 
 class Loop:
@@ -35,6 +46,7 @@ class Loop:
         self.soon: deque[Callable[[], object]] = deque()
         self.last: list[Callable[[], object]] = []
         self.deadlines = Deadlines()
+        self.batch: Batch | None = None
         self._beat_s = beat_s
         self._floats = page.floats
         self._epoll = select.epoll()
@@ -82,10 +94,15 @@ class Loop:
         self.beat(now)
         handlers = self._handlers
         waiting = len(self.soon)
+        batch = self.batch if len(events) > 1 else None
+        if batch is not None:
+            batch.begin_batch(len(events))
         for descriptor, mask in events:
             # An earlier handler of this turn may have closed a later one's descriptor.
             if handler := handlers.get(descriptor):
                 handler(mask)
+        if batch is not None:
+            batch.end_batch()
         for _ in range(waiting):
             self.soon.popleft()()
         # Whoever has spoken in time but stands behind the last event has not been looked at yet.

@@ -38,6 +38,7 @@ from wsgicluster.wsgi.trust import Trust
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_PAUSE_S = 0.5
 ACCEPT_S = 0.0005
+OPEN_FOR_ONE_MORE = 32
 HOLD_S = 0.05
 FULL_AGAIN_S = 5.0
 """A worker that has found room for this long, and then none again, says so again."""
@@ -230,22 +231,22 @@ class LoopWorker:
     def _accept(self, index: int, listener: socket.socket) -> None:
         """Accept a connection and answer its request; and others as long as they are answered, closed, and quick.
 
-        A connection that stays is the last one: its next request would wait behind those of the others,
-        while a sibling may be idle.
+        Few connections that stay are taken in one turn: their next requests would wait behind those of the others,
+        while a sibling may be idle. With many open it may be more, or the last to come would wait for long.
         """
-        ends = self.loop.now + ACCEPT_S
+        ends = time.monotonic() + ACCEPT_S
+        most = 1 + len(self.connections) // OPEN_FOR_ONE_MORE
         while self.listening and not self._paused:
             if self.arrivals is None:
                 found = self._take(index, listener)
                 if isinstance(found, Connection):
                     found.receive()
-                    if found.state is not State.CLOSED:
-                        return
-                if not found or time.monotonic() >= ends:
+                    most -= found.state is not State.CLOSED
+                if not found or not most or time.monotonic() >= ends:
                     return
                 continue
             try:
-                self.arrivals.answer_arrivals(listener.fileno(), index, ends)
+                self.arrivals.answer_arrivals(listener.fileno(), index, ends, most)
             except OSError as error:
                 if not self._cannot_accept(error):
                     continue

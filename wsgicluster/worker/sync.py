@@ -32,7 +32,9 @@ class SyncWorker(LoopWorker):
         keep_freed_memory()
         self._peer = Peer
         self._body_buffer = BodyBuffer
-        self.exchange = self.arrivals = Exchange(self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S)
+        self.exchange = self.arrivals = self.loop.batch = Exchange(
+            self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S
+        )
 
     def open_body(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""

@@ -1,0 +1,155 @@
+"""The shorter ways through the sync worker cannot be told from the plain one, by client, application or operator."""
+
+import contextlib
+import functools
+import pathlib
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.worker import exchange_applications, exchange_requests
+from tests.worker.application_shapes import returns, whole
+from tests.worker.conversation import Seen, Subject, differences
+from tests.worker.exchange_applications import APPLICATIONS
+from tests.worker.exchange_implementations import PLAIN, TWINS, ways
+from tests.worker.exchange_requests import GET, LAST, REQUESTS
+from wsgicluster.scoreboard import Cell, WorkerState
+
+Ask = Callable[[str, str], Seen]
+"""What is seen of an application's and a request's conversation."""
+
+
+def asking(subject: Subject) -> Ask:
+    """Ask one worker by the names in the tables."""
+
+    def ask(application: str, request: str) -> Seen:
+        asked = REQUESTS[request]
+        return subject.converse(APPLICATIONS[application], asked.segments, asked.host)
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
+    """The plain way, asked once for each pair, however many twins are held to it."""
+    with Subject(PLAIN, tmp_path_factory.mktemp("plain")) as subject:
+        yield functools.cache(asking(subject))
+
+
+def agree(wanted: Ask, seen: Ask, pairs: Iterable[tuple[str, str]]) -> None:
+    """Ask both for each application and request, and show all in which they differ."""
+    complaints = [f"{' | '.join(pair)} | {text}" for pair in pairs for text in differences(wanted(*pair), seen(*pair))]
+    assert not complaints, "\n" + "\n".join(complaints[:10])
+
+
+@pytest.mark.parametrize("way", ways(*TWINS))
+@pytest.mark.parametrize("application", APPLICATIONS)
+def test_each_application(tmp_path: pathlib.Path, plain: Ask, way: str, application: str) -> None:
+    with Subject(way, tmp_path) as twin:
+        agree(plain, asking(twin), [(application, request) for request in exchange_requests.CENTRAL])
+
+
+@pytest.mark.parametrize("way", ways(*TWINS))
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_each_request(tmp_path: pathlib.Path, plain: Ask, way: str, request_name: str) -> None:
+    with Subject(way, tmp_path) as twin:
+        agree(plain, asking(twin), [(application, request_name) for application in exchange_applications.CENTRAL])
+
+
+def _held(subject: Subject) -> None:
+    subject.worker.held = True
+    subject.worker.assignment.page.cells[Cell.STATE] = WorkerState.HELD
+
+
+def _as_it_is(_subject: Subject) -> None:
+    """Most surroundings are a matter of settings alone."""
+
+
+SURROUNDINGS: dict[str, tuple[dict[str, Any], Callable[[Subject], object]]] = {
+    "keepalive 0": ({"keepalive": 0.0}, _as_it_is),
+    "no sendfile": ({"sendfile": False}, _as_it_is),
+    "no access log": ({"access": False}, _as_it_is),
+    "no timeout": ({"timeout": 0.0}, _as_it_is),
+    "small limits": ({"limit_request_body": 4, "limit_request_fields": 2, "limit_request_line": 30}, _as_it_is),
+    "nobody trusted": ({"forwarded_allow_ips": ()}, _as_it_is),
+    "unix": ({"bind": "unix"}, _as_it_is),
+    "ipv6": ({"bind": "::1"}, _as_it_is),
+    "slow": ({"slow_s": 0.0}, _as_it_is),
+    "draining": ({}, lambda subject: subject.worker.begin_drain()),
+    "held": ({}, _held),
+}
+"""Name to settings of a `Subject`, and what is done to it before it is asked."""
+
+
+@pytest.mark.parametrize("way", ways(*TWINS))
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_surroundings(tmp_path: pathlib.Path, way: str, surroundings: str) -> None:
+    settings, prepare = SURROUNDINGS[surroundings]
+    if surroundings == "ipv6" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    applications = (
+        "list",
+        "list of several",
+        "stream",
+        "stream, length",
+        "stream fails later",
+        "raise",
+        "echo",
+        "file",
+    )
+    requests = ("get", "get, accepted first", "get, post, close", "close", "post", "chunked", "two", "trusted https")
+    with Subject(PLAIN, tmp_path, **settings) as plain, Subject(way, tmp_path, **settings) as twin:
+        prepare(plain)
+        prepare(twin)
+        agree(
+            asking(plain),
+            asking(twin),
+            [(application, request) for application in applications for request in requests],
+        )
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+SHORT = {
+    "python": ("get", "get, accepted first", "get, get", "close", "head", "http/1.0", "trusted https", "latin-1 value"),
+    "compiled": (
+        "get", "get, accepted first", "get, get", "get, post, close", "close", "close, accepted first", "post",
+        "post, close", "delete", "trusted https", "trusted https, close", "stranger",
+    ),
+}  # fmt: skip
+"""Requests for which the application is called out of the twin's own code."""
+
+LONG = ("chunked", "expect, not waiting", "two", "body in pieces", "cut in a field", "empty line first")
+"""Those that no twin takes."""
+
+
+@pytest.mark.parametrize("way", ways(*TWINS))
+def test_the_twin_itself_answers(tmp_path: pathlib.Path, way: str) -> None:
+    with Subject(way, tmp_path) as subject:
+        for application in ("list", "stream", "raise"):
+            for request, short in [*((name, True) for name in SHORT[way]), *((name, False) for name in LONG)]:
+                asked = REQUESTS[request]
+                seen = subject.converse(APPLICATIONS[application], asked.segments, asked.host)
+                assert set(seen.shortcuts) == {short}, f"{application} | {request}"
+
+
+def test_the_plain_way_is_the_cycle_alone(tmp_path: pathlib.Path) -> None:
+    with Subject(PLAIN, tmp_path) as subject:
+        for request in ("get", "get, get", "close", "post"):
+            assert set(subject.converse(APPLICATIONS["list"], REQUESTS[request].segments).shortcuts) == {False}
+
+
+def test_differences_are_found(tmp_path: pathlib.Path) -> None:
+    with Subject(PLAIN, tmp_path) as subject:
+        one = subject.converse(returns(whole(b"hello")), (GET,))
+        other = subject.converse(returns(whole(b"world!")), (LAST,))
+    assert not differences(one, one)
+    assert {text.partition(":")[0] for text in differences(one, other)} == {
+        "received", "ending", "counted", "shown", "access", "environs",
+    }  # fmt: skip
