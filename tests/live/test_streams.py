@@ -20,7 +20,10 @@ def blocks(seed, sizes):
         yield chosen.randbytes(chosen.choice(sizes))
 
 SIZES = {
-    "small": (0, 1, 16, 300), "around": (4095, 4096, 4097, 5000), "large": (65536, 100000), "mixed": (1, 20, 4000, 70000),
+    "small": (0, 1, 16, 300),
+    "around": (4095, 4096, 4097, 5000),
+    "large": (65536, 100000),
+    "mixed": (1, 20, 4000, 70000),
 }
 
 def waiting():
