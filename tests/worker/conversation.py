@@ -297,7 +297,8 @@ class Subject:
         assert self._case is not None
         exchange = self.worker.exchange
         # An Exchange names the connection it serves, unless it answers a client who never becomes one.
-        self._shortcuts.append(exchange is not None and (exchange.serving is not None or not self.worker.connections))
+        arrival = getattr(self.worker.arrivals, "arrival", -1)
+        self._shortcuts.append(exchange is not None and (exchange.serving is not None or arrival >= 0))
         self._environs.append(dict(self._described(environ)))
         self._case.inputs.append(environ["wsgi.input"])
         self._case.shown.append(self._shown(self._case.client))

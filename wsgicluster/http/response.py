@@ -62,20 +62,25 @@ def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes,
     text, info = _check_status(status) if known is None else known
     length = -1
     for item in given:
-        if not isinstance(item, tuple) or len(item) != 2:
-            raise TypeError(f"a header is a tuple of name and value, not {_shown(item)}")
-        name, value = item
-        if type(name) is not str or type(value) is not str:
-            raise TypeError(f"a header is a tuple of two str, not {_type(name)} and {_type(value)}: {_shown(item)}")
-        kind = _kinds.get(name)
-        if kind is None:
+        try:
+            name, value = item
+        except (TypeError, ValueError):
+            raise _no_pair(item) from None
+        if type(name) is not str or type(value) is not str or type(item) is not tuple:
+            _check_types(item)
+        try:
+            kind = _kinds[name]
+        except KeyError:
             kind = _kind_of(name)
         # What is printable ASCII needs no closer look.
         if not (value.isascii() and value.isprintable()):
             _check_value(name, value)
         if kind:
             if kind == _LENGTH:
-                length = _read_length(name, value, length)
+                if length < 0 and value.isdigit() and value.isascii() and len(value) <= _LENGTH_DIGITS:
+                    length = int(value)
+                else:
+                    raise _no_length(name, value, length)
                 if info & NO_BODY and not status.startswith("304"):
                     continue
             elif kind < _LENGTH:
@@ -140,12 +145,22 @@ def _check_value(name: str, value: str) -> None:
         raise ValueError(f"header {name} has a character beyond latin-1 in its value: {_shown(value)}") from None
 
 
-def _read_length(name: str, value: str, known: int) -> int:
+def _no_length(name: str, value: str, known: int) -> ValueError:
     if known >= 0:
-        raise ValueError(f"header {name} is given twice, then as {_shown(value)}")
-    if not (value.isascii() and value.isdigit() and len(value) <= _LENGTH_DIGITS):
-        raise ValueError(f"header {name} is not a length in bytes: {_shown(value)}")
-    return int(value)
+        return ValueError(f"header {name} is given twice, then as {_shown(value)}")
+    return ValueError(f"header {name} is not a length in bytes: {_shown(value)}")
+
+
+def _no_pair(item: object) -> TypeError:
+    return TypeError(f"a header is a tuple of name and value, not {_shown(item)}")
+
+
+def _check_types(item: Any) -> None:
+    if not isinstance(item, tuple):
+        raise _no_pair(item)
+    name, value = item
+    if type(name) is not str or type(value) is not str:
+        raise TypeError(f"a header is a tuple of two str, not {_type(name)} and {_type(value)}: {_shown(item)}")
 
 
 def _shown(value: object) -> str:

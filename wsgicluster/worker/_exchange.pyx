@@ -326,7 +326,10 @@ cdef class Start:
 
 @cython.final
 cdef class Exchange:
-    """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered."""
+    """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered.
+
+    ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1.
+    """
 
     cdef readonly object cycle
     cdef readonly object serving
@@ -354,7 +357,7 @@ cdef class Exchange:
     cdef object connect
     cdef list templates
     cdef sockaddr_storage address
-    cdef int arrival
+    cdef readonly int arrival
     cdef int index
     cdef int flags
     cdef Py_ssize_t line_size

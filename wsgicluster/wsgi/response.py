@@ -78,23 +78,24 @@ class Response:
     was given to the transport; ``sent_bytes`` counts the body.
     """
 
-    # What most responses never change are attributes of the class: setting them cost as much as parsing a field.
-    _block: bytes | None = None
-    _declared = -1
-    _info = 0
-    _left = 0
-    complete = False
-    framing = _UNSET
-    keep = False
-    overlong = False
-    sent_bytes = 0
-    status = ""
-    headers: Sequence[tuple[str, str]] = ()
+    __slots__ = (
+        "_block", "_declared", "_info", "_left", "_stamp", "_transport",
+        "complete", "flags", "framing", "headers", "keep", "overlong", "sent_bytes", "status",
+    )  # fmt: skip
 
     def __init__(self, transport: Transport, flags: int, stamp: Stamp) -> None:
         self._transport = transport
         self._stamp = stamp
+        self._block: bytes | None = None
+        self._left = 0
+        self.complete = False
         self.flags = flags
+        self.framing = _UNSET
+        self.keep = False
+        self.overlong = False
+        self.sent_bytes = 0
+        self.status = ""
+        self.headers: Sequence[tuple[str, str]] = ()
 
     @property
     def head_sent(self) -> bool:
