@@ -15,6 +15,8 @@ from tests.worker.conversation import Seen, Subject, differences
 from tests.worker.exchange_applications import APPLICATIONS
 from tests.worker.exchange_implementations import PLAIN, TWINS, ways
 from tests.worker.exchange_requests import GET, LAST, REQUESTS
+from wsgicluster.http import core
+from wsgicluster.http.limits import HeadLimits
 from wsgicluster.scoreboard import Cell, WorkerState
 
 Ask = Callable[[str, str], Seen]
@@ -131,6 +133,10 @@ LONG = ("chunked", "expect, not waiting", "two", "body in pieces", "cut in a fie
 
 @pytest.mark.parametrize("way", ways(*TWINS))
 def test_the_twin_itself_answers(tmp_path: pathlib.Path, way: str) -> None:
+    # Nor does it stop for usual names when somebody has sent more names than it remembers.
+    for number in range(3000):
+        head = b"GET / HTTP/1.1\r\nHost: example.com\r\nX-Fill-%d: 1\r\n\r\n" % number
+        core.parse_head(head, 0, len(head) - 4, {}, HeadLimits())
     with Subject(way, tmp_path) as subject:
         for application in ("list", "stream", "raise"):
             for request, short in [*((name, True) for name in SHORT[way]), *((name, False) for name in LONG)]:

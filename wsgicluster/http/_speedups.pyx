@@ -186,7 +186,7 @@ cdef int _learn_usual_names() except -1:
     cdef unsigned int digest
     cdef const char *text
     for key in _head._keys:
-        name = key[1:].encode()
+        name = key[1:-1].encode()
         text = name
         _read_name(text, text + len(name), &digest)
         _find_name(text, len(name), digest)
