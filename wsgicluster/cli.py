@@ -19,7 +19,7 @@ from wsgicluster.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.command_line import help_text
 from wsgicluster.settings.reference import listing
-from wsgicluster.worker.base import boot_worker, load_application
+from wsgicluster.worker.base import boot_worker, check_kind, load_application
 
 INTERRUPTED = 130
 """What a shell expects of a process that Ctrl-C has ended."""
@@ -83,6 +83,7 @@ class Command:
         self._logs = logs = Logs(log_options(settings))
         for remark in loaded.remarks:
             logs.error.warning("%s", remark)
+        check_kind(settings.worker_class)
         roles = Roles(boot_worker=self._boot_worker, load_application=self._load_application)
         try:
             return Arbiter(settings, self._reload, roles, logs).run()
@@ -92,7 +93,9 @@ class Command:
             raise
 
     def _reload(self) -> Settings:
-        return _resolved(load(self._argv, self._environ, self._directory).settings)
+        settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+        check_kind(settings.worker_class)
+        return settings
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"

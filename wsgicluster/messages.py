@@ -39,7 +39,9 @@ class BootFailed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RecycleWanted:
-    """A worker asks to be replaced; ``reason`` is ``"memory"``, ``"requests"`` or ``"source"`` (a file changed)."""
+    """A worker asks to be replaced; ``reason`` is ``"memory"``, ``"requests"``, ``"hang"`` or
+    ``"source"`` (a file changed).
+    """
 
     reason: str
     detail: str

@@ -44,6 +44,8 @@ class Cell(enum.IntEnum):
     RESIDENT = 11
     PAGES_USED = 12
     """In the server's page only: no page from this one on has ever been used."""
+    LAG = 13
+    """How late the worker's loop has woken last, in microseconds; 0 when no request runs outside the loop."""
     HISTOGRAM = 16
 
 

@@ -244,3 +244,20 @@ class TestDaemon:
             live = run(server, "tests.apps.basic", "-D", bind=f"127.0.0.1:{port}")
         assert live.process.returncode == 1
         assert f"127.0.0.1:{port}" in live.log()
+
+
+def test_what_a_preloaded_application_has_opened_is_open_in_its_workers(
+    server: StartServer, tmp_path: pathlib.Path
+) -> None:
+    source = """
+import os
+notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+def application(environ, start_response):
+    os.write(notes, b"noted")
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+    live = server("app", "-w", "2", "--preload", source=source)
+    assert fetch(live.port).status == 200
+    assert (tmp_path / "notes").read_bytes() == b"noted"

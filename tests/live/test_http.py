@@ -16,10 +16,10 @@ from tests.live.client import BrokenResponse, Connection, Load, fetch
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture
-def live(server: StartServer) -> LiveServer:
-    """One worker with the plain application."""
-    return server("tests.apps.basic")
+@pytest.fixture(params=["sync", "gthread", "gevent"])
+def live(server: StartServer, request: pytest.FixtureRequest) -> LiveServer:
+    """One worker of each kind with the plain application: a client must not be able to tell which."""
+    return server("tests.apps.basic", "-k", request.param, "--threads", "2" if request.param == "gthread" else "1")
 
 
 class TestConnections:
@@ -64,8 +64,9 @@ class TestConnections:
             assert b"chunked" not in head
             assert len(body) == 2 * 65536
 
-    def test_slow_request_announces_the_close(self, live: LiveServer) -> None:
-        """No connection waits behind the slow requests of one worker."""
+    def test_slow_request_announces_the_close(self, server: StartServer) -> None:
+        """No connection waits behind the slow requests of a worker with one thread."""
+        live = server("tests.apps.basic")
         with Connection(live.port) as connection:
             assert connection.exchange("/slow/0.05").closes
             assert connection.rest() == b""
@@ -304,7 +305,7 @@ class TestEnviron:
         assert environ["HTTP_X_SOME"] == "one,two"
         assert environ["wsgi.version"] == [1, 0]
         assert environ["wsgi.multiprocess"] in (True, False)
-        assert environ["wsgi.multithread"] is False
+        assert environ["wsgi.multithread"] is ("sync" not in live.arguments)
         assert environ["wsgi.input_terminated"] is True
 
     @pytest.mark.parametrize(

@@ -77,6 +77,14 @@ def test_reload_loads_in_each_worker(tmp_path: pathlib.Path) -> None:
     assert loaded(tmp_path, "--reload").remarks == ()
 
 
+def test_threads_make_a_sync_worker_a_gthread_one(tmp_path: pathlib.Path) -> None:
+    found = loaded(tmp_path, "--threads", "4")
+    assert found.settings.worker_class == "gthread"
+    assert found.sources["worker_class"] == "command line --threads (threads)"
+    assert loaded(tmp_path, "--threads", "1").settings.worker_class == "sync"
+    assert loaded(tmp_path, "--threads", "4", "-k", "gevent").settings.worker_class == "gevent"
+
+
 def test_a_daemon_does_not_take_over_what_it_lets_go_of(tmp_path: pathlib.Path) -> None:
     assert loaded(tmp_path, "-D", "-b", "fd://3").settings.bind == (FdAddress(3),)
     assert loaded(tmp_path, "-b", "fd://0").settings.bind == (FdAddress(0),)

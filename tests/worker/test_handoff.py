@@ -34,6 +34,18 @@ def test_the_descriptor_and_the_bytes_arrive(channel: Pair) -> None:
             assert taken.sock.gettimeout() == 0.0
 
 
+def test_what_a_proxy_said_arrives(channel: Pair) -> None:
+    receive, send = channel
+    client, server = socket.socketpair()
+    header = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+    with client, server:
+        assert hand_over(send, Handed(server, 3, True, b"GET / HT", header))
+        taken = take_over(receive)
+        assert isinstance(taken, Handed)
+        with taken.sock:
+            assert (taken.introduction, taken.rest) == (header, b"GET / HT")
+
+
 def test_nothing_there_is_none(channel: Pair) -> None:
     assert take_over(channel[0]) is None
 

@@ -55,6 +55,7 @@ class End(enum.Enum):
     ASKED = "asked to go"
     RECYCLED_MEMORY = "recycled for its memory"
     RECYCLED_REQUESTS = "recycled after its number of requests"
+    RECYCLED_HANG = "recycled for its stuck requests"
     CUT = "cut off at the end of graceful_timeout"
     TIMED_OUT = "timed out"
     BOOT_FAILED = "boot failed"

@@ -27,6 +27,8 @@ from wsgicluster.messages import BootFailed, Channel, Forked, Ready
 from wsgicluster.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.settings import Settings
 
+# As it is now: an application, or a kind of workers, may put a class that waits in its place.
+_Socket = socket.socket
 _ORDER_BYTES = 4096
 _MOST_DESCRIPTORS = 250
 """The kernel passes at most 253 descriptors at a time."""
@@ -78,10 +80,10 @@ def _receive_order(place: Place) -> tuple[int, Assignment]:
         generation=fields["generation"],
         page=place.board.page(fields["page"]),
         board=place.board,
-        channel=Channel(socket.socket(fileno=channel)),
-        listeners=tuple(socket.socket(fileno=number) for number in listeners),
-        hand_off_receive=socket.socket(fileno=receive),
-        hand_off_send=socket.socket(fileno=send),
+        channel=Channel(_Socket(fileno=channel)),
+        listeners=tuple(_Socket(fileno=number) for number in listeners),
+        hand_off_receive=_Socket(fileno=receive),
+        hand_off_send=_Socket(fileno=send),
         stacks_fd=stacks_fd,
     )
     return fields["ticket"], assignment
@@ -147,8 +149,10 @@ class Mold:
         def worker() -> NoReturn:
             # Told by the worker itself, on its own channel: so it comes before anything else it says.
             assignment.channel.send(Forked(ticket, os.getpid()))
-            keep = assignment.descriptors() | self._logs.descriptors()
-            spawn.settle_in(f"worker {assignment.slot}", self._name, keep)
+            process.set_title(f"worker {assignment.slot}", self._name)
+            # Only what is the mold's own: what the application has opened while it was loaded belongs to the worker.
+            for number in self._place.descriptors():
+                os.close(number)
             self._roles.boot_worker(self._settings, assignment, application)
 
         def between() -> NoReturn:

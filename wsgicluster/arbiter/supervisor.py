@@ -23,7 +23,7 @@ from wsgicluster.messages import BootFailed, Forked, Ready, RecycleWanted
 from wsgicluster.settings import Settings
 
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
-_RECYCLES = {"memory": End.RECYCLED_MEMORY, "requests": End.RECYCLED_REQUESTS}
+_RECYCLES = {"memory": End.RECYCLED_MEMORY, "requests": End.RECYCLED_REQUESTS, "hang": End.RECYCLED_HANG}
 
 
 class Supervisor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsgicluster.settings.fields import Settings
-from wsgicluster.settings.kinds import GROUP, MOST_WORKERS, USER
+from wsgicluster.settings.kinds import ALL_TRUSTED, GROUP, MOST_WORKERS, USER
 from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare, UnixAddress
 from wsgicluster.settings.wording import complaint, quoted
 
@@ -43,6 +43,9 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         changes["preload_app"] = False
         changed["preload_app"] = f"{sources['reload']} (reload)"
         remarks.append("preload_app: off, because reload has each worker load the application anew")
+    if settings.worker_class == "sync" and settings.threads > 1:
+        changes["worker_class"] = "gthread"
+        changed["worker_class"] = f"{sources['threads']} (threads)"
     return Completed(dataclasses.replace(settings, **changes), {**sources, **changed}, tuple(remarks))
 
 
@@ -73,6 +76,30 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
     _check_folder(settings.worker_tmp_dir, "worker_tmp_dir", sources, inside)
     _check_folder(settings.tmp_upload_dir, "tmp_upload_dir", sources, inside)
     _check_addresses(settings, sources)
+    _check_proxies(settings, sources)
+    _check_tls(settings, sources, inside)
+
+
+def _check_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.forwarded_hops == ALL_TRUSTED and "*" in settings.forwarded_allow_ips:
+        raise complaint(
+            sources["forwarded_hops"], "forwarded_hops", "'auto'",
+            "a number: with * in forwarded_allow_ips every address is a proxy's, and none a client's",
+        )  # fmt: skip
+
+
+def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
+    hook = settings.ssl_context is not None
+    if settings.keyfile is not None and not settings.has_tls:
+        raise complaint(sources["keyfile"], "keyfile", quoted(settings.keyfile), "a certfile as well")
+    if settings.cert_reqs != "none" and settings.ca_certs is None and not hook:
+        # The authorities of the web vouch for everybody's certificate.
+        raise complaint(sources["cert_reqs"], "cert_reqs", quoted(settings.cert_reqs), "ca_certs as well")
+    if settings.certfile is not None:
+        # Not imported by a server without TLS, which is several megabytes smaller for it.
+        from wsgicluster.settings.certificates import usual_context
+
+        usual_context(settings, directory)
 
 
 def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:

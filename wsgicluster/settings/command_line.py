@@ -88,6 +88,15 @@ def _add(section: "argparse._ArgumentGroup", setting: Setting) -> None:
         section.add_argument(
             *about.flags, dest=setting.name, action="store_const", const=about.flag_value, help=_escaped(text)
         )
+    elif about.bare_value:
+        section.add_argument(
+            *about.flags,
+            dest=setting.name,
+            nargs="?",
+            const=about.bare_value,
+            metavar=about.kind.metavar,
+            help=_escaped(text),
+        )
     else:
         section.add_argument(
             *about.flags,

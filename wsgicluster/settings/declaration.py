@@ -33,6 +33,7 @@ class Group(enum.Enum):
     RECYCLING = "Recycling of workers"
     REQUESTS = "Limits of a request"
     PROXIES = "Behind a proxy"
+    TLS = "TLS"
     PROCESS = "Server process"
     LOGS = "Logs"
     CONFIGURATION = "Configuration"
@@ -57,7 +58,10 @@ class Fallback:
 
 @dataclasses.dataclass(frozen=True)
 class Declaration(Generic[T]):
-    """One setting; ``flag_value`` is what a flag without an argument (of a switch) stands for."""
+    """One setting; ``flag_value`` is what the flag of a switch stands for.
+
+    ``bare_value`` is what any other flag stands for when it has no argument, if it need not have one.
+    """
 
     kind: Kind[T]
     group: Group
@@ -66,6 +70,7 @@ class Declaration(Generic[T]):
     flags: tuple[str, ...] = ()
     fallback: Fallback | None = None
     flag_value: bool = True
+    bare_value: str = ""
     since: str = FIRST_RELEASE
     default_text: str = ""
 

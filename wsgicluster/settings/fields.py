@@ -4,7 +4,7 @@ Nothing is read or checked here.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +75,12 @@ class Settings:
         "Kind of the workers.", ("-k", "--worker-class")))
     threads: int = declare(1, Declaration(
         kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
-        "Threads of a gthread worker that run the application.", ("--threads",)))
+        "Threads of a gthread worker that run the application; more than one make sync workers such ones.",
+        ("--threads",)))
     worker_connections: int = declare(1000, Declaration(
         kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
-        "Requests that a gthread or gevent worker takes on at the same time.", ("--worker-connections",)))
+        "Connections that a gthread or gevent worker keeps open; at so many it accepts no more.",
+        ("--worker-connections",)))
     sendfile: bool = declare(True, Declaration(
         kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
         "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),
@@ -147,6 +149,52 @@ class Settings:
     secure_scheme_headers: Mapping[str, str] = declare_computed(lambda: dict(SCHEME_HEADERS), Declaration(
         kinds.SCHEMES, Group.PROXIES, NEXT_WORKER,
         "Header fields by which a proxy says so, and the value of each that means https."))
+    forwarded_hops: int = declare(0, Declaration(
+        kinds.HOPS, Group.PROXIES, NEXT_WORKER,
+        "How many proxies have written down the client's address, the one that connects included: REMOTE_ADDR is then "
+        "what the outermost of them wrote. 0 leaves the peer's address; auto passes over addresses in "
+        "forwarded_allow_ips.", ("--forwarded-hops",)))
+    forwarded_fields: tuple[str, ...] = declare(("x-forwarded-for",), Declaration(
+        kinds.FORWARDED, Group.PROXIES, NEXT_WORKER,
+        "Header fields that these proxies set, each of them in every request; only with forwarded_hops.",
+        ("--forwarded-fields",)))
+    proxy_protocol: str = declare("off", Declaration(
+        kinds.PROXY_MODE, Group.PROXIES, NEXT_WORKER,
+        "Version of the PROXY protocol with which every connection begins; the flag alone means auto.",
+        ("--proxy-protocol",), bare_value="auto"))
+    proxy_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
+        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Proxies that may introduce clients by the PROXY protocol; * for every peer.", ("--proxy-allow-from",)))
+
+    certfile: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the server's certificate and those between it and the authority, in PEM form; turns TLS on.",
+        ("--certfile",)))
+    keyfile: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the certificate's key.", ("--keyfile",), default_text="in the certificate's file"))
+    ca_certs: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the certificates of the authorities that vouch for clients.", ("--ca-certs",)))
+    cert_reqs: str = declare("none", Declaration(
+        kinds.CERT_REQS, Group.TLS, NEXT_WORKER,
+        "Whether clients may, or must, show a certificate.", ("--cert-reqs",)))
+    tls_minimum: str = declare("1.2", Declaration(
+        kinds.TLS_VERSION, Group.TLS, NEXT_WORKER,
+        "Oldest version of TLS that is spoken.", ("--tls-minimum",)))
+    ciphers: str | None = declare(None, Declaration(
+        kinds.OPTIONAL_TEXT, Group.TLS, NEXT_WORKER,
+        "Ciphers for TLS 1.2, in OpenSSL's words.", ("--ciphers",), default_text="Python's choice"))
+    ssl_context: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        kinds.FUNCTION, Group.TLS, NEXT_WORKER,
+        "Function that is given these settings and a function without arguments that makes the usual "
+        "ssl.SSLContext, and returns the context to use."))
+    do_handshake_on_connect: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.TLS, NEXT_WORKER,
+        "Without effect: no handshake ever keeps a worker waiting.", ("--do-handshake-on-connect",)))
+    suppress_ragged_eofs: bool = declare(True, Declaration(
+        kinds.SWITCH, Group.TLS, NEXT_WORKER,
+        "Without effect: a connection that ends, ends, with or without a word of TLS.", ("--suppress-ragged-eofs",)))
 
     daemon: bool = declare(False, Declaration(
         kinds.SWITCH, Group.PROCESS, RESTART,
@@ -201,6 +249,11 @@ class Settings:
         kinds.SWITCH, Group.CONFIGURATION, RESTART,
         "Check the settings, load the application, and end.", ("--check-config",)))
     # fmt: on
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether clients have to speak TLS."""
+        return self.certfile is not None or self.ssl_context is not None
 
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in declared(Settings)}

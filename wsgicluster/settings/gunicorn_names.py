@@ -9,7 +9,7 @@ HOOKS = frozenset(
     {
         "on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int",
         "worker_abort", "pre_exec", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed",
-        "on_exit", "ssl_context", "on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit",
+        "on_exit", "on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit",
     }
 )
 
@@ -18,8 +18,7 @@ SETTINGS = frozenset(
         "reload_engine", "spew", "reuse_port", "disable_redirect_access_to_syslog", "logger_class", "logconfig",
         "logconfig_json", "syslog_addr", "syslog", "syslog_prefix", "syslog_facility", "enable_stdio_inheritance",
         "statsd_host", "dogstatsd_tags", "statsd_prefix", "enable_backlog_metric", "default_proc_name", "paste",
-        "proxy_protocol", "proxy_allow_ips", "protocol", "uwsgi_allow_ips", "keyfile", "certfile", "ssl_version",
-        "cert_reqs", "ca_certs", "suppress_ragged_eofs", "do_handshake_on_connect", "ciphers", "http_protocols",
+        "protocol", "uwsgi_allow_ips", "ssl_version", "http_protocols",
         "http2_cleartext", "http2_max_concurrent_streams", "http2_initial_window_size", "http2_max_frame_size",
         "http2_max_header_list_size", "raw_paste_global_conf", "permit_obsolete_folding", "strip_header_spaces",
         "permit_unconventional_http_method", "permit_unconventional_http_version", "casefold_http_method",
@@ -39,7 +38,6 @@ _FLAGS_THAT_DIFFER = {
     "syslog_facility": ("--log-syslog-facility",),
     "enable_stdio_inheritance": ("-R", "--enable-stdio-inheritance"),
     "paste": ("--paste", "--paster"),
-    "proxy_allow_ips": ("--proxy-allow-from",),
     "uwsgi_allow_ips": ("--uwsgi-allow-from",),
     "raw_paste_global_conf": ("--paste-global",),
     "dirty_apps": ("--dirty-app",),

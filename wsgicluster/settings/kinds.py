@@ -205,6 +205,10 @@ def _show_optional(value: object) -> str:
     return "none" if value is None else str(value)
 
 
+def _show_function(value: object) -> str:
+    return "none" if value is None else str(getattr(value, "__name__", "a function"))
+
+
 def _choice(names: Sequence[str], expected: str, metavar: str) -> Kind[str]:
     def read(value: object) -> str:
         word = _read_text(value).strip().lower()
@@ -214,6 +218,57 @@ def _choice(names: Sequence[str], expected: str, metavar: str) -> Kind[str]:
 
     return Kind(read, expected, metavar, choices=tuple(names))
 
+
+def _read_proxy_mode(value: object) -> str:
+    if isinstance(value, bool):
+        return "auto" if value else "off"
+    word = _read_text(value).strip().lower()
+    if word not in PROXY_MODES:
+        raise ValueError
+    return word
+
+
+def _read_cert_reqs(value: object) -> str:
+    # The numbers are those of ssl.CERT_NONE, CERT_OPTIONAL and CERT_REQUIRED, with which Gunicorn's files say it.
+    if isinstance(value, str) and not value.strip().isdigit():
+        word = value.strip().lower().removeprefix("ssl.").removeprefix("cert_")
+        if word not in CERTIFICATE_DEMANDS:
+            raise ValueError
+        return word
+    number = _whole(value)
+    if not 0 <= number < len(CERTIFICATE_DEMANDS):
+        raise ValueError
+    return CERTIFICATE_DEMANDS[number]
+
+
+def _read_hops(value: object) -> int:
+    if value == ALL_TRUSTED or (isinstance(value, str) and value.strip().lower() == "auto"):
+        return ALL_TRUSTED
+    number = _whole(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _read_forwarded_fields(value: object) -> tuple[str, ...]:
+    names = tuple(entry.strip().lower() for entry in _read_list(value))
+    for name in names:
+        if name not in FORWARDED_FIELDS:
+            raise WrongEntry(name)
+    return names
+
+
+def _read_function(value: object) -> Callable[..., Any] | None:
+    if value is None or callable(value):
+        return value
+    raise TypeError
+
+
+PROXY_MODES = ("off", "v1", "v2", "auto")
+CERTIFICATE_DEMANDS = ("none", "optional", "required")
+FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "forwarded")
+ALL_TRUSTED = -1
+"""As a number of hops: as many as there are trusted proxies."""
 
 WORKER_CLASSES = ("sync", "gthread", "gevent")
 
@@ -315,6 +370,24 @@ WORKER_CLASS = Kind(
 MODE = Kind(_read_mode, "an octal number from 0 to 777", "MODE", lambda mode: f"0{mode:o}" if mode else "0")
 USER = Kind(lambda value: _identity(value, _uid_of), "the name of a user of this system, or a number", "USER")
 GROUP = Kind(lambda value: _identity(value, _gid_of), "the name of a group of this system, or a number", "GROUP")
+PROXY_MODE = Kind(_read_proxy_mode, "off, v1, v2 or auto", "MODE", choices=PROXY_MODES)
+HOPS = Kind(
+    _read_hops,
+    "a whole number from 0, or auto",
+    "N",
+    lambda hops: "auto" if hops == ALL_TRUSTED else str(hops),
+    choices=("auto",),
+)
+FORWARDED = Kind(
+    _read_forwarded_fields,
+    ", ".join(FORWARDED_FIELDS[:-1]) + " or " + FORWARDED_FIELDS[-1],
+    "NAMES",
+    ",".join,
+    choices=FORWARDED_FIELDS,
+)
+CERT_REQS = Kind(_read_cert_reqs, "none, optional or required", "DEMAND", choices=CERTIFICATE_DEMANDS)
+TLS_VERSION = _choice(("1.2", "1.3"), "1.2 or 1.3", "VERSION")
+FUNCTION = Kind(_read_function, "a function, in the configuration file", "", _show_function)
 MAPPING = Kind(_read_mapping, "a dictionary, in the configuration file", "", _show_optional)
 SCHEMES = Kind(
     _read_schemes,

@@ -31,7 +31,7 @@ from wsgicluster.http import response as _response_head
 from wsgicluster.http.connection import Phase
 from wsgicluster.worker.connection import State
 from wsgicluster.worker.cycle import Outcome
-from wsgicluster.errors import ClientGone
+from wsgicluster.errors import ClientGone, ProtocolError
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
 from wsgicluster.wsgi.response import Framing, Response
 
@@ -343,6 +343,7 @@ cdef class Exchange:
     cdef object limits
     cdef object trust
     cdef list scheme_headers
+    cdef int hops
     cdef double keepalive_s
     cdef double slow_s
     cdef double beat_s
@@ -386,6 +387,7 @@ cdef class Exchange:
         self.limits = limits
         self.trust = trust
         self.scheme_headers = list(trust.schemes)
+        self.hops = trust.hops
         self.keepalive_s = keepalive_s
         self.slow_s = slow_s
         self.stamp_due = 0.0
@@ -582,6 +584,12 @@ cdef class Exchange:
     cdef int _set_scheme(self, dict environ) except -1:
         """0 when the headers contradict each other."""
         cdef PyObject *value
+        if self.hops:
+            try:
+                self.trust.set_scheme(environ)
+            except ProtocolError:
+                return 0
+            return 1
         cdef int said = 0, scheme
         for item in self.scheme_headers:
             value = PyDict_GetItem(environ, <object>PyTuple_GET_ITEM(item, 0))

@@ -18,7 +18,7 @@ from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.response import error_response
 from wsgicluster.worker.cycle import Outcome
-from wsgicluster.worker.host import Host
+from wsgicluster.worker.host import Host, Opening
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.sender import Sender
 
@@ -39,6 +39,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class State(enum.Enum):
     """What a connection is doing; ``RUNNING`` means that a worker has its request."""
 
+    OPENING = enum.auto()
     READING = enum.auto()
     RUNNING = enum.auto()
     SENDING = enum.auto()
@@ -55,19 +56,25 @@ class Connection(Sender):
     """One connection, from accept or hand-off to its end.
 
     ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
-    has had a response that promised to keep it.
+    has had a response that promised to keep it, ``introduction`` what a proxy has said of whom it is (the
+    header of the PROXY protocol as sent; else empty), ``movable`` whether another process can go on with it.
     """
 
     __slots__ = (
-        "_began", "_exchange", "_host", "_loop", "_watching", "bucket", "client", "deadline", "kept", "listener",
-        "may_keep", "outcome", "peer", "reader", "state", "trusted",
+        "_began", "_exchange", "_first_by", "_host", "_loop", "_opening", "_watching", "bucket", "client", "deadline",
+        "introduction", "kept", "listener", "may_keep", "outcome", "peer", "reader", "state", "trusted",
     )  # fmt: skip
+
+    movable = True
+    awaited = READ
+    """What to wait for when the socket would block before the first request."""
 
     def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
         super().__init__(sock, host.upload_folder)
         self.listener = listener
         self.reader = reader
         self.client = b""
+        self.introduction = b""
         self.trusted = False
         self.kept = False
         self.state = State.READING
@@ -81,6 +88,30 @@ class Connection(Sender):
         self._loop = host.loop
         self._watching = 0
         self._began = 0.0
+        self._opening: Opening | None = None
+        self._first_by = math.inf
+
+    # -- what comes before the first request
+
+    def open_with(self, opening: Opening) -> None:
+        """Have ``opening`` come first; its time and that of the first head are one."""
+        self._opening = opening
+        self.state = State.OPENING
+        self._first_by = self._loop.now + self._host.timing.head_s
+        self._loop.deadlines.set(self, self._first_by)
+
+    def introduced(self, header: bytes, client: bytes, trusted: bool) -> None:
+        """A proxy has said whose connection this is; the template of the environs says so already."""
+        self.introduction = header
+        self.client = client
+        self.trusted = trusted
+        self._host.adopt(self, self.reader.template)
+
+    def opened(self) -> None:
+        """Begin with the first request."""
+        self._opening = None
+        self.state = State.READING
+        self.receive()
 
     # -- events from the loop
 
@@ -93,6 +124,8 @@ class Connection(Sender):
             self._flush()
         elif state is State.LINGERING:
             self._drop_input()
+        elif self._opening is not None:
+            self._opening.advance()
         else:
             raise AssertionError(f"a connection that is {state.name} waits for nothing")
 
@@ -151,7 +184,7 @@ class Connection(Sender):
 
     def expired(self) -> None:
         """The deadline has passed."""
-        if self.state is State.READING and self._has_input():
+        if self.state is State.READING and self.has_input():
             # It came while the worker was busy: the client was in time.
             self._loop.deadlines.set(self, self._loop.now + GRACE_S)
             self.receive()
@@ -162,12 +195,6 @@ class Connection(Sender):
             self.abort()
         else:
             self.close()
-
-    def _has_input(self) -> bool:
-        try:
-            return bool(self.sock.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
 
     # -- what the worker says
 
@@ -186,7 +213,7 @@ class Connection(Sender):
         elif self._outbox is not None:
             self.state = State.SENDING
             self._began = self._loop.now
-            self._watch(WRITE)
+            self.watch(WRITE)
             self._set_write_deadline()
         elif outcome is Outcome.KEEP:
             self._next()
@@ -207,7 +234,7 @@ class Connection(Sender):
         if self._outbox is not None:
             self.finished(Outcome.CLOSE)
         else:
-            self._linger()
+            self.linger()
 
     def close(self) -> None:
         """Close at once; what was sent still reaches the client when it has sent nothing more."""
@@ -277,23 +304,29 @@ class Connection(Sender):
             self.resume()
 
     def receive_if_open(self) -> None:
-        """`receive`, for a connection that may have been closed since that was decided."""
+        """`receive`, for a connection that may have been closed since that was decided, or is not that far yet."""
         if self.state is State.READING:
             self.receive()
+        elif self.state is State.OPENING and self._opening is not None:
+            self._opening.advance()
 
     def wait_for_request(self) -> None:
         """Wait for the first byte of a request."""
-        loop, timing = self._loop, self._host.timing
-        seconds = timing.keepalive_s if self.kept else timing.head_s
-        deadline = loop.now + seconds
+        loop = self._loop
+        deadline = loop.now + self._host.timing.keepalive_s if self.kept else self._head_deadline()
         if self.bucket >= 0 and deadline >= self.deadline:
             self.deadline = deadline
         else:
             loop.deadlines.set(self, deadline)
         if self._watching != READ:
-            self._watch(READ)
+            self.watch(READ)
         if self._host.draining:
             self._host.waits(self)
+
+    def _head_deadline(self) -> float:
+        # What a kept connection had to do at its beginning is no concern of its later requests.
+        deadline = self._loop.now + self._host.timing.head_s
+        return deadline if self.kept or deadline < self._first_by else self._first_by
 
     def _wait_for_rest(self, fresh: bool) -> None:
         """Wait for more of a head or of a body, whichever it is; ``fresh`` says that its first bytes have just come."""
@@ -301,7 +334,7 @@ class Connection(Sender):
         if reader.idle:
             # Empty lines before a request are dropped, and put nothing off.
             if fresh and reader.rest:
-                loop.deadlines.set(self, loop.now + timing.head_s)
+                loop.deadlines.set(self, self._head_deadline())
         else:
             if fresh:
                 self._began = loop.now
@@ -309,19 +342,20 @@ class Connection(Sender):
                 return
             loop.deadlines.set(self, timing.body_deadline(loop.now, self._began, reader.body_received))
         if self.state is State.READING and self._watching != READ:
-            self._watch(READ)
+            self.watch(READ)
 
     def _send_continue(self) -> bool:
         try:
-            self.sock.send(_CONTINUE)
-        except BlockingIOError:
-            pass  # a client that has not read its last response will not miss this
-        except OSError:
+            self.send_interim(_CONTINUE)
+        except ClientGone:
             self.close()
             return False
         return True
 
-    def _watch(self, events: int) -> None:
+    def watch(self, events: int) -> None:
+        """Wait for events of the socket: READ or WRITE."""
+        if self._watching == events:
+            return
         if self._watching:
             self._loop.change(self.descriptor, events)
         else:
@@ -332,11 +366,12 @@ class Connection(Sender):
         # A client that asked for the close sends nothing more. Where the close is our wish, bytes may be under way,
         # and closing before they are read would reset the connection and take the response with it.
         if self.reader.rest or self.reader.flags & KEEP_ALIVE:
-            self._linger()
+            self.linger()
         else:
             self.close()
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
+        """Say that nothing more comes, and let the client read to the end before the connection is closed."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -346,7 +381,7 @@ class Connection(Sender):
         self.reader.rest = b""
         self._loop.deadlines.drop(self)
         self._loop.deadlines.set(self, time.monotonic() + (LAST_LINGER_S if self._host.draining else LINGER_S))
-        self._watch(READ)
+        self.watch(READ)
 
     def hurry(self) -> None:
         """The worker leaves: what only lingers shall not hold it up."""
@@ -362,11 +397,3 @@ class Connection(Sender):
         except OSError:
             pass  # reset by the client: nothing is left to wait for
         self.close()
-
-
-def peer_text(peer: Any) -> bytes:
-    """A peer's address for people: ``127.0.0.1:4711``, ``[::1]:4711``, or ``unix``."""
-    if not isinstance(peer, tuple):
-        return b"unix"
-    host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
-    return f"{host}:{peer[1]}".encode("latin-1")

@@ -69,16 +69,12 @@ class Cycle:
         self._cells = page.cells
         self._floats = page.floats
         self._raw = page.raw
-        self._error_log = error_log
+        self.error_log = error_log
 
     def serve(self, client: Client, environ: dict[str, Any], flags: int, line: bytes) -> Outcome:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
         self.started = started = _monotonic()
-        floats = self._floats
-        if self.beat_s:
-            floats[_DEADLINE] = started + self.beat_s
-        floats[_STARTED] = started
-        STORE_REQUEST(self._raw, CLIENT_OFFSET, client.client, line)
+        self.show(started, client.client, line)
         snapshot = environ.copy() if self.access is not None else None
         response = Response(client, flags, self._stamp if started < self.stamp_due else self.stamp(started))
         try:
@@ -96,6 +92,18 @@ class Cycle:
         self.record(response, snapshot, line)
         return outcome
 
+    def show(self, started: float, client: bytes, line: bytes) -> None:
+        """Say on the page which request runs; and how long it may."""
+        floats = self._floats
+        if self.beat_s:
+            floats[_DEADLINE] = started + self.beat_s
+        floats[_STARTED] = started
+        STORE_REQUEST(self._raw, CLIENT_OFFSET, client, line)
+
+    def hide(self) -> None:
+        """Say that the request runs no more."""
+        self._floats[_STARTED] = 0.0
+
     def deliver(self, response: Response, client: Client, line: bytes, result: Any) -> Outcome:
         """Send what the application returned."""
         try:
@@ -109,7 +117,7 @@ class Cycle:
         """Count and log a request whose response is done with, however it went."""
         if response.overlong:
             self.warn_overlong(line)
-        self._floats[_STARTED] = 0.0
+        self.hide()
         duration_s = _monotonic() - self.started
         cells = self._cells
         cells[_REQUESTS] += 1
@@ -161,13 +169,13 @@ class Cycle:
             return Outcome.ABORT
         self._cells[_FAILED] += 1
         if isinstance(error, ServerError):
-            self._log_failure(str(error), line)
+            self.log_failure(str(error), line)
             return Outcome.ABORT
         if response.complete:
             # Only the application's clean-up went wrong.
-            self._log_failure("the application failed after its response was complete", line, error)
+            self.log_failure("the application failed after its response was complete", line, error)
             return Outcome.KEEP if response.keep else Outcome.CLOSE
-        self._log_failure("the application failed", line, error)
+        self.log_failure("the application failed", line, error)
         response.complete = True
         if response.head_sent:
             return Outcome.ABORT
@@ -184,13 +192,14 @@ class Cycle:
 
     def end_stray(self) -> NoReturn:
         """End a process that the application has forked and that has come back here: it is no worker."""
-        self._error_log.warning("pid %d, forked by the application, came back from its request: ended", os.getpid())
+        self.error_log.warning("pid %d, forked by the application, came back from its request: ended", os.getpid())
         os._exit(0)
 
     def warn_overlong(self, line: bytes) -> None:
         """The application gave more bytes than it declared."""
-        self._log_failure("the application gave more bytes than its Content-Length; they were cut off", line)
+        self.log_failure("the application gave more bytes than its Content-Length; they were cut off", line)
 
-    def _log_failure(self, what: str, line: bytes, error: BaseException | None = None) -> None:
+    def log_failure(self, what: str, line: bytes, error: BaseException | None = None) -> None:
+        """Log what went wrong with a request, with the traceback of an error."""
         request = line.decode("latin-1")
-        self._error_log.error("%s in %s", what, request[:512], exc_info=error)
+        self.error_log.error("%s in %s", what, request[:512], exc_info=error)

@@ -62,7 +62,7 @@ class Drain:
 
     def waits(self, connection: Connection) -> None:
         """A connection has nothing to do: it goes to a sibling when there is one."""
-        if not self._retiring or not connection.reader.idle:
+        if not self._retiring or not connection.reader.idle or not connection.movable:
             return
         if hand_over(self._worker.hand_off_send, _handed(connection)):
             connection.detach().close()
@@ -95,7 +95,12 @@ class Drain:
 
     def _close_silent(self) -> None:
         for connection in list(self._worker.connections):
-            if connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
+            if connection.state is State.OPENING:
+                # It has had its time, and no request is lost with it.
+                connection.receive_if_open()
+                if connection.state is State.OPENING:
+                    connection.close()
+            elif connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
                 # A last look: what has come since the loop looked is still answered.
                 connection.receive()
                 if connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
@@ -109,8 +114,11 @@ def rescue(connections: Iterable[Connection], channel: socket.socket) -> None:
     meanwhile are still in the sockets, and travel with them.
     """
     for connection in connections:
-        hand_over(channel, _handed(connection))
+        if connection.movable:
+            hand_over(channel, _handed(connection))
 
 
 def _handed(connection: Connection) -> Handed:
-    return Handed(connection.sock, connection.listener, connection.kept, connection.reader.rest)
+    return Handed(
+        connection.sock, connection.listener, connection.kept, connection.reader.rest, connection.introduction
+    )

@@ -1,9 +1,9 @@
 """Passing a connection between processes: its descriptor, and the bytes that were read and not used yet.
 
 All workers share one ``SOCK_SEQPACKET`` pair. A packet is a fixed head (the index
-of the listener, whether the connection was kept), then the bytes; the descriptor
-travels beside it (``SCM_RIGHTS``). The kernel keeps what is under way even when
-the sender ends.
+of the listener, whether the connection was kept, how long its introduction is),
+the introduction, then the bytes; the descriptor travels beside it
+(``SCM_RIGHTS``). The kernel keeps what is under way even when the sender ends.
 """
 
 import contextlib
@@ -11,8 +11,10 @@ import dataclasses
 import socket
 import struct
 
-_HEAD = struct.Struct("=H?")
+_HEAD = struct.Struct("=H?H")
 _NUDGE_PACKET = b"\0"
+# As it is now: gevent puts a class that waits in its place.
+_Socket = socket.socket
 PACKET_BYTES = 96 * 1024
 """Largest packet; a connection with more unused bytes than this is served to its end where it is."""
 
@@ -23,12 +25,13 @@ class Nudge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handed:
-    """A connection as it arrives."""
+    """A connection as it arrives; ``introduction`` is what a proxy said of whom it is, as sent."""
 
     sock: socket.socket
     listener: int
     kept: bool
     rest: bytes
+    introduction: bytes = b""
 
 
 def hand_over(channel: socket.socket, connection: Handed) -> bool:
@@ -36,7 +39,8 @@ def hand_over(channel: socket.socket, connection: Handed) -> bool:
 
     The caller closes its own descriptor afterwards.
     """
-    packet = _HEAD.pack(connection.listener, connection.kept) + connection.rest
+    introduction = connection.introduction
+    packet = _HEAD.pack(connection.listener, connection.kept, len(introduction)) + introduction + connection.rest
     if len(packet) > PACKET_BYTES:
         return False
     try:
@@ -65,7 +69,8 @@ def take_over(channel: socket.socket) -> Handed | Nudge | None:
         return Nudge()
     if not descriptors:
         return None
-    listener, kept = _HEAD.unpack_from(packet)
-    sock = socket.socket(fileno=descriptors[0])
+    listener, kept, size = _HEAD.unpack_from(packet)
+    rest = _HEAD.size + size
+    sock = _Socket(fileno=descriptors[0])
     sock.setblocking(False)
-    return Handed(sock, listener, kept, packet[_HEAD.size :])
+    return Handed(sock, listener, kept, packet[rest:], packet[_HEAD.size : rest])

@@ -40,6 +40,17 @@ class Arrivals(Protocol):
         """In a process that the application has forked: hold no client's connection open."""
 
 
+class HandshakeError(Exception):
+    """The TLS handshake has failed, for the reason that is the text."""
+
+
+class Opening(Protocol):
+    """What comes before the first request of a connection; see `wsgicluster.worker.opening`."""
+
+    def advance(self) -> None:
+        """Go on, as far as that is possible without waiting."""
+
+
 class Host(Protocol):
     """What a connection needs of its worker."""
 
@@ -49,6 +60,9 @@ class Host(Protocol):
     draining: bool
     received_bytes: int
     exchange: "Exchange | None"
+
+    def adopt(self, connection: "Connection", template: dict[str, Any]) -> None:
+        """A connection is new, or has got another client; ``template`` is that of its environs."""
 
     def run(self, connection: "Connection") -> None:
         """The connection's reader has a complete request."""

@@ -22,6 +22,8 @@ EXCLUSIVE_READ = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 _DEADLINE = int(Cell.DEADLINE)
 _MAX_EVENTS = 256
+# As it is now: gevent takes the name out of its module.
+_new_epoll = select.epoll
 
 
 class Batch(Protocol):
@@ -49,7 +51,9 @@ class Loop:
         self.batch: Batch | None = None
         self._beat_s = beat_s
         self._floats = page.floats
-        self._epoll = select.epoll()
+        self._epoll = _new_epoll()
+        # Others may wait in another way, or say something before they do.
+        self._poll: Callable[[float | None, int], list[tuple[int, int]]] = self._epoll.poll
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._calls: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
@@ -89,7 +93,7 @@ class Loop:
         """Wait until there is something to do and do it; ``expire`` is called for each item past its deadline."""
         timeout = 0 if self.soon else self._wait_s()
         self._floats[_DEADLINE] = 0.0
-        events = self._epoll.poll(timeout, _MAX_EVENTS)
+        events = self._poll(timeout, _MAX_EVENTS)
         self.now = now = time.monotonic()
         self.beat(now)
         handlers = self._handlers

@@ -122,7 +122,7 @@ class Outbox:
     def _send_file(self, sock: socket.socket, file: _File) -> None:
         if file.count:
             try:
-                sent = os.sendfile(sock.fileno(), file.descriptor, file.offset, min(file.count, SENDFILE_BYTES))
+                sent = self._transfer(sock, FileRegion(file.descriptor, file.offset, file.count))
             except OSError as error:
                 if error.errno in _FILE_ERRORS:
                     raise FileFault(f"a file cannot be sent: {error.strerror}") from error
@@ -136,6 +136,10 @@ class Outbox:
             self._queue.popleft()
             if file.owned:
                 os.close(file.descriptor)
+
+    def _transfer(self, sock: socket.socket, region: FileRegion) -> int:
+        """Send the beginning of a region; the bytes sent, 0 when the file ends before it."""
+        return os.sendfile(sock.fileno(), region.descriptor, region.offset, min(region.size, SENDFILE_BYTES))
 
     def _send_memory(self, sock: socket.socket) -> None:
         queue = self._queue

@@ -7,13 +7,39 @@ never waits for a client that reads slowly. When the rest is sent is the loop's 
 import os
 import select
 import socket
+from typing import ClassVar
 
 from wsgicluster.errors import ClientGone
 from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox
 from wsgicluster.wsgi.files import FileRegion
 
-PACE_S = 0.001
-"""How long a response may wait for a client that reads as fast as the application writes, before it is stored."""
+PACE_S = 0.001, 0.008
+"""How long, at least and at most, a response may wait for a client that reads as fast as the application writes, before
+it is stored. That costs as much as sending it twice, but whoever reads slowly must not keep the worker."""
+
+
+class Patience:
+    """How long this process waits for a client now: less after each one that was slow, more after each that was not.
+
+    However many slow clients there are, they soon cost the worker no more than the least time each.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = PACE_S[1]
+
+    def in_vain(self) -> None:
+        """A client has read nothing in this time."""
+        self.seconds = max(PACE_S[0], self.seconds / 2)
+
+    def rewarded(self) -> None:
+        """A client was worth the time."""
+        self.seconds = min(PACE_S[1], self.seconds * 2)
+
+
+_patience = Patience()
+
 
 
 class Sender:
@@ -24,6 +50,8 @@ class Sender:
     """
 
     __slots__ = ("_folder", "_outbox", "_quick", "_sock", "descriptor")
+
+    outbox_class: ClassVar[type[Outbox]] = Outbox
 
     def __init__(self, connection: socket.socket | int, folder: str | None) -> None:
         self._sock = None if isinstance(connection, int) else connection
@@ -52,6 +80,22 @@ class Sender:
     def sends_later(self) -> bool:
         """Whether something waits for the socket to take it."""
         return self._outbox is not None
+
+    def has_input(self) -> bool:
+        """Whether the client has sent something that was not received yet."""
+        try:
+            return bool(self.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def send_interim(self, data: bytes) -> None:
+        """Send an interim response, if the socket takes it now. Raises ClientGone."""
+        try:
+            self.sock.send(data)
+        except BlockingIOError:
+            pass  # a client that has not read its last response will not miss this
+        except OSError as error:
+            raise ClientGone(str(error)) from error
 
     def send(self, data: bytes | memoryview) -> None:
         """Send now, or keep what the socket does not take. Raises ClientGone."""
@@ -89,7 +133,7 @@ class Sender:
         """Send a head and let the kernel send the file. Raises ClientGone."""
         outbox = self._outbox
         if outbox is None:
-            outbox = self._outbox = Outbox(self._folder)
+            outbox = self._outbox = self.outbox_class(self._folder)
         outbox.put(head)
         outbox.put_file(region)
         self._flush_outbox()
@@ -98,7 +142,7 @@ class Sender:
         """Keep data until the socket takes it."""
         outbox = self._outbox
         if outbox is None:
-            outbox = self._outbox = Outbox(self._folder)
+            outbox = self._outbox = self.outbox_class(self._folder)
         if self._quick and outbox.memory_bytes + len(data) > MEMORY_BYTES:
             self._pace(outbox)
         outbox.put(data)
@@ -108,10 +152,13 @@ class Sender:
         # lets such a moment pass without reading is slow for the rest of this response.
         poll = select.poll()
         poll.register(self.sock, select.POLLOUT)
-        while self._quick and outbox.memory_bytes > MEMORY_BYTES // 2:
-            if not poll.poll(PACE_S * 1000):
+        while outbox.memory_bytes > MEMORY_BYTES // 2:
+            if not poll.poll(_patience.seconds * 1000):
                 self._quick = False
-            elif outbox.flush(self.sock):
+                _patience.in_vain()
+                return
+            _patience.rewarded()
+            if outbox.flush(self.sock):
                 return
 
     def _flush_outbox(self) -> bool:

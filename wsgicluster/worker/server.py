@@ -11,29 +11,30 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.http.connection import BodyStore, RequestReader
-from wsgicluster.http.limits import HeadLimits
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
-from wsgicluster.worker.connection import Connection, State, peer_text
+from wsgicluster.worker.connection import Connection, State
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
 from wsgicluster.worker.handoff import Nudge, nudge, take_over
 from wsgicluster.worker.host import Arrivals, Exchange
 from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
+from wsgicluster.worker.opening import Entrance, introduce, peer_text
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.recycle import Recycling
+from wsgicluster.worker.rules import head_limits, trust
 from wsgicluster.worker.signals import WorkerSignals
 from wsgicluster.worker.timing import Timing
 from wsgicluster.wsgi.environ import ErrorStream, connection_template, listener_template
 from wsgicluster.wsgi.input import StoredBody
-from wsgicluster.wsgi.trust import Trust
 
 NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 ACCEPT_PAUSE_S = 0.5
@@ -60,7 +61,7 @@ class LoopWorker:
         self.cycle = cycle
         self.log = log = logs.error
         self.signals: WorkerSignals | None = None
-        self.loop = Loop(assignment.page, settings.timeout)
+        self.loop = self.loop_class(assignment.page, settings.timeout)
         self.timing = Timing.of(
             settings.keepalive, settings.head_timeout, settings.body_timeout, settings.write_timeout
         )
@@ -70,6 +71,7 @@ class LoopWorker:
         self.received_bytes = 0
         self.exchange: Exchange | None = None
         self.arrivals: Arrivals | None = None
+        self.entrance: Entrance | None = None
         self.listening = False
         self.draining = False
         self.held = False
@@ -83,24 +85,22 @@ class LoopWorker:
         self._decide_at = math.inf
         self._paused = True
         self._full_at = -math.inf
-        self._trust = Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers)
-        self._limits = HeadLimits(
-            line_bytes=settings.limit_request_line,
-            fields=settings.limit_request_fields,
-            field_bytes=settings.limit_request_field_size,
-            body_bytes=settings.limit_request_body,
-        )
+        self._trust = trust(settings)
+        self._limits = head_limits(settings)
         facts: dict[str, Any] = {
             "wsgi.multithread": self.multithread,
             "wsgi.multiprocess": settings.workers > 1,
             "wsgicluster.slot": assignment.slot,
         }
         self._templates = [
-            listener_template(listener.getsockname(), ErrorStream(log.error), facts)
+            listener_template(listener.getsockname(), self.error_stream(log.error), facts)
             for listener in assignment.listeners
         ]
 
     multithread = False
+    loop_class = Loop
+    connection_class = Connection
+    error_stream = ErrorStream
 
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
@@ -119,7 +119,7 @@ class LoopWorker:
         cells[Cell.STATE] = WorkerState.READY
         self.parent.say(ready)
         while True:
-            self.loop.turn(_expire)
+            self.loop.turn(methodcaller("expired"))
             self._record()
             self.flush_logs()
             if self.signals is not None and self.signals.reopen:
@@ -240,7 +240,7 @@ class LoopWorker:
             if self.arrivals is None:
                 found = self._take(index, listener)
                 if isinstance(found, Connection):
-                    found.receive()
+                    found.receive_if_open()
                     most -= found.state is not State.CLOSED
                 if not found or not most or time.monotonic() >= ends:
                     return
@@ -271,7 +271,7 @@ class LoopWorker:
         except OSError as error:
             return not self._cannot_accept(error)
         sock.setblocking(False)
-        return self._open(sock, index, peer, b"")
+        return self._open(sock, index, peer, b"", self.entrance)
 
     def _pause(self, error: OSError) -> None:
         self._wait_for_clients(False)
@@ -321,13 +321,19 @@ class LoopWorker:
 
     # -- connections
 
-    def _open(self, sock: socket.socket | int, index: int, peer: Any, rest: bytes) -> Connection:
+    def _open(
+        self, sock: socket.socket | int, index: int, peer: Any, rest: bytes, entrance: Entrance | None = None
+    ) -> Connection:
         template = connection_template(self._templates[index], peer)
-        connection = Connection(self, sock, index, RequestReader(template, self._limits, self.open_body, rest))
+        reader = RequestReader(template, self._limits, self.open_body, rest)
+        kind = self.connection_class if entrance is None else entrance.connection_class
+        connection = kind(self, sock, index, reader)
         connection.client = peer_text(peer)
         connection.trusted = self._trust.trusts(template["REMOTE_ADDR"])
         self.connections.add(connection)
         self.adopt(connection, template)
+        if entrance is not None:
+            entrance.admit(connection)
         return connection
 
     def open_body(self, length: int) -> BodyStore:
@@ -362,6 +368,7 @@ class LoopWorker:
                 continue
             connection = self._open(handed.sock, handed.listener, peer, handed.rest)
             connection.kept = handed.kept
+            introduce(connection, handed.introduction, self._trust.peers)
             connection.resume()
 
     def waits(self, connection: Connection) -> None:
@@ -389,7 +396,3 @@ class LoopWorker:
         """Log what was refused: our own trouble as an error, a client's as a remark."""
         level = logging.ERROR if error.status >= 500 and error.status not in (501, 505) else logging.DEBUG
         self.log.log(level, "%s: refused with %d: %s", connection.client.decode("latin-1"), error.status, error.detail)
-
-
-def _expire(connection: Any) -> None:
-    connection.expired()

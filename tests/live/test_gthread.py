@@ -1,0 +1,184 @@
+"""The gthread worker: requests side by side, and the loop that goes on meanwhile."""
+
+import concurrent.futures
+import json
+import pathlib
+import re
+import signal
+import time
+
+import pytest
+
+from tests.conftest import LiveServer, StartServer, wait_until
+from tests.live.client import Connection, Load, fetch
+
+pytestmark = pytest.mark.live
+
+SOURCE = """
+import os, re, sys, threading, time
+
+def pieces():
+    yield b"x" * 6_000_000
+    time.sleep(2)
+    yield b"end"
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/sleep":
+        print("asleep", file=environ["wsgi.errors"])
+        time.sleep(float(environ["QUERY_STRING"]))
+    elif path == "/hold":  # a call that never lets another thread run
+        re.match("(a*)*b", "a" * 40)
+    elif path == "/pieces":
+        start_response("200 OK", [("Content-Length", "6000003")])
+        return pieces()
+    elif path == "/log":
+        environ["wsgi.errors"].write("one half ")
+        time.sleep(0.1)
+        environ["wsgi.errors"].write("and the other " + environ["QUERY_STRING"] + "\\n")
+    body = f"{os.getpid()} {threading.current_thread().name}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def gthread(server: StartServer, *arguments: str) -> LiveServer:
+    return server("app", "-k", "gthread", *arguments, source=SOURCE)
+
+
+def test_threads_make_a_sync_worker_a_gthread_one(server: StartServer) -> None:
+    live = server("tests.apps.basic", "--threads", "3")
+    assert json.loads(fetch(live.port, "/environ").body)["wsgi.multithread"] is True
+
+
+def test_requests_run_side_by_side(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "4")
+    live.wait_log("is ready")
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: fetch(live.port, "/sleep?1").body, range(4)))
+    assert time.monotonic() - began < 2.5
+    assert len(set(answers)) == 4
+
+
+def test_a_connection_is_kept_behind_a_slow_request(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "2")
+    with Connection(live.port) as connection:
+        assert not connection.exchange("/sleep?0.05").closes
+        assert connection.exchange().status == 200
+
+
+def test_what_a_thread_has_given_is_sent_while_it_goes_on(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "2")
+    with Connection(live.port) as connection:
+        began = time.monotonic()
+        connection.ask("/pieces")
+        received = 0
+        while received < 6_000_000:
+            received += len(connection.sock.recv(1 << 20))
+        assert time.monotonic() - began < 1.5
+
+
+def test_early_requests_wait_for_their_turn(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "4")
+    with Connection(live.port) as connection:
+        for turn in range(5):
+            connection.ask(f"/sleep?{0.2 if turn == 0 else 0}")
+        assert [connection.response().status for _ in range(5)] == [200] * 5
+
+
+def test_clients_that_leave_early_harm_nobody(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "2")
+    (worker,) = live.wait_children(1)
+    for _ in range(20):
+        with Connection(live.port) as connection:
+            connection.ask("/sleep?0.05")
+    assert fetch(live.port).body.split()[0] == str(worker).encode()
+    assert "Traceback" not in live.log()
+
+
+def test_nobody_waits_for_a_busy_worker_while_another_one_is_idle(server: StartServer) -> None:
+    live = gthread(server, "-w", "2", "--threads", "1")
+    live.wait_log("is ready", count=2)
+    crowd = [Connection(live.port) for _ in range(12)]
+    by_worker: dict[bytes, list[Connection]] = {}
+    for each in crowd:
+        by_worker.setdefault(each.exchange().body.split()[0], []).append(each)
+    slow, waiting, *_ = max(by_worker.values(), key=len)
+    slow.ask("/sleep?3")
+    live.wait_log("asleep")
+    busy = next(pid for pid, connections in by_worker.items() if slow in connections)
+    assert {waiting.exchange().body.split()[0] != busy for _ in range(20)} == {True}
+    assert slow.response().status == 200
+    for each in crowd:
+        each.close()
+
+
+def test_a_stuck_request_is_reported_and_its_worker_replaced(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1", "--graceful-timeout", "20")
+    (worker,) = live.wait_children(1)
+    with Connection(live.port) as stuck, Connection(live.port) as neighbour:
+        stuck.ask("/sleep?60")
+        neighbour.ask("/sleep?0.5")
+        live.wait_log(r"worker 1: stuck in GET /sleep\?60 HTTP/1.1 from 127.0.0.1:\d+ for 1\.\d s")
+        assert neighbour.response().status == 200
+        live.wait_log("will be replaced")
+        # What is left has had its time, so it is not given graceful_timeout as well.
+        wait_until(lambda: live.children() and worker not in live.children(), 8)
+    assert live.log().count("stuck in") == 1
+    assert re.search(r"File .*app.py.*\n *time.sleep", live.log())
+    assert fetch(live.port).status == 200
+
+
+def test_a_call_that_lets_no_thread_run_is_a_hang(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1")
+    (worker,) = live.wait_children(1)
+    with Connection(live.port) as connection:
+        connection.ask("/hold")
+        live.wait_log(r"is stuck in GET /hold HTTP/1.1")
+        wait_until(lambda: worker not in live.children(), 5)
+
+
+def test_every_request_is_in_the_access_log(server: StartServer, tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "access.log"
+    live = gthread(server, "-w", "1", "--threads", "4", "--access-logfile", str(log))
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda number: fetch(live.port, f"/{number}"), range(100)))
+    wait_until(lambda: log.read_text().count("\n") == 100, 2)
+    assert sorted(map(int, re.findall(r"GET /(\d+) HTTP", log.read_text()))) == list(range(100))
+
+
+def test_lines_of_several_threads_do_not_mix(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "4")
+    with concurrent.futures.ThreadPoolExecutor(4) as clients:
+        list(clients.map(lambda number: fetch(live.port, f"/log?{number}"), range(4)))
+    for number in range(4):
+        assert live.said(rf"one half and the other {number}\n")
+
+
+def test_a_full_worker_accepts_no_more(server: StartServer) -> None:
+    live = gthread(server, "-w", "1", "--threads", "2", "--worker-connections", "3", "--keep-alive", "60")
+    crowd = [Connection(live.port) for _ in range(3)]
+    assert [each.exchange().status for each in crowd] == [200] * 3
+    with Connection(live.port, 0.5) as another:
+        another.ask()
+        with pytest.raises(TimeoutError):
+            another.response()
+    with Connection(live.port) as another:
+        another.ask()
+        crowd.pop().close()
+        crowd.pop().close()
+        assert another.response().status == 200
+    crowd.pop().close()
+
+
+@pytest.mark.parametrize("kind", [("gthread", "--threads", "4"), ("gevent",), ("gevent", "--preload")])
+def test_a_reload_loses_nothing(server: StartServer, kind: tuple[str, ...]) -> None:
+    live = server("tests.apps.basic", "-w", "2", "-k", *kind)
+    live.wait_log("is ready", count=2 + ("--preload" in kind))
+    with Load(live.port) as load:
+        wait_until(lambda: len(load.answers) > 50, 10)
+        before = load.pids()
+        live.send(signal.SIGHUP)
+        wait_until(lambda: len(load.pids() - before) == 2, 15, "both new workers have answered")
+    assert load.losses == []

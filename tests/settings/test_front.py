@@ -1,0 +1,71 @@
+"""Settings for TLS and for proxies in front."""
+
+import pathlib
+import ssl
+
+import pytest
+
+from wsgicluster.errors import UsageError
+from wsgicluster.settings import Settings, load
+from wsgicluster.settings.kinds import ALL_TRUSTED
+
+
+def settings(folder: pathlib.Path, *arguments: str, source: str = "") -> Settings:
+    (folder / "wsgicluster.conf.py").write_text(source)
+    return load(["app", *arguments], {}, str(folder)).settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mode"),
+    [
+        ([], "off"),
+        (["--proxy-protocol"], "auto"),
+        (["--proxy-protocol", "v2"], "v2"),
+        (["--proxy-protocol=off"], "off"),
+    ],
+)
+def test_proxy_protocol(tmp_path: pathlib.Path, arguments: list[str], mode: str) -> None:
+    assert settings(tmp_path, *arguments).proxy_protocol == mode
+
+
+@pytest.mark.parametrize(("written", "mode"), [("True", "auto"), ("False", "off"), ("'V1'", "v1")])
+def test_proxy_protocol_in_a_file(tmp_path: pathlib.Path, written: str, mode: str) -> None:
+    assert settings(tmp_path, source=f"proxy_protocol = {written}").proxy_protocol == mode
+
+
+@pytest.mark.parametrize(
+    ("written", "demand"),
+    [("0", "none"), ("ssl.CERT_REQUIRED", "required"), ("'CERT_OPTIONAL'", "optional"), ("'optional'", "optional")],
+)
+def test_demands_on_clients(tmp_path: pathlib.Path, written: str, demand: str) -> None:
+    source = f"import ssl\ncert_reqs = {written}\nssl_context = lambda config, factory: factory()\n"
+    found = settings(tmp_path, source=source)
+    assert found.cert_reqs == demand
+    assert found.has_tls
+
+
+def test_hops(tmp_path: pathlib.Path) -> None:
+    assert settings(tmp_path).forwarded_hops == 0
+    assert settings(tmp_path, "--forwarded-hops", "2").forwarded_hops == 2
+    assert settings(tmp_path, "--forwarded-hops", "auto").forwarded_hops == ALL_TRUSTED
+    with pytest.raises(UsageError, match="expected a number: with \\* in forwarded_allow_ips"):
+        settings(tmp_path, "--forwarded-hops", "auto", "--forwarded-allow-ips", "*")
+    with pytest.raises(UsageError, match="expected a whole number from 0, or auto"):
+        settings(tmp_path, "--forwarded-hops", "-1")
+
+
+def test_fields(tmp_path: pathlib.Path) -> None:
+    found = settings(tmp_path, "--forwarded-fields", "Forwarded, X-Forwarded-Host")
+    assert found.forwarded_fields == ("forwarded", "x-forwarded-host")
+    with pytest.raises(UsageError, match="forwarded_fields: 'x-real-ip'; expected x-forwarded-for"):
+        settings(tmp_path, "--forwarded-fields", "X-Real-IP")
+
+
+def test_contexts_are_safe() -> None:
+    from wsgicluster.settings.certificates import usual_context
+
+    context = usual_context(Settings())
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert usual_context(Settings(tls_minimum="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3

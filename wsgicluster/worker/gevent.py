@@ -1,0 +1,187 @@
+"""The gevent worker: each request runs in a greenlet of its own, the loop in the main one.
+
+The loop's epoll is one descriptor among those that gevent's hub waits for, so that connections which only wait cost
+neither a greenlet nor a watcher. The standard library is patched before the application is imported, and so is
+everything of ours that looks names up late: sockets and locks that must stay the system's own are taken before.
+"""
+
+import traceback
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import gevent
+import gevent.hub
+import gevent.monkey
+from greenlet import getcurrent, greenlet
+
+from wsgicluster.scoreboard import Page
+from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
+from wsgicluster.worker.cycle import Cycle
+from wsgicluster.worker.seats import Running, Seat
+from wsgicluster.worker.shared import Sharing
+
+FREE = 256
+"""Greenlets without work that are kept; each takes about 20 KiB."""
+
+_READ = 1
+"""libev's EV_READ."""
+
+
+class RequestTimeout(BaseException):
+    """Raised in a greenlet whose request is past its time; no ``except Exception`` of an application stops it."""
+
+
+def patch() -> None:
+    """Make the standard library cooperative, in a process that will import the application."""
+    # Not os.fork and SIGCHLD yet: a mold's workers are no children that a hub should watch.
+    gevent.monkey.patch_all(os=False, signal=False)
+
+
+def after_fork() -> None:
+    """Give a worker of a mold a hub of its own, where the application has made one in the mold.
+
+    To be called before the worker opens anything: the hub's descriptors are closed already, and are closed
+    once more here, by their numbers. What waited in the mold is not there any more, as its threads are not.
+    """
+    gevent.get_hub().destroy(destroy_loop=True)
+
+
+class HubLoop(SharedLoop):
+    """A loop that waits by letting the hub run; made and turned in the main greenlet."""
+
+    def __init__(self, page: Page, beat_s: float) -> None:
+        super().__init__(page, beat_s)
+        self._hub = gevent.get_hub()
+        self._main = getcurrent()
+        self._waits = False
+        self._called = False
+        self._wakes_at = 0.0
+        self._timer: Any = None
+        self._watcher = self._hub.loop.io(self.fileno(), _READ)
+        self._watcher.start(self._resume)
+        self._poll = self._yield
+
+    def _yield(self, timeout_s: float | None, most: int) -> list[tuple[int, int]]:
+        if self.soon:
+            self.wake()
+        elif timeout_s is not None:
+            self._set_timer(timeout_s)
+        if self.occupied:
+            self.beat(monotonic())
+        self._waits = True
+        self._hub.switch()
+        return self._epoll.poll(0, most)
+
+    def _set_timer(self, timeout_s: float) -> None:
+        # One that goes off too early does no harm, and setting it anew for each turn would cost more.
+        now = monotonic()
+        if now < self._wakes_at <= now + timeout_s:
+            return
+        if self._timer is not None:
+            self._timer.close()
+        self._wakes_at = now + timeout_s
+        self._timer = self._hub.loop.timer(timeout_s)
+        self._timer.start(self._resume)
+
+    def wake(self) -> None:
+        """Have the loop turn once all greenlets that can run have run."""
+        if not self._called:
+            self._called = True
+            self._hub.loop.run_callback(self._answer_call)
+
+    def _answer_call(self) -> None:
+        self._called = False
+        self._resume()
+
+    def _resume(self) -> None:
+        # Called in the hub. The main greenlet may wait for something else now: a lock of the logs, say.
+        if self._waits:
+            self._waits = False
+            self._main.switch()
+
+    def soon_in_hub(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have the hub call something, after what is ready now."""
+        self._hub.loop.run_callback(call, *arguments)
+
+
+class GreenletSeat(Seat):
+    """The seat of one greenlet.
+
+    It takes one request after another: a new greenlet for each would have the interpreter map and unmap a
+    stack for it, which takes the system as long as all the rest of a small request.
+    """
+
+    def __init__(self, cycle: Cycle, running: Running, serve: "Callable[[GreenletSeat, Sharing], bool]") -> None:
+        super().__init__(cycle, running)
+        self._serve = serve
+        self._hub = gevent.get_hub()
+        self.greenlet = greenlet(self._run, self._hub)
+
+    def _run(self, connection: Sharing | None) -> None:
+        while connection is not None and self._serve(self, connection):
+            connection = None  # nothing of it is kept while the seat is free
+            connection = self._hub.switch()
+
+    def cancel(self, started: float, error: BaseException) -> None:
+        """Raise an error in the greenlet, wherever it waits, if its request is still that which began then."""
+        if self.started == started and self in self.running:
+            self.greenlet.throw(error)
+
+    def log_failure(self, what: str, line: bytes, error: BaseException | None = None) -> None:
+        """Log what went wrong with a request; one that was cancelled has been reported already."""
+        if isinstance(error, RequestTimeout):
+            what, error = f"{what} and was cancelled ({error})", None
+        super().log_failure(what, line, error)
+
+
+class GeventWorker(ConcurrentWorker):
+    """A loop and the hub."""
+
+    loop_class = HubLoop
+    loop: HubLoop
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        gevent.monkey.patch_os()
+        gevent.monkey.patch_signal()
+        self._free: list[GreenletSeat] = []
+
+    def submit(self, connection: Sharing) -> None:
+        """Give the request a greenlet."""
+        seat = self._free.pop() if self._free else GreenletSeat(self.cycle, self.running, self._serve)
+        self.loop.soon_in_hub(seat.greenlet.switch, connection)
+
+    def has_room(self) -> bool:
+        """Whether a new connection would be served without having to wait for others: greenlets are never short."""
+        return True
+
+    def _serve(self, seat: GreenletSeat, connection: Sharing) -> bool:
+        """In a seat's greenlet; False when it is not needed any more."""
+        try:
+            outcome = self.answer(seat, connection)
+            # No other thread, no other greenlet while nothing waits: the connection can be gone on with here and now.
+            self.loop.now = monotonic()
+            connection.finished(outcome)
+        except BaseException as error:  # noqa: BLE001
+            # A fault of our own, which the application's boundary has not met: it ends the worker, as in the loop.
+            self.call_soon(partial(reraise, error))
+        self.loop.wake()
+        if len(self._free) >= FREE:
+            return False
+        self._free.append(seat)
+        return True
+
+    def stack_of(self, seat: Seat) -> str:
+        """The stack of the greenlet that runs the seat's request."""
+        assert isinstance(seat, GreenletSeat)
+        frame = seat.greenlet.gr_frame
+        return "".join(traceback.format_stack(frame)).rstrip("\n") if frame is not None else "(over by now)"
+
+    def past_time(self, found: list[Seat]) -> None:
+        """Cancel them."""
+        for seat in found:
+            assert isinstance(seat, GreenletSeat)
+            error = RequestTimeout(f"timeout of {self.settings.timeout:g} s passed")
+            self.loop.soon_in_hub(seat.cancel, seat.started, error)

@@ -1,0 +1,276 @@
+"""Connections over TLS: the same as others, but for what the TLS layer does with their bytes.
+
+The TLS layer works on memory; sockets are read and written here. So nothing ever waits, whatever has become of the
+socket and ssl modules in a process (gevent replaces both), and several records cost one system call. What would
+block raises BlockingIOError, as with a plain socket. Where keys and certificates come from is not known here.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any, ClassVar, cast
+
+from wsgicluster.http.connection import RequestReader
+from wsgicluster.worker.connection import RECEIVE_BYTES, Connection, State
+from wsgicluster.worker.host import HandshakeError, Host
+from wsgicluster.worker.loop import READ, WRITE
+from wsgicluster.worker.outbox import Outbox
+from wsgicluster.wsgi.files import FileRegion
+from wsgicluster.wsgi.tls import tls_variables
+
+RECORD_BYTES = 16 * 1024
+"""The most that one TLS record holds (RFC 8446, section 5.1)."""
+
+BATCH_BYTES = 4 * RECORD_BYTES
+"""What is encrypted, and given to the socket, in one go."""
+
+SEND_BYTES = 4 * BATCH_BYTES
+"""Most that is sent at a time, so that one fast reader does not keep the loop."""
+
+
+class TlsSocket:
+    """A non-blocking socket with TLS: what a connection needs of a socket.
+
+    What is encrypted cannot be taken back. A batch that the socket takes only in part counts as not sent, and has to
+    be sent again: the next bytes given to `send` must begin with the same ones. Whoever keeps unsent bytes in order,
+    as the outbox does, need not think of it.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_owed", "_raw", "_sealed", "_tls", "ended", "wants_write")
+
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext) -> None:
+        self._raw = raw
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._sealed = b""
+        self._owed = 0
+        self.ended = False
+        """The client sends nothing more."""
+        self.wants_write = False
+        """The handshake waits for the socket to take something."""
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._raw.fileno()
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """As of the socket."""
+        self._raw.setsockopt(level, option, value)
+
+    def close(self) -> None:
+        """Close the socket, without a word."""
+        self._tls = None
+        self._raw.close()
+
+    def shake_hands(self) -> ssl.SSLObject:
+        """Go on with the handshake, to its end. Raises BlockingIOError, HandshakeError and other OSErrors."""
+        tls = self._tls
+        assert tls is not None, "nobody shakes hands to say goodbye"
+        self.wants_write = False
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._push()
+                self.wants_write = bool(self._sealed)
+                self._pull(RECEIVE_BYTES)
+            except ssl.SSLError as error:
+                self._push()  # why
+                raise HandshakeError(error.reason or error.strerror or "the client has left") from error
+            else:
+                self._push()
+                return tls
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """All that can be decrypted of what has come, perhaps more than ``size``; empty at the end.
+
+        With flags a look at what has come, as it came. Raises BlockingIOError and other OSErrors.
+        """
+        tls = self._tls
+        if flags or tls is None:
+            return self._raw.recv(size, flags)
+        try:
+            self._pull(size)
+        except BlockingIOError:
+            if not self._incoming.pending:
+                raise
+            # A request may have come with the end of the handshake.
+        pieces: list[bytes] = []
+        try:
+            while piece := tls.read(RECEIVE_BYTES):
+                pieces.append(piece)
+            self.ended = True
+        except ssl.SSLWantReadError:
+            if self._outgoing.pending:
+                self._push()
+            if not pieces:
+                raise BlockingIOError from None
+        except ssl.SSLEOFError:
+            self.ended = True
+        except ssl.SSLError:
+            self._push()  # why
+            raise
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def send(self, data: Any) -> int:
+        """Encrypt and send what the socket takes; the number of bytes. Raises BlockingIOError."""
+        if self._tls is None:
+            raise ConnectionError("the connection has been shut down")
+        view = memoryview(data)
+        size = min(len(view), SEND_BYTES)
+        sent = 0
+        while sent < size:
+            if not self._owed:
+                self._owed = self._seal(view[sent : sent + BATCH_BYTES])
+            self._push()
+            if self._sealed:
+                break
+            sent += self._owed
+            self._owed = 0
+        if size and not sent:
+            raise BlockingIOError
+        return sent
+
+    def _seal(self, batch: memoryview) -> int:
+        tls = self._tls
+        assert tls is not None, "looked at before"
+        sealed = 0
+        while sealed < len(batch):
+            sealed += tls.write(batch[sealed:])
+        return sealed
+
+    def sendmsg(self, buffers: Iterable[Any]) -> int:
+        """Small buffers share a record. Raises BlockingIOError."""
+        pieces: list[Any] = []
+        size = 0
+        for buffer in buffers:
+            pieces.append(buffer)
+            size += len(buffer)
+            # Not before a batch is full: tried again it must not be shorter than it was.
+            if size >= BATCH_BYTES:
+                break
+        return self.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def say_goodbye(self) -> None:
+        """Send close_notify, if the socket takes it: the peer has got all there is (RFC 8446, section 6.1)."""
+        tls = self._tls
+        if tls is not None and not self._sealed:
+            with contextlib.suppress(OSError):  # among them SSLWantReadError: its own has not come yet
+                tls.unwrap()
+            with contextlib.suppress(OSError):
+                self._push()
+
+    def shutdown(self, how: int) -> None:
+        """Send close_notify and shut the socket down; what is received from now on is not decrypted any more."""
+        self.say_goodbye()
+        self._tls = None
+        self._raw.shutdown(how)
+
+    def _pull(self, size: int) -> None:
+        data = self._raw.recv(size)
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _push(self) -> None:
+        """Give the socket what is encrypted; what it does not take stays in ``_sealed``."""
+        sealed = self._sealed + self._outgoing.read() if self._sealed else self._outgoing.read()
+        if sealed:
+            try:
+                sent = self._raw.send(sealed)
+            except BlockingIOError:
+                sent = 0
+            self._sealed = sealed[sent:]
+
+
+class TlsOutbox(Outbox):
+    """What waits to be encrypted and sent; the kernel cannot do that, so files are read."""
+
+    def _transfer(self, sock: socket.socket, region: FileRegion) -> int:
+        data = os.pread(region.descriptor, min(region.size, SEND_BYTES), region.offset)
+        return sock.send(data) if data else 0
+
+
+class TlsConnection(Connection):
+    """A connection that is plain until its handshake begins.
+
+    It stays in its process to the end, since the state of TLS cannot be handed over; and it is received from
+    without the exchange, which reads descriptors.
+    """
+
+    __slots__ = ("_aborts", "_tls")
+
+    movable = False
+    outbox_class: ClassVar[type[Outbox]] = TlsOutbox
+
+    def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
+        super().__init__(host, sock, listener, reader)
+        self._exchange = None
+        self._aborts = False
+        self._tls: TlsSocket | None = None
+
+    @property
+    def awaited(self) -> int:  # type: ignore[override]
+        """What the TLS layer waits for."""
+        return WRITE if self._tls is not None and self._tls.wants_write else READ
+
+    def shake_hands(self, context: ssl.SSLContext) -> None:
+        """Go on with the handshake, to its end. Raises BlockingIOError, HandshakeError and other OSErrors."""
+        tls = self._tls
+        if tls is None:
+            tls = self._tls = TlsSocket(self.sock, context)
+            self._sock = cast(socket.socket, tls)
+        self.reader.template.update(tls_variables(tls.shake_hands()))
+
+    def receive(self) -> None:
+        """Read what is there and run the request when it is complete."""
+        try:
+            data = self.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            self._wait_for_record()
+            return
+        except OSError:
+            self.close()
+            return
+        self._host.received_bytes += len(data)
+        self.take(data)
+
+    def _wait_for_record(self) -> None:
+        # A part of a record is no reason to put a deadline off: it could come byte by byte.
+        if self._watching:
+            self.watch(READ)
+        else:
+            self.wait_for_request()
+
+    def wait_for_request(self) -> None:
+        """Wait for the first byte of a request, unless the client has said that there is none."""
+        if self._tls is not None and self._tls.ended:
+            self.close()
+        else:
+            super().wait_for_request()
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        """Send two buffers; a small body shares the head's record. Raises ClientGone."""
+        room = max(0, RECORD_BYTES - len(head))
+        self.send(head + body[:room])
+        if len(body) > room:
+            self.send(memoryview(body)[room:])
+
+    def close(self) -> None:
+        """Close at once; a client that has got all its responses is told that they were all."""
+        if self._tls is not None and self.state is not State.CLOSED and not self._aborts and self._outbox is None:
+            self._tls.say_goodbye()
+        super().close()
+
+    def abort(self) -> None:
+        """Reset the connection: the client must not take what it got for a complete response."""
+        self._aborts = True
+        super().abort()
+
+    def send_interim(self, data: bytes) -> None:
+        """Send an interim response. Raises ClientGone."""
+        # Not dropped when the socket does not take it: TLS has begun with it then.
+        self.send(data)
