@@ -41,7 +41,6 @@ class Patience:
 _patience = Patience()
 
 
-
 class Sender:
     """Sends over one socket; ``folder`` takes the temp files of responses that wait (None: the system's).
 
