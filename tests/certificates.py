@@ -41,7 +41,10 @@ def make_certificates(folder: pathlib.Path) -> Certificates:
         pytest.skip("needs the openssl command")
     folder.mkdir(exist_ok=True)
     _key(folder, "ca")
-    _run(folder, "req", "-x509", "-new", "-key", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Test CA")
+    # Python 3.13 verifies as strictly as RFC 5280 says: the uses of keys, and identifiers of them, must be there.
+    uses = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    subject = ("-days", "30", "-subj", "/CN=Test CA")
+    _run(folder, "req", "-x509", "-new", "-key", "ca.key", "-out", "ca.pem", *subject, *uses)
     for name in ("server", "other"):
         _certify(folder, name, f"/CN={name}", "subjectAltName=DNS:localhost,IP:127.0.0.1")
     _certify(folder, "second", "/CN=second", "subjectAltName=DNS:second.test")
@@ -55,7 +58,8 @@ def _key(folder: pathlib.Path, name: str) -> None:
 
 def _certify(folder: pathlib.Path, name: str, subject: str, extension: str) -> None:
     _key(folder, name)
-    (folder / "extensions").write_text(extension, "ascii")
+    identifiers = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid"
+    (folder / "extensions").write_text(f"{extension}\n{identifiers}\n", "ascii")
     _run(folder, "req", "-new", "-key", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
     signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "extensions")
     _run(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
