@@ -83,7 +83,12 @@ class HubLoop(SharedLoop):
             self._timer.close()
         self._wakes_at = now + timeout_s
         self._timer = self._hub.loop.timer(timeout_s)
-        self._timer.start(self._resume)
+        self._timer.start(self._ring)
+
+    def _ring(self) -> None:
+        # Early, maybe: the hub counts from when it last looked at its clock. So there is no timer from now on.
+        self._wakes_at = 0.0
+        self._resume()
 
     def wake(self) -> None:
         """Have the loop turn once all greenlets that can run have run."""
