@@ -3,5 +3,6 @@
 from tests.corpus.fields import FIELDS
 from tests.corpus.framing import FRAMING
 from tests.corpus.request_lines import REQUEST_LINES
+from tests.corpus.underscores import UNDERSCORES
 
-HEADS = [*REQUEST_LINES, *FIELDS, *FRAMING]
+HEADS = [*REQUEST_LINES, *FIELDS, *FRAMING, *UNDERSCORES]

@@ -7,7 +7,7 @@ import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.settings import Settings, load
-from wsgicluster.settings.kinds import ALL_TRUSTED
+from wsgicluster.settings.proxy_kinds import ALL_TRUSTED
 
 
 def settings(folder: pathlib.Path, *arguments: str, source: str = "") -> Settings:

@@ -23,7 +23,7 @@ def _use_cycle(worker: SyncWorker) -> None:
 
 def _use_python(worker: SyncWorker) -> None:
     _use_cycle(worker)
-    worker.exchange = PlainExchange(worker.cycle, worker._limits, worker._trust)
+    worker.exchange = PlainExchange(worker.cycle, worker._trust)
 
 
 def _use_compiled(worker: SyncWorker) -> None:
@@ -31,7 +31,7 @@ def _use_compiled(worker: SyncWorker) -> None:
 
     worker._peer, worker._body_buffer = Peer, BodyBuffer
     worker.exchange = worker.arrivals = Exchange(
-        worker.cycle, worker._limits, worker._trust, worker.timing.keepalive_s, sync.SLOW_S
+        worker.cycle, worker.limits[False], worker._trust, worker.timing.keepalive_s, sync.SLOW_S
     )
 
 

@@ -54,8 +54,8 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_decoder", "_left", "_limits", "_open_body", "_received",
-        "body", "environ", "flags", "line", "phase", "rest", "store", "template",
+        "_decoder", "_left", "_open_body", "_received",
+        "body", "environ", "flags", "limits", "line", "phase", "rest", "store", "template",
     )  # fmt: skip
 
     environ: dict[str, Any]
@@ -64,6 +64,8 @@ class RequestReader:
     line: bytes
     store: BodyStore
     """Where the body that is being received goes."""
+    limits: HeadLimits
+    """Those of the next requests; others when it turns out who the client is."""
 
     def __init__(
         self, template: dict[str, Any], limits: HeadLimits, open_body: Callable[[int], BodyStore], rest: bytes = b""
@@ -72,7 +74,7 @@ class RequestReader:
         self.phase = _HEAD
         self.rest = rest
         self.flags = 0
-        self._limits = limits
+        self.limits = limits
         self._open_body = open_body
 
     def receive(self, data: bytes | memoryview) -> bool:
@@ -120,9 +122,9 @@ class RequestReader:
         if end < 0:
             self.rest = data = data[start:]
             if data and data != b"\r":
-                check_partial(data, 0, self._limits)
+                check_partial(data, 0, self.limits)
             return False
-        self.environ, length, self.flags = parse_head(data, start, end, self.template, self._limits)
+        self.environ, length, self.flags = parse_head(data, start, end, self.template, self.limits)
         self.line = data[start : data.find(b"\r\n", start)]
         end += 4
         if length == 0:
@@ -142,7 +144,7 @@ class RequestReader:
         self.store = self._open_body(length)
         if length == CHUNKED:
             self.phase = Phase.CHUNKED_BODY
-            self._decoder = ChunkedDecoder(self._limits.body_bytes)
+            self._decoder = ChunkedDecoder(self.limits.body_bytes)
         else:
             self.phase = _COUNTED
             self._left = length

@@ -25,7 +25,7 @@ from wsgicluster.http.grammar import (
     TOKEN_LIST,
     VERSION,
 )
-from wsgicluster.http.limits import HeadLimits
+from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Underscores
 
 # The flags are plain integers: one operation on an IntFlag costs as much as reading a field.
 KEEP_ALIVE: Final = 1
@@ -48,6 +48,9 @@ _hosts: set[str] = set()
 _HOSTS_LIMIT = 256
 
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_OWN = frozenset(("CONTENT_LENGTH", "CONTENT_TYPE", "TRANSFER_ENCODING"))
+"""What the server itself goes by; with an underscore in place of the hyphen nobody's word counts."""
+
 _SINGLE = frozenset(("HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"))
 _TOKEN_BYTES = frozenset(code for code in range(256) if TOKEN.fullmatch(chr(code)))
 
@@ -185,6 +188,7 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
     # With no control character but the line ends there is nothing left to check in the values.
     clean = len(raw.translate(None, _CONTROLS_AND_CR)) + 2 * len(fields) == len(raw)
     found: dict[str, list[str]] = {}
+    admitted: dict[str, list[str]] = {}
     for field in fields:
         if len(field) > limits.field_bytes:
             raise ProtocolError(431, "a header field is too large")
@@ -192,8 +196,9 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
         key = _keys.get(f"\n{name}{colon}") if clean else None
         if key is None:
             name, value = read_field(field)
-            # X_Name and X-Name would be one key: whoever trusts the second must not get the first.
             if "_" in name:
+                if _is_admitted(name, limits):
+                    admitted.setdefault("HTTP_" + name.upper().replace("-", "_"), []).append(value)
                 continue
             key = _key_of(name)
         if key not in found:
@@ -204,7 +209,43 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
             found[key].append(value.strip(" \t"))
     for key, values in found.items():
         environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+    if admitted:
+        _add_admitted(environ, admitted, limits)
     return _finish(environ, flags, authority, limits)
+
+
+def _is_admitted(name: str, limits: HeadLimits) -> bool:
+    """Whether a field counts although its name has an underscore. Raises ProtocolError (400) if such are refused."""
+    # X_Name and X-Name would be one key: whoever trusts the second must not get the first.
+    name = name.upper()
+    if name.replace("-", "_") not in _OWN and (
+        limits.underscores is Underscores.DANGEROUS or not limits.forwarder_names.isdisjoint((name, EVERY_NAME))
+    ):
+        return True
+    if limits.underscores is Underscores.REFUSE:
+        raise ProtocolError(400, "a field's name has an underscore")
+    return False
+
+
+def _add_admitted(environ: dict[str, Any], admitted: dict[str, list[str]], limits: HeadLimits) -> None:
+    """Write the fields whose names have underscores; a forwarder's SCRIPT_NAME is the application's place, too."""
+    for key, values in admitted.items():
+        if key in environ:
+            # One of them may be the forwarder's word and the other the client's.
+            raise ProtocolError(400, "a field's name comes with an underscore and with a hyphen")
+        environ[key] = ",".join(values)
+    places = admitted.get("HTTP_SCRIPT_NAME")
+    if places is None or limits.forwarder_names.isdisjoint(("SCRIPT_NAME", EVERY_NAME)):
+        return
+    if len(places) > 1:
+        raise ProtocolError(400, "SCRIPT_NAME is given twice")
+    # As in the request line; the path that it is taken off has been decoded, too.
+    place = unquote_to_bytes(places[0].rstrip("/").encode("latin-1")).decode("latin-1")
+    path = environ["PATH_INFO"]
+    if place and path != place and not path.startswith(place + "/"):
+        # Whoever runs the forwarder has to know; the client has no part in it.
+        raise ProtocolError(500, "the path does not begin with the SCRIPT_NAME that the proxy sends")
+    environ["SCRIPT_NAME"] = place
 
 
 def _key_of(name: str) -> str:

@@ -1,12 +1,24 @@
-"""How large the parts of a request may be.
+"""How large the parts of a request may be, and which of its field names count.
 
-Only numbers: where they come from (settings) and what happens to a client that
+Only values: where they come from (settings) and what happens to a client that
 exceeds them (an answer, a closed connection) is the business of others.
 """
 
+import enum
 from dataclasses import dataclass, field
 
 HEAD_BYTES = 64 * 1024
+
+EVERY_NAME = "*"
+"""Among the names of a forwarder: each that has an underscore."""
+
+
+class Underscores(enum.Enum):
+    """What becomes of a field whose name has an underscore: X_Name and X-Name are one variable to an application."""
+
+    DROP = "drop"
+    REFUSE = "refuse"
+    DANGEROUS = "dangerous"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +27,8 @@ class HeadLimits:
 
     ``head_bytes`` bounds request line and fields together. A value below ``line_bytes + field_bytes + 4``
     is raised to that sum: one request line and one field that are each within their own limit always fit.
-    ``body_bytes`` 0 means no limit.
+    ``body_bytes`` 0 means no limit. ``forwarder_names`` are names with an underscore (in capitals, or EVERY_NAME) that
+    count whatever ``underscores`` says; there are some only for peers who may speak for others.
     """
 
     line_bytes: int = 8190
@@ -23,6 +36,8 @@ class HeadLimits:
     field_bytes: int = 8190
     head_bytes: int = HEAD_BYTES
     body_bytes: int = 1 << 30
+    underscores: Underscores = Underscores.DROP
+    forwarder_names: frozenset[str] = frozenset()
     plain_bytes: int = field(init=False, repr=False)
     """Derived: no line of a head that is at most this long can exceed the limit of its kind."""
 

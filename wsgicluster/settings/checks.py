@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsgicluster.settings.fields import Settings
-from wsgicluster.settings.kinds import ALL_TRUSTED, GROUP, MOST_WORKERS, USER
+from wsgicluster.settings.kinds import GROUP, MOST_WORKERS, USER
+from wsgicluster.settings.proxy_kinds import ALL_TRUSTED
 from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare, UnixAddress
 from wsgicluster.settings.wording import complaint, quoted
 
@@ -77,6 +78,7 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
     _check_folder(settings.tmp_upload_dir, "tmp_upload_dir", sources, inside)
     _check_addresses(settings, sources)
     _check_proxies(settings, sources)
+    _check_uwsgi(settings, sources)
     _check_tls(settings, sources, inside)
 
 
@@ -86,6 +88,19 @@ def _check_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
             sources["forwarded_hops"], "forwarded_hops", "'auto'",
             "a number: with * in forwarded_allow_ips every address is a proxy's, and none a client's",
         )  # fmt: skip
+
+
+def _check_uwsgi(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.protocol != "uwsgi":
+        return
+    # Gateways speak it in the clear, and say themselves who the client is.
+    if settings.has_tls:
+        other = "certfile" if settings.certfile is not None else "ssl_context"
+    elif settings.proxy_protocol != "off":
+        other = "proxy_protocol"
+    else:
+        return
+    raise complaint(sources["protocol"], "protocol", "'uwsgi'", f"http together with {other}: only one of both can be")
 
 
 def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -> None:

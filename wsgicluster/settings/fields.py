@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsgicluster.settings import kinds
+from wsgicluster.settings import kinds, proxy_kinds
 from wsgicluster.settings.declaration import (
     Applies,
     Declaration,
@@ -150,21 +150,35 @@ class Settings:
         kinds.SCHEMES, Group.PROXIES, NEXT_WORKER,
         "Header fields by which a proxy says so, and the value of each that means https."))
     forwarded_hops: int = declare(0, Declaration(
-        kinds.HOPS, Group.PROXIES, NEXT_WORKER,
+        proxy_kinds.HOPS, Group.PROXIES, NEXT_WORKER,
         "How many proxies have written down the client's address, the one that connects included: REMOTE_ADDR is then "
         "what the outermost of them wrote. 0 leaves the peer's address; auto passes over addresses in "
         "forwarded_allow_ips.", ("--forwarded-hops",)))
     forwarded_fields: tuple[str, ...] = declare(("x-forwarded-for",), Declaration(
-        kinds.FORWARDED, Group.PROXIES, NEXT_WORKER,
+        proxy_kinds.FORWARDED, Group.PROXIES, NEXT_WORKER,
         "Header fields that these proxies set, each of them in every request; only with forwarded_hops.",
         ("--forwarded-fields",)))
     proxy_protocol: str = declare("off", Declaration(
-        kinds.PROXY_MODE, Group.PROXIES, NEXT_WORKER,
+        proxy_kinds.PROXY_MODE, Group.PROXIES, NEXT_WORKER,
         "Version of the PROXY protocol with which every connection begins; the flag alone means auto.",
         ("--proxy-protocol",), bare_value="auto"))
     proxy_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
         kinds.PEERS, Group.PROXIES, NEXT_WORKER,
         "Proxies that may introduce clients by the PROXY protocol; * for every peer.", ("--proxy-allow-from",)))
+    protocol: str = declare("http", Declaration(
+        proxy_kinds.PROTOCOL, Group.PROXIES, RESTART,
+        "What is spoken at every address: http, or uwsgi with gateways such as nginx's uwsgi_pass.", ("--protocol",)))
+    uwsgi_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
+        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Gateways that may send requests by the uwsgi protocol; * for every peer.", ("--uwsgi-allow-from",)))
+    header_map: str = declare("drop", Declaration(
+        proxy_kinds.HEADER_MAP, Group.PROXIES, NEXT_WORKER,
+        "What becomes of header fields whose name has an underscore: drop them, refuse the request, or (dangerous) let "
+        "clients pose as proxies.", ("--header-map",)))
+    forwarder_headers: tuple[str, ...] = declare(("SCRIPT_NAME", "PATH_INFO"), Declaration(
+        proxy_kinds.HEADER_NAMES, Group.PROXIES, NEXT_WORKER,
+        "Header fields with underscores that proxies in forwarded_allow_ips may send all the same; * for any.",
+        ("--forwarder-headers",)))
 
     certfile: str | None = declare(None, Declaration(
         kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,

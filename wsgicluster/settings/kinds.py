@@ -71,7 +71,8 @@ def _read_switch(value: object) -> bool:
     raise ValueError
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
+    """A whole number. Raises ValueError or TypeError, as all that reads values does."""
     # True is an int for Python, but nobody means 1 by it here.
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise TypeError
@@ -82,7 +83,7 @@ def _whole(value: object) -> int:
 
 def _count(least: int, expected: str, unit: str = "") -> Kind[int]:
     def read(value: object) -> int:
-        number = _whole(value)
+        number = whole(value)
         if number < least:
             raise ValueError
         return number
@@ -93,7 +94,7 @@ def _count(least: int, expected: str, unit: str = "") -> Kind[int]:
 def _read_workers(value: object) -> int:
     if isinstance(value, Automatic) or (isinstance(value, str) and value.strip().lower() == "auto"):
         return Automatic()
-    number = _whole(value)
+    number = whole(value)
     if not 1 <= number <= MOST_WORKERS:
         raise ValueError
     return number
@@ -112,7 +113,7 @@ def _read_seconds(value: object) -> float:
 def _read_bytes(value: object) -> int:
     if isinstance(value, str):
         return read_size(value)
-    number = _whole(value)
+    number = whole(value)
     if number < 0:
         raise ValueError
     return number
@@ -160,17 +161,18 @@ def _each(read: Callable[[str], T], entries: Sequence[str]) -> Iterator[T]:
             raise WrongEntry(entry, f":{entry}" if entry.isdigit() and len(entry) <= 5 else "") from None
 
 
-def _read_list(value: object) -> tuple[str, ...]:
+def read_list(value: object) -> tuple[str, ...]:
+    """A list of texts, or one text that commas part."""
     return tuple(_texts(value, _split_commas))
 
 
 def _read_paths(value: object) -> tuple[str, ...]:
     # Parted by commas even within a list, as the flag's arguments are one.
-    return tuple(part for entry in _read_list(value) for part in _split_commas(entry) if part)
+    return tuple(part for entry in read_list(value) for part in _split_commas(entry) if part)
 
 
 def _read_assignments(value: object) -> tuple[str, ...]:
-    return tuple(_each(_read_assignment, _read_list(value)))
+    return tuple(_each(_read_assignment, read_list(value)))
 
 
 def _read_assignment(text: str) -> str:
@@ -181,7 +183,7 @@ def _read_assignment(text: str) -> str:
 
 
 def _read_peers(value: object) -> tuple[str, ...]:
-    return tuple(_each(_read_peer, [entry.strip() for entry in _read_list(value)]))
+    return tuple(_each(_read_peer, [entry.strip() for entry in read_list(value)]))
 
 
 def _read_peer(text: str) -> str:
@@ -191,14 +193,15 @@ def _read_peer(text: str) -> str:
     return str(ipaddress.ip_network(text, strict=False)) if "/" in text else str(ipaddress.ip_address(text))
 
 
-def _read_text(value: object) -> str:
+def read_text(value: object) -> str:
+    """A text that is not empty."""
     if not isinstance(value, str) or "\0" in value or not value.strip():
         raise ValueError
     return value
 
 
 def _read_optional_text(value: object) -> str | None:
-    return None if value is None or value == "" else _read_text(value)
+    return None if value is None or value == "" else read_text(value)
 
 
 def _show_optional(value: object) -> str:
@@ -209,23 +212,16 @@ def _show_function(value: object) -> str:
     return "none" if value is None else str(getattr(value, "__name__", "a function"))
 
 
-def _choice(names: Sequence[str], expected: str, metavar: str) -> Kind[str]:
+def choice(names: Sequence[str], expected: str, metavar: str) -> Kind[str]:
+    """The kind of a setting that is one of a few words."""
+
     def read(value: object) -> str:
-        word = _read_text(value).strip().lower()
+        word = read_text(value).strip().lower()
         if word not in names:
             raise ValueError
         return word
 
     return Kind(read, expected, metavar, choices=tuple(names))
-
-
-def _read_proxy_mode(value: object) -> str:
-    if isinstance(value, bool):
-        return "auto" if value else "off"
-    word = _read_text(value).strip().lower()
-    if word not in PROXY_MODES:
-        raise ValueError
-    return word
 
 
 def _read_cert_reqs(value: object) -> str:
@@ -235,27 +231,10 @@ def _read_cert_reqs(value: object) -> str:
         if word not in CERTIFICATE_DEMANDS:
             raise ValueError
         return word
-    number = _whole(value)
+    number = whole(value)
     if not 0 <= number < len(CERTIFICATE_DEMANDS):
         raise ValueError
     return CERTIFICATE_DEMANDS[number]
-
-
-def _read_hops(value: object) -> int:
-    if value == ALL_TRUSTED or (isinstance(value, str) and value.strip().lower() == "auto"):
-        return ALL_TRUSTED
-    number = _whole(value)
-    if number < 0:
-        raise ValueError
-    return number
-
-
-def _read_forwarded_fields(value: object) -> tuple[str, ...]:
-    names = tuple(entry.strip().lower() for entry in _read_list(value))
-    for name in names:
-        if name not in FORWARDED_FIELDS:
-            raise WrongEntry(name)
-    return names
 
 
 def _read_function(value: object) -> Callable[..., Any] | None:
@@ -264,17 +243,12 @@ def _read_function(value: object) -> Callable[..., Any] | None:
     raise TypeError
 
 
-PROXY_MODES = ("off", "v1", "v2", "auto")
 CERTIFICATE_DEMANDS = ("none", "optional", "required")
-FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "forwarded")
-ALL_TRUSTED = -1
-"""As a number of hops: as many as there are trusted proxies."""
-
 WORKER_CLASSES = ("sync", "gthread", "gevent")
 
 
 def _read_worker_class(value: object) -> str:
-    name = _read_text(value).strip()
+    name = read_text(value).strip()
     if name not in WORKER_CLASSES and not _DOTTED_NAME.fullmatch(name):
         raise ValueError
     return name
@@ -284,7 +258,7 @@ def _read_mode(value: object) -> int:
     if isinstance(value, str):
         mode = int(value.strip(), 8)
     else:
-        mode = _whole(value)
+        mode = whole(value)
     if not 0 <= mode <= 0o777:
         raise ValueError
     return mode
@@ -294,7 +268,7 @@ def _identity(value: object, current: Callable[[str], int]) -> int:
     if isinstance(value, str) and not value.strip().isdigit():
         return current(value.strip())
     # A number needs no name: containers run under any.
-    number = _whole(value)
+    number = whole(value)
     if not 0 <= number <= _HIGHEST_ID:
         raise ValueError
     return number
@@ -351,17 +325,17 @@ ADDRESSES = Kind(
     lambda addresses: ", ".join(map(str, addresses)),
     repeats=True,
 )
-PATTERNS = Kind(_read_list, "a path, or a list of such", "PATH", ", ".join, repeats=True)
+PATTERNS = Kind(read_list, "a path, or a list of such", "PATH", ", ".join, repeats=True)
 PATHS = Kind(_read_paths, "paths parted by commas, or a list of such", "PATHS", ",".join, repeats=True)
 ASSIGNMENTS = Kind(_read_assignments, "NAME=VALUE, or a list of such", "NAME=VALUE", ", ".join, repeats=True)
 PEERS = Kind(_read_peers, "addresses and networks such as 10.0.0.0/8, or *", "ADDRESSES", ",".join)
-TEXT = Kind(_read_text, "a text that is not empty", "TEXT")
+TEXT = Kind(read_text, "a text that is not empty", "TEXT")
 OPTIONAL_TEXT = Kind(_read_optional_text, "a text", "TEXT", _show_optional)
 OPTIONAL_PATH = Kind(_read_optional_text, "a path", "PATH", _show_optional)
-FOLDER = Kind(_read_text, "the path of a folder", "PATH")
-LOG_FILE = Kind(_read_text, "a path, or - for standard error", "PATH")
+FOLDER = Kind(read_text, "the path of a folder", "PATH")
+LOG_FILE = Kind(read_text, "a path, or - for standard error", "PATH")
 OPTIONAL_LOG_FILE = Kind(_read_optional_text, "a path, or - for standard output", "PATH", _show_optional)
-LOG_LEVEL = _choice(
+LOG_LEVEL = choice(
     ("debug", "info", "warning", "error", "critical"), "debug, info, warning, error or critical", "LEVEL"
 )
 WORKER_CLASS = Kind(
@@ -370,23 +344,8 @@ WORKER_CLASS = Kind(
 MODE = Kind(_read_mode, "an octal number from 0 to 777", "MODE", lambda mode: f"0{mode:o}" if mode else "0")
 USER = Kind(lambda value: _identity(value, _uid_of), "the name of a user of this system, or a number", "USER")
 GROUP = Kind(lambda value: _identity(value, _gid_of), "the name of a group of this system, or a number", "GROUP")
-PROXY_MODE = Kind(_read_proxy_mode, "off, v1, v2 or auto", "MODE", choices=PROXY_MODES)
-HOPS = Kind(
-    _read_hops,
-    "a whole number from 0, or auto",
-    "N",
-    lambda hops: "auto" if hops == ALL_TRUSTED else str(hops),
-    choices=("auto",),
-)
-FORWARDED = Kind(
-    _read_forwarded_fields,
-    ", ".join(FORWARDED_FIELDS[:-1]) + " or " + FORWARDED_FIELDS[-1],
-    "NAMES",
-    ",".join,
-    choices=FORWARDED_FIELDS,
-)
 CERT_REQS = Kind(_read_cert_reqs, "none, optional or required", "DEMAND", choices=CERTIFICATE_DEMANDS)
-TLS_VERSION = _choice(("1.2", "1.3"), "1.2 or 1.3", "VERSION")
+TLS_VERSION = choice(("1.2", "1.3"), "1.2 or 1.3", "VERSION")
 FUNCTION = Kind(_read_function, "a function, in the configuration file", "", _show_function)
 MAPPING = Kind(_read_mapping, "a dictionary, in the configuration file", "", _show_optional)
 SCHEMES = Kind(

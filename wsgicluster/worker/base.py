@@ -122,8 +122,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     if entrance is not None:
         # Whoever answers arrivals takes the first that comes for a request.
         worker.entrance, worker.arrivals = entrance, None
-    if settings.forwarded_hops:
-        # The short ways know of what is forwarded only the scheme.
+    if settings.forwarded_hops or settings.protocol != "http":
+        # The short ways know only HTTP, and of what is forwarded only the scheme.
         worker.exchange = worker.arrivals = None
     if reloader is not None:
         reloader.watch(lambda message: worker.parent.say(message))

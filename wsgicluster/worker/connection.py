@@ -105,6 +105,7 @@ class Connection(Sender):
         self.introduction = header
         self.client = client
         self.trusted = trusted
+        self.reader.limits = self._host.limits[trusted]
         self._host.adopt(self, self.reader.template)
 
     def opened(self) -> None:

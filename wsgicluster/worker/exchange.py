@@ -10,7 +10,6 @@ from typing import Any
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.connection import Phase
 from wsgicluster.http.core import parse_head
-from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.wsgi.trust import Trust
@@ -24,11 +23,10 @@ _END = b"\r\n\r\n"
 class PlainExchange:
     """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered."""
 
-    def __init__(self, cycle: Cycle, limits: HeadLimits, trust: Trust) -> None:
+    def __init__(self, cycle: Cycle, trust: Trust) -> None:
         self.received_bytes = 0
         self.serving: Connection | None = None
         self._serve = cycle.serve
-        self._limits = limits
         self._trust = trust
 
     def receive(self, connection: Connection, _peer: Any) -> bytes | memoryview | None:
@@ -45,7 +43,7 @@ class PlainExchange:
         if reader.phase is not _HEAD_PHASE or reader.rest or end < 1 or data.find(_END) != end or data[0] == 13:
             return data
         try:
-            environ, length, flags = parse_head(data, 0, end, reader.template, self._limits)
+            environ, length, flags = parse_head(data, 0, end, reader.template, reader.limits)
             if length:
                 return data
             if connection.trusted:

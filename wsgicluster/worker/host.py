@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.loop import Loop
 from wsgicluster.worker.timing import Timing
 
@@ -60,6 +61,8 @@ class Host(Protocol):
     draining: bool
     received_bytes: int
     exchange: "Exchange | None"
+    limits: tuple[HeadLimits, HeadLimits]
+    """On heads from strangers, and from those who are trusted."""
 
     def adopt(self, connection: "Connection", template: dict[str, Any]) -> None:
         """A connection is new, or has got another client; ``template`` is that of its environs."""

@@ -4,13 +4,16 @@ It is advanced by the loop, as far as the client has come, and never waits: a cl
 descriptor until its time is over. Requests are not known here.
 """
 
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.proxyline import BLOCK_BYTES, ProxyMode, read_proxy_line
+from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.host import HandshakeError
@@ -33,15 +36,16 @@ _HANDSHAKE = b"\x16"
 class Entrance:
     """What every new connection of one worker has to pass; holds no connection itself.
 
-    ``mode`` is None without the PROXY protocol, whose headers are taken from ``proxies`` only; ``forwarders`` are
-    those whose forwarded headers are believed. ``context`` and ``connection_class`` are for TLS, if it is spoken.
+    ``mode`` is None without the PROXY protocol. ``speakers`` are those who may connect where peers speak for others: by
+    that, or by the uwsgi protocol. ``forwarders`` are those whose forwarded headers are believed.
+    ``context`` and ``connection_class`` are for TLS, if it is spoken.
     """
 
     def __init__(
         self,
         plain: type[Connection],
         mode: ProxyMode | None,
-        proxies: Peers,
+        speakers: Peers,
         forwarders: Peers,
         log: logging.Logger,
     ) -> None:
@@ -50,7 +54,7 @@ class Entrance:
         self.log = log
         self.context: SSLContext | None = None
         self.connection_class = plain
-        self._proxies = proxies
+        self._speakers = speakers
 
     @classmethod
     def of(cls, settings: Settings, plain: type[Connection], log: logging.Logger) -> "Entrance | None":
@@ -60,7 +64,9 @@ class Entrance:
         while the worker is still allowed to.
         """
         mode = _MODES.get(settings.proxy_protocol)
-        entrance = cls(plain, mode, Peers(settings.proxy_allow_ips), Peers(settings.forwarded_allow_ips), log)
+        gateways = settings.protocol == "uwsgi"
+        allowed = settings.uwsgi_allow_ips if gateways else settings.proxy_allow_ips if mode is not None else ("*",)
+        entrance = cls(plain, mode, Peers(allowed), Peers(settings.forwarded_allow_ips), log)
         if settings.has_tls:
             # Not imported by a server without TLS, whose workers are several megabytes smaller for it.
             from wsgicluster.settings.certificates import server_context
@@ -68,15 +74,18 @@ class Entrance:
 
             entrance.context = server_context(settings)
             entrance.connection_class = shared(TlsConnection) if issubclass(plain, Sharing) else TlsConnection
-        return entrance if mode is not None or entrance.context is not None else None
+        return entrance if gateways or mode is not None or entrance.context is not None else None
 
     def admit(self, connection: Connection) -> None:
         """Let a new connection begin; `Connection.receive_if_open` is the first step."""
-        if self.mode is not None and not self._proxies.include(connection.reader.template["REMOTE_ADDR"]):
-            self.log.debug("%s: may not speak for others (proxy_allow_ips): closed", _name(connection))
+        if not self._speakers.include(connection.reader.template["REMOTE_ADDR"]):
+            setting = "uwsgi_allow_ips" if self.mode is None else "proxy_allow_ips"
+            self.log.debug("%s: may not speak for others (%s): closed", _name(connection), setting)
             connection.close()
             return
-        connection.open_with(Passage(self, connection))
+        introduce(connection, b"", self.forwarders)
+        if self.mode is not None or self.context is not None:
+            connection.open_with(Passage(self, connection))
 
 
 class Passage:
@@ -157,11 +166,14 @@ class Passage:
 
 
 def introduce(connection: Connection, header: bytes, forwarders: Peers) -> None:
-    """Make a connection that of the client whom a header of the PROXY protocol names; without a header do nothing.
+    """Make a connection that of the client whom a header of the PROXY protocol names, or a gateway with its request.
 
-    One whose client the proxy does not name stays the proxy's. What it forwards is believed in neither case unless
-    the client itself is a forwarder: a proxy that passes bytes on says nothing about the headers among them.
+    Without either do nothing. One whose client the proxy does not name stays the proxy's. What it forwards is believed
+    in neither case unless the client itself is a forwarder: a proxy that passes bytes on says nothing about the
+    headers among them, and a gateway passes those of its client on as they are.
     """
+    if isinstance(connection.reader, UwsgiReader):
+        connection.reader.on_head = partial(_introduce_by_environ, connection, forwarders)
     if not header:
         return
     found = read_proxy_line(header, ProxyMode.AUTO)
@@ -181,6 +193,21 @@ def introduce(connection: Connection, header: bytes, forwarders: Peers) -> None:
         template["PROXY_ADDR"], template["PROXY_PORT"] = destination[0], str(destination[1])
     trusted = isinstance(source, tuple) and forwarders.include(source[0])
     connection.introduced(header, peer_text(source), trusted)
+
+
+def _introduce_by_environ(connection: Connection, forwarders: Peers, environ: dict[str, Any]) -> None:
+    """The same with what a gateway says of its request."""
+    source, template = (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]), connection.reader.template
+    try:
+        ipaddress.ip_address(source[0])
+        # What stands in the template is the gateway itself: it has told nobody.
+        named = source != (template["REMOTE_ADDR"], template["REMOTE_PORT"])
+    except ValueError:
+        named = False  # the client of a Unix socket of the gateway's
+    if named:
+        connection.introduced(b"", peer_text(source).removesuffix(b":"), forwarders.include(source[0]))
+    else:
+        connection.introduced(b"", connection.client, False)
 
 
 def _name(connection: Connection) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
-from wsgicluster.http.connection import BodyStore, RequestReader
+from wsgicluster.http.connection import BodyStore
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
@@ -30,7 +30,7 @@ from wsgicluster.worker.loop import EXCLUSIVE_READ, Loop, do_nothing
 from wsgicluster.worker.opening import Entrance, introduce, peer_text
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.recycle import Recycling
-from wsgicluster.worker.rules import head_limits, trust
+from wsgicluster.worker.rules import head_limits, reader_class, trust
 from wsgicluster.worker.signals import WorkerSignals
 from wsgicluster.worker.timing import Timing
 from wsgicluster.wsgi.environ import ErrorStream, connection_template, listener_template
@@ -86,7 +86,8 @@ class LoopWorker:
         self._paused = True
         self._full_at = -math.inf
         self._trust = trust(settings)
-        self._limits = head_limits(settings)
+        self._reader_class = reader_class(settings)
+        self.limits = head_limits(settings)
         facts: dict[str, Any] = {
             "wsgi.multithread": self.multithread,
             "wsgi.multiprocess": settings.workers > 1,
@@ -325,11 +326,12 @@ class LoopWorker:
         self, sock: socket.socket | int, index: int, peer: Any, rest: bytes, entrance: Entrance | None = None
     ) -> Connection:
         template = connection_template(self._templates[index], peer)
-        reader = RequestReader(template, self._limits, self.open_body, rest)
+        trusted = self._trust.trusts(template["REMOTE_ADDR"])
+        reader = self._reader_class(template, self.limits[trusted], self.open_body, rest)
         kind = self.connection_class if entrance is None else entrance.connection_class
         connection = kind(self, sock, index, reader)
         connection.client = peer_text(peer)
-        connection.trusted = self._trust.trusts(template["REMOTE_ADDR"])
+        connection.trusted = trusted
         self.connections.add(connection)
         self.adopt(connection, template)
         if entrance is not None:

@@ -25,7 +25,7 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if not core.compiled:
-            self.exchange = PlainExchange(self.cycle, self._limits, self._trust)
+            self.exchange = PlainExchange(self.cycle, self._trust)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 
@@ -33,7 +33,7 @@ class SyncWorker(LoopWorker):
         self._peer = Peer
         self._body_buffer = BodyBuffer
         self.exchange = self.arrivals = self.loop.batch = Exchange(
-            self.cycle, self._limits, self._trust, self.timing.keepalive_s, SLOW_S
+            self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, SLOW_S
         )
 
     def open_body(self, length: int) -> BodyStore:

@@ -1,0 +1,254 @@
+"""A request as nginx's ``uwsgi_pass`` sends it: a packet of CGI variables, and the body behind it.
+
+The packet is modifier1, the size of the variables (16 bits, little endian), modifier2, then the variables:
+key and value, each with its size before it (16 bits, little endian). See "The uwsgi Protocol" of the uWSGI project.
+
+The peer is a gateway that has parsed an HTTP request, so much here is taken as it says: path, addresses, scheme.
+Whoever connects must be trusted to say so, and that is checked elsewhere. Strict in all that two parsers could read
+differently; the limits are those of `wsgicluster.http.head` with the same statuses, as the client can reach them.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from wsgicluster.errors import ProtocolError
+from wsgicluster.http.connection import RequestReader
+from wsgicluster.http.grammar import HOST, TARGET, TOKEN, VERSION
+from wsgicluster.http.head import IS_HEAD
+from wsgicluster.http.limits import HeadLimits
+
+HEADER_BYTES: Final = 4
+"""What comes before the variables."""
+
+_LENGTH_DIGITS = 18
+# What a path may hold unencoded (RFC 3986, section 3.3), beside the unreserved characters.
+_PATH_SAFE = "/:@!$&'()*+,;="
+
+_match_key = re.compile("[A-Z][A-Z0-9_]*").fullmatch
+_find_break = re.compile("[\x00\r\n]").search
+
+# Keys repeat from request to request, so each is checked once.
+_known_keys: set[str] = set()
+_KEYS_LIMIT = 1024
+_KEY_CHARACTERS = 64
+
+
+def read_uwsgi(
+    data: bytes, start: int, template: dict[str, Any], limits: HeadLimits
+) -> tuple[dict[str, Any], int, int, int] | None:
+    """The environ, body length, flags and size in bytes of the packet at ``data[start]``; None while it is incomplete.
+
+    The environ is a copy of ``template`` with the gateway's variables, which win over the template's. Of the flags (see
+    `wsgicluster.http.head`) only IS_HEAD is ever set: a gateway makes a connection for each request, and takes
+    chunks for a part of the body, so that what has no length ends with the connection, as in HTTP/1.0.
+    Raises ProtocolError: 400, 411, 413, 414, 431 and 501 as for a head.
+    """
+    header = data[start : start + HEADER_BYTES]
+    if not header:
+        return None
+    if header[0]:
+        raise ProtocolError(400, f"the uwsgi packet has modifier1 {header[0]}, of which only 0 (WSGI) is known")
+    if len(header) < HEADER_BYTES:
+        return None
+    size = header[1] | header[2] << 8
+    if header[3]:
+        raise ProtocolError(400, f"the uwsgi packet has modifier2 {header[3]}, of which only 0 is known")
+    if size > limits.head_bytes:
+        raise ProtocolError(431, "the uwsgi variables are too large")
+    used = HEADER_BYTES + size
+    if len(data) - start < used:
+        return None
+    variables = _read_variables(data[start + HEADER_BYTES : start + used])
+    _check_sizes(variables, size, limits)
+    environ = template.copy()
+    environ.update(variables)
+    if "REMOTE_ADDR" in variables:
+        # Not the port of the gateway with the address of its client.
+        environ["REMOTE_PORT"] = variables.get("REMOTE_PORT", "")
+    _set_request(environ, variables)
+    _set_scheme(environ, variables)
+    length = _set_framing(environ, limits)
+    return environ, length, IS_HEAD if environ["REQUEST_METHOD"] == "HEAD" else 0, used
+
+
+def _read_variables(block: bytes) -> dict[str, str]:
+    text = block.decode("latin-1")
+    size = len(block)
+    variables: dict[str, str] = {}
+    position = 0
+    try:
+        while position < size:
+            key_end = position + 2 + (block[position] | block[position + 1] << 8)
+            value_end = key_end + 2 + (block[key_end] | block[key_end + 1] << 8)
+            key = text[position + 2 : key_end]
+            if key not in _known_keys:
+                _check_key(key)
+            if key in variables:
+                # Which of the two counts is not the same everywhere. X_Name and X-Name are one key, too.
+                raise ProtocolError(400, f"the uwsgi variable {key} is given twice")
+            variables[key] = text[key_end + 2 : value_end]
+            position = value_end
+    except IndexError:
+        position = size + 1  # a size, or a key, that ends behind the block
+    if position != size:
+        raise ProtocolError(400, "the uwsgi variables do not fill their packet")
+    if _find_break("".join(variables.values())):
+        raise ProtocolError(400, "a uwsgi variable's value has a NUL, CR or LF")
+    return variables
+
+
+def _check_key(key: str) -> None:
+    # Also keeps the gateway from naming what is the server's own: wsgi.input and the like.
+    if not _match_key(key):
+        raise ProtocolError(400, "a uwsgi variable's name is not of capital letters, digits and underscores")
+    if len(_known_keys) < _KEYS_LIMIT and len(key) <= _KEY_CHARACTERS:
+        _known_keys.add(key)
+
+
+def _check_sizes(variables: dict[str, str], size: int, limits: HeadLimits) -> None:
+    """Hold what comes from the client's head to its limits; what the gateway adds is bounded by the packet alone."""
+    if size <= limits.plain_bytes and len(variables) <= limits.fields:
+        return
+    line = [variables.get(key, "") for key in ("REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL")]
+    if len(" ".join(line)) > limits.line_bytes:
+        raise ProtocolError(414, "the request line is too long")
+    fields = [key for key in variables if key.startswith("HTTP_")]
+    if len(fields) > limits.fields:
+        raise ProtocolError(431, "there are too many header fields")
+    for key in fields:
+        # The same size as a field line: "HTTP_" is not in it, ": " is.
+        if len(key) - 3 + len(variables[key]) > limits.field_bytes:
+            raise ProtocolError(431, "a header field is too large")
+
+
+def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
+    """Check method, protocol and Host; complete path, query and ``RAW_URI``."""
+    method = variables.get("REQUEST_METHOD")
+    if not method:
+        raise ProtocolError(400, "the uwsgi variable REQUEST_METHOD is missing")
+    if not TOKEN.fullmatch(method):
+        raise ProtocolError(400, "the method is not a token")
+    if method == "CONNECT":
+        raise ProtocolError(501, "CONNECT is not served here")
+    protocol = variables.get("SERVER_PROTOCOL")
+    if not protocol:
+        raise ProtocolError(400, "the uwsgi variable SERVER_PROTOCOL is missing")
+    if not VERSION.fullmatch(protocol):
+        raise ProtocolError(400, "the protocol version is malformed")
+    if not HOST.fullmatch(variables.get("HTTP_HOST", "")):
+        raise ProtocolError(400, "Host is invalid")
+    target = variables.get("REQUEST_URI")
+    if target and not TARGET.fullmatch(target):
+        raise ProtocolError(400, "the request target has a character that must be encoded")
+    path, _, query = (target or "").partition("?")
+    environ.setdefault("QUERY_STRING", query)
+    if "PATH_INFO" in variables:
+        if variables["PATH_INFO"][:1] not in ("", "/"):
+            raise ProtocolError(400, "the path does not begin with a slash")
+    elif target:
+        _derive_path(environ, path)
+    else:
+        raise ProtocolError(400, "the uwsgi variables REQUEST_URI and PATH_INFO are both missing")
+    environ["RAW_URI"] = target or _quoted_target(environ) or "/"
+
+
+def _derive_path(environ: dict[str, Any], path: str) -> None:
+    if path[:1] == "/":
+        path = unquote_to_bytes(path).decode("latin-1")
+    elif path == "*" and environ["REQUEST_METHOD"] == "OPTIONS":
+        # PEP 3333 knows only paths that start with a slash, or none; RAW_URI says which one was meant.
+        path = ""
+    else:
+        raise ProtocolError(400, "the request target is not a path")
+    script = environ.get("SCRIPT_NAME")
+    if script:
+        if path == script or path.startswith(script + "/"):
+            path = path[len(script) :]
+        else:
+            environ["SCRIPT_NAME"] = ""
+    environ["PATH_INFO"] = path
+
+
+def _quoted_target(environ: dict[str, Any]) -> str:
+    """A target like the one that the gateway does not tell."""
+    path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+    query = environ["QUERY_STRING"]
+    return quote_from_bytes(path.encode("latin-1"), _PATH_SAFE) + ("?" + query if query else "")
+
+
+def _set_scheme(environ: dict[str, Any], variables: dict[str, str]) -> None:
+    # HTTPS comes first: a gateway behind another one that ends TLS sets it by hand, while REQUEST_SCHEME
+    # goes on naming the scheme between the two.
+    if variables.get("HTTPS", "").lower() in ("on", "1"):
+        environ["wsgi.url_scheme"] = "https"
+        return
+    scheme = variables.get("REQUEST_SCHEME")
+    if scheme:
+        if scheme not in ("http", "https"):
+            raise ProtocolError(400, "the uwsgi variable REQUEST_SCHEME is neither http nor https")
+        environ["wsgi.url_scheme"] = scheme
+
+
+def _set_framing(environ: dict[str, Any], limits: HeadLimits) -> int:
+    """The body's length; takes out of the environ what else speaks of it."""
+    # nginx also passes these two on as fields of the client; PEP 3333 has each only without HTTP_.
+    environ.pop("HTTP_CONTENT_LENGTH", None)
+    environ.pop("HTTP_CONTENT_TYPE", None)
+    # RFC 9112, section 7.1.3: nginx decodes a chunked body and counts it, but passes the field on all the same. With a
+    # length it is out of date: applications that see both believe the wrong one. Without one, the body is of
+    # a size that only its own framing tells, which this protocol does not have.
+    coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
+    digits = environ.pop("CONTENT_LENGTH", "")
+    if not digits:
+        if coding:
+            raise ProtocolError(411, "the gateway passes a Transfer-Encoding on, but no CONTENT_LENGTH")
+        return 0
+    if not (digits.isascii() and digits.isdigit()):
+        raise ProtocolError(400, "Content-Length is not a number")
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > _LENGTH_DIGITS:
+        raise ProtocolError(413, "the body is too large")
+    length = int(digits)
+    if 0 < limits.body_bytes < length:
+        raise ProtocolError(413, "the body is too large")
+    environ["CONTENT_LENGTH"] = digits
+    return length
+
+
+class UwsgiReader(RequestReader):
+    """The request of one connection, as `RequestReader` would read it from HTTP; ``line`` is that of the client.
+
+    ``on_head``, where it is set, is given the environ as soon as the gateway has said all of it.
+    """
+
+    __slots__ = ("on_head",)
+
+    on_head: Callable[[dict[str, Any]], object] | None
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.on_head = None
+
+    def close(self) -> None:
+        """Give back what an unfinished request holds, and let go of who waits for the head."""
+        self.on_head = None
+        super().close()
+
+    def _read_head(self, data: bytes, _searched: int) -> bool:
+        found = read_uwsgi(data, 0, self.template, self.limits)
+        if found is None:
+            self.rest = data
+            return False
+        environ, length, self.flags, used = found
+        self.environ = environ
+        line = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
+        self.line = line.encode("latin-1")
+        if self.on_head is not None:
+            self.on_head(environ)
+        if length:
+            return self._begin_body(data, used, length)
+        self.body = None
+        self.rest = data[used:]
+        return True
