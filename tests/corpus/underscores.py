@@ -65,9 +65,7 @@ def _forwarded() -> Iterator[Head]:
         yield Head(f"script-mismatch-{name}", raw, refused=500, limits=FORWARDER)
     for lines in ((b"SCRIPT_NAME: /shop", b"script_name: /shop"), (b"Script-Name: /x", b"SCRIPT_NAME: /shop")):
         yield Head(f"script-twice-{lines[0].decode()}", get(*lines, line=PLACE), refused=400, limits=FORWARDER)
-    yield Head(
-        "script-instead", place, added=_added_in("/shop", "/cart"), limits=FORWARDER, script_name="/elsewhere"
-    )
+    yield Head("script-instead", place, added=_added_in("/shop", "/cart"), limits=FORWARDER, script_name="/elsewhere")
     yield Head("path-header", get(b"PATH_INFO: /y"), added=environ(HTTP_PATH_INFO="/y"), limits=ANY)
 
 

@@ -1,18 +1,17 @@
 """Requests of the uwsgi protocol: a table of packets, whole, byte by byte and with a tail, and random ones."""
 
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.uwsgi_packets import Pairs, nginx, packet, pairs_of, plain
 from wsgicluster.errors import ProtocolError
-from wsgicluster.http.head import IS_HEAD, KEEP_ALIVE
+from wsgicluster.http.head import IS_HEAD
 from wsgicluster.http.limits import HeadLimits
-from wsgicluster.http.uwsgi import UwsgiReader, read_uwsgi
+from wsgicluster.http.uwsgi import read_uwsgi
 
 TEMPLATE: dict[str, Any] = {
     "SCRIPT_NAME": "",
@@ -23,54 +22,6 @@ TEMPLATE: dict[str, Any] = {
 }
 SMALL = HeadLimits(line_bytes=64, fields=4, field_bytes=32, head_bytes=100, body_bytes=1000)
 TAILS = (b"", b"hello", b"\x00\x05\x00\x00", b"\xff")
-
-Pairs = Mapping[str, str] | list[tuple[str, str]]
-
-
-def pairs_of(variables: Pairs) -> bytes:
-    content = b""
-    for pair in variables.items() if isinstance(variables, Mapping) else variables:
-        for text in pair:
-            raw = text.encode("latin-1")
-            content += len(raw).to_bytes(2, "little") + raw
-    return content
-
-
-def packet(variables: Pairs, extra: bytes = b"", size: int | None = None, modifiers: tuple[int, int] = (0, 0)) -> bytes:
-    """A packet; ``size`` is what it says of its own size where that is a lie."""
-    content = pairs_of(variables) + extra
-    size = len(content) if size is None else size
-    return bytes((modifiers[0],)) + size.to_bytes(2, "little") + bytes((modifiers[1],)) + content
-
-
-def plain(**more: str | None) -> dict[str, str]:
-    """The least that a request needs, with some variables more or, where None, fewer."""
-    variables = {"REQUEST_METHOD": "GET", "REQUEST_URI": "/p", "PATH_INFO": "/p", "SERVER_PROTOCOL": "HTTP/1.1"}
-    return {key: value for key, value in {**variables, **more}.items() if value is not None}
-
-
-def nginx(**more: str) -> dict[str, str]:
-    """What nginx sends for a simple request with the parameters that come with it."""
-    variables = {
-        "QUERY_STRING": "a=%20b",
-        "REQUEST_METHOD": "POST",
-        "CONTENT_TYPE": "text/plain",
-        "CONTENT_LENGTH": "5",
-        "REQUEST_URI": "/caf%C3%A9?a=%20b",
-        "PATH_INFO": "/caf\xc3\xa9",
-        "DOCUMENT_ROOT": "/usr/share/nginx/html",
-        "SERVER_PROTOCOL": "HTTP/2.0",
-        "REMOTE_ADDR": "192.0.2.7",
-        "REMOTE_PORT": "50000",
-        "SERVER_PORT": "443",
-        "SERVER_NAME": "example.com",
-        "REQUEST_SCHEME": "https",
-        "HTTPS": "on",
-        "HTTP_HOST": "example.com",
-        "HTTP_COOKIE": "a=b; c=\xe9",
-        "HTTP_X_EMPTY": "",
-    }
-    return {**variables, **more}
 
 
 @dataclass(frozen=True)
@@ -374,83 +325,3 @@ def test_mutated_packets_give_a_result_or_are_refused_or_waited_for(base: bytes,
     assert {"PATH_INFO", "QUERY_STRING", "RAW_URI", "SERVER_PROTOCOL"} <= environ.keys()
     # Each part of what is accepted is waited for.
     assert read_uwsgi(raw[: data.draw(st.integers(0, used - 1))], 0, TEMPLATE, HeadLimits()) is None
-
-
-class Kept(io.BytesIO):
-    """A body in memory."""
-
-    gone = 0
-
-    def finish(self) -> BinaryIO:
-        self.seek(0)
-        return self
-
-    def discard(self) -> None:
-        type(self).gone += 1
-
-
-def reader(limits: HeadLimits | None = None, rest: bytes = b"") -> UwsgiReader:
-    return UwsgiReader(TEMPLATE, limits or HeadLimits(), lambda _length: Kept(), rest)
-
-
-REQUEST = packet(nginx()) + b"hello"
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 50, 1000])
-def test_a_reader_takes_a_request_in_pieces(size: int) -> None:
-    subject = reader()
-    told: list[str] = []
-    subject.on_head = lambda environ: told.append(environ["RAW_URI"])
-    pieces = [REQUEST[at : at + size] for at in range(0, len(REQUEST), size)]
-    assert subject.idle
-    assert [subject.receive(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
-    assert subject.body is not None
-    assert subject.body.read() == b"hello"
-    assert subject.line == b"POST /caf%C3%A9?a=%20b HTTP/1.1"
-    assert told == ["/caf%C3%A9?a=%20b"]
-    assert subject.idle
-    assert not subject.rest
-    assert not subject.flags & KEEP_ALIVE
-
-
-def test_a_reader_goes_on_with_what_another_has_read() -> None:
-    subject = reader(rest=REQUEST[:30])
-    assert not subject.resume()
-    assert subject.receive(REQUEST[30:])
-
-
-def test_a_reader_without_a_body() -> None:
-    subject = reader()
-    assert subject.receive(packet(plain()) + b"tail")
-    assert subject.body is None
-    assert subject.rest == b"tail"
-
-
-def test_a_reader_counts_its_body() -> None:
-    subject = reader()
-    assert not subject.receive(REQUEST[:-2])
-    assert not subject.idle
-    assert not subject.awaits_continue
-    assert subject.body_received == 3
-    before = Kept.gone
-    subject.on_head = print
-    subject.close()
-    assert subject.on_head is None
-    assert Kept.gone == before + 1
-
-
-def test_a_reader_refuses_at_once() -> None:
-    with pytest.raises(ProtocolError) as caught:
-        reader().receive(b"GET / HTTP/1.1\r\n\r\n")
-    assert caught.value.status == 400
-    with pytest.raises(ProtocolError) as caught:
-        reader(SMALL).receive(packet(plain(CONTENT_LENGTH="1001")))
-    assert caught.value.status == 413
-
-
-def test_the_port_is_that_of_the_address() -> None:
-    template = {**TEMPLATE, "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "99"}
-    for told, port in (({}, "99"), ({"REMOTE_ADDR": "192.0.2.1"}, ""), ({"REMOTE_ADDR": "::1", "REMOTE_PORT": "7"}, "7")):
-        found = read_uwsgi(packet(plain(**told)), 0, template, HeadLimits())
-        assert found is not None
-        assert found[0]["REMOTE_PORT"] == port

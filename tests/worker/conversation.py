@@ -38,9 +38,9 @@ from wsgicluster.scoreboard import (
 )
 from wsgicluster.settings import Settings
 from wsgicluster.worker import sync
-from wsgicluster.worker.connection import State
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.deadlines import Watched
+from wsgicluster.worker.ending import State
 from wsgicluster.worker.loop import do_nothing
 from wsgicluster.worker.recycle import Recycling
 from wsgicluster.worker.sync import SyncWorker
@@ -177,7 +177,7 @@ class Subject:
         # As LoopWorker.serve begins, which would then not come back before the worker is told to leave.
         if worker.arrivals is not None:
             worker.arrivals.serve_listeners(worker._open, worker._templates)
-        worker._listen()
+        worker.listen()
         self._page.cells[Cell.STATE] = WorkerState.READY
 
     def __enter__(self) -> "Subject":

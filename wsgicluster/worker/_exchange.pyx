@@ -29,7 +29,7 @@ from wsgicluster import scoreboard as _scoreboard
 from wsgicluster.http import head as _head
 from wsgicluster.http import response as _response_head
 from wsgicluster.http.connection import Phase
-from wsgicluster.worker.connection import State
+from wsgicluster.worker.ending import State
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.errors import ClientGone, ProtocolError
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper

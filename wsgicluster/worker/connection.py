@@ -5,46 +5,22 @@ the response is sent to its end. It decides when a client has been slow for too 
 What the application does with a request is not its business.
 """
 
-import contextlib
-import enum
 import math
 import socket
-import struct
-import time
 from typing import Any
 
 from wsgicluster.errors import ClientGone, ProtocolError, ServerError
 from wsgicluster.http.connection import RequestReader
-from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.response import error_response
 from wsgicluster.worker.cycle import Outcome
+from wsgicluster.worker.ending import RECEIVE_BYTES, Ending, State
 from wsgicluster.worker.host import Host, Opening
 from wsgicluster.worker.loop import READ, WRITE
-from wsgicluster.worker.sender import Sender
 
-RECEIVE_BYTES = 64 * 1024
 GRACE_S = 1.0
 """How long a client whose time was over, but that has spoken while nobody listened, may take for the rest."""
 
-LINGER_S = 2.0
-"""How long what a client still sends is dropped, so that it can read our last answer (RFC 9112, section 9.6)."""
-
-LAST_LINGER_S = 0.2
-"""The same in a worker that leaves."""
-
-_RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class State(enum.Enum):
-    """What a connection is doing; ``RUNNING`` means that a worker has its request."""
-
-    OPENING = enum.auto()
-    READING = enum.auto()
-    RUNNING = enum.auto()
-    SENDING = enum.auto()
-    LINGERING = enum.auto()
-    CLOSED = enum.auto()
 
 
 # Members of an Enum cost a look-up each time.
@@ -52,7 +28,7 @@ _READING = State.READING
 _KEEP = Outcome.KEEP
 
 
-class Connection(Sender):
+class Connection(Ending):
     """One connection, from accept or hand-off to its end.
 
     ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
@@ -61,8 +37,8 @@ class Connection(Sender):
     """
 
     __slots__ = (
-        "_began", "_exchange", "_first_by", "_host", "_loop", "_opening", "_watching", "bucket", "client", "deadline",
-        "introduction", "kept", "listener", "may_keep", "outcome", "peer", "reader", "state", "trusted",
+        "_began", "_exchange", "_first_by", "_opening", "client",
+        "introduction", "kept", "listener", "may_keep", "outcome", "peer", "trusted",
     )  # fmt: skip
 
     movable = True
@@ -70,23 +46,16 @@ class Connection(Sender):
     """What to wait for when the socket would block before the first request."""
 
     def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
-        super().__init__(sock, host.upload_folder)
+        super().__init__(host, sock, reader)
         self.listener = listener
-        self.reader = reader
         self.client = b""
         self.introduction = b""
         self.trusted = False
         self.kept = False
-        self.state = State.READING
         self.outcome = Outcome.CLOSE
-        self.deadline = math.inf
-        self.bucket = -1
         self.peer: Any = None
         self.may_keep = host.may_keep
-        self._host = host
         self._exchange = host.exchange
-        self._loop = host.loop
-        self._watching = 0
         self._began = 0.0
         self._opening: Opening | None = None
         self._first_by = math.inf
@@ -237,37 +206,6 @@ class Connection(Sender):
         else:
             self.linger()
 
-    def close(self) -> None:
-        """Close at once; what was sent still reaches the client when it has sent nothing more."""
-        if self.state is State.CLOSED:
-            return
-        self.state = State.CLOSED
-        self.reader.close()
-        if self._outbox is not None:
-            self._outbox.close()
-        self._loop.deadlines.drop(self)
-        if self._watching:
-            # Not left to close(): a process that the application forked may hold the socket open,
-            # and its events would then come for ever.
-            self._loop.remove(self.descriptor)
-        self.close_socket()
-        self._host.left(self)
-
-    def abort(self) -> None:
-        """Reset the connection: the client must not take what it got for a complete response."""
-        with contextlib.suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.close()
-
-    def detach(self) -> socket.socket:
-        """Leave the loop without closing: the socket goes to another process."""
-        self.state = State.CLOSED
-        self._loop.deadlines.drop(self)
-        if self._watching:
-            self._loop.remove(self.descriptor)
-        self._host.left(self)
-        return self.sock
-
     # -- inside
 
     def _flush(self) -> None:
@@ -352,49 +290,3 @@ class Connection(Sender):
             self.close()
             return False
         return True
-
-    def watch(self, events: int) -> None:
-        """Wait for events of the socket: READ or WRITE."""
-        if self._watching == events:
-            return
-        if self._watching:
-            self._loop.change(self.descriptor, events)
-        else:
-            self._loop.add(self.descriptor, self.on_event, events)
-        self._watching = events
-
-    def _end(self) -> None:
-        # A client that asked for the close sends nothing more. Where the close is our wish, bytes may be under way,
-        # and closing before they are read would reset the connection and take the response with it.
-        if self.reader.rest or self.reader.flags & KEEP_ALIVE:
-            self.linger()
-        else:
-            self.close()
-
-    def linger(self) -> None:
-        """Say that nothing more comes, and let the client read to the end before the connection is closed."""
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-            return
-        self.state = State.LINGERING
-        self.reader.rest = b""
-        self._loop.deadlines.drop(self)
-        self._loop.deadlines.set(self, time.monotonic() + (LAST_LINGER_S if self._host.draining else LINGER_S))
-        self.watch(READ)
-
-    def hurry(self) -> None:
-        """The worker leaves: what only lingers shall not hold it up."""
-        if self.state is State.LINGERING:
-            self._loop.deadlines.set(self, time.monotonic() + LAST_LINGER_S)
-
-    def _drop_input(self) -> None:
-        try:
-            if self.sock.recv(RECEIVE_BYTES):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass  # reset by the client: nothing is left to wait for
-        self.close()

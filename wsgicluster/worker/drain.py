@@ -10,7 +10,8 @@ import socket
 from collections.abc import Iterable
 from typing import Protocol
 
-from wsgicluster.worker.connection import Connection, State
+from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.ending import State
 from wsgicluster.worker.handoff import Handed, hand_over
 from wsgicluster.worker.loop import Loop, do_nothing
 

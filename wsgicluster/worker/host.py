@@ -10,6 +10,7 @@ from wsgicluster.worker.timing import Timing
 
 if TYPE_CHECKING:
     from wsgicluster.worker.connection import Connection
+    from wsgicluster.worker.ending import Ending
 
 
 class Exchange(Protocol):
@@ -76,7 +77,7 @@ class Host(Protocol):
     def waits(self, connection: "Connection") -> None:
         """While the worker drains: the connection has nothing to do until its client speaks again."""
 
-    def left(self, connection: "Connection") -> None:
+    def left(self, connection: "Ending") -> None:
         """The connection is closed."""
 
     def date(self) -> str:

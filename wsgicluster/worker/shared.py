@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.connection import RequestReader
-from wsgicluster.worker.connection import Connection, State
+from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Outcome
+from wsgicluster.worker.ending import State
 from wsgicluster.worker.host import Host
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.seats import Running

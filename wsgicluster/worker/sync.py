@@ -7,7 +7,8 @@ from typing import Any
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
-from wsgicluster.worker.connection import Connection, State
+from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.ending import State
 from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.wsgi.input import MEMORY_BYTES

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 from wsgicluster.http.connection import RequestReader
-from wsgicluster.worker.connection import RECEIVE_BYTES, Connection, State
+from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.ending import RECEIVE_BYTES, State
 from wsgicluster.worker.host import HandshakeError, Host
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.outbox import Outbox
