@@ -23,7 +23,7 @@ def _use_cycle(worker: SyncWorker) -> None:
 
 def _use_python(worker: SyncWorker) -> None:
     _use_cycle(worker)
-    worker.exchange = PlainExchange(worker.cycle, worker._trust)
+    worker.exchange = PlainExchange(worker.cycle, worker._trust, worker.timing.keepalive_s, sync.SLOW_S)
 
 
 def _use_compiled(worker: SyncWorker) -> None:

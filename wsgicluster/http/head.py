@@ -76,9 +76,16 @@ def parse_head(
     Raises ProtocolError (RFC 9112, sections 3, 5 and 6; RFC 9110, sections 5, 7.2 and 10.1.1).
     """
     raw = data[start:end]
+    return parse_plain_head(raw, template, limits) or _parse_remarkable(raw, template, limits)
+
+
+def parse_plain_head(
+    raw: bytes, template: dict[str, Any], limits: HeadLimits
+) -> tuple[dict[str, Any], int, int] | None:
+    """As `parse_head` for a head as most clients send it; None for any that needs a closer look, however wrong."""
     size = len(raw)
     if size > limits.plain_bytes or not raw.isascii():
-        return _parse_remarkable(raw, template, limits)
+        return None
     fields = raw.decode().split("\r")
     line = fields.pop(0)
     count = len(fields)
@@ -86,7 +93,7 @@ def parse_head(
     # bytes are LF, and stand behind the CR, is what finding a known name proves. Together this leaves no room for
     # a bare CR, a bare LF or any other control character, and strip() below takes nothing away but SP.
     if count > limits.fields or len(raw.translate(None, _CONTROLS)) + count != size:
-        return _parse_remarkable(raw, template, limits)
+        return None
     environ = template.copy()
     count += len(environ)
     try:
@@ -95,11 +102,11 @@ def parse_head(
             environ[_keys[name]] = value.strip()
         method, target, version = line.split(" ")
     except (KeyError, ValueError):
-        # A name not seen before, or a request line that is not three words.
-        return _parse_remarkable(raw, template, limits)
+        # A name not seen before, an empty line, or a request line that is not three words.
+        return None
     if len(environ) != count:
         # A repeated field has to be joined, or refused.
-        return _parse_remarkable(raw, template, limits)
+        return None
 
     if version != "HTTP/1.1" or target[:1] != "/" or "#" in target or method not in _METHODS:
         flags, authority = _read_line(line, environ)

@@ -65,7 +65,7 @@ class Cycle:
         self.sendfile = True
         self.stamp_due = 0.0
         self.started = 0.0
-        self._stamp = Stamp(time.time())
+        self.latest = Stamp(time.time())
         self._cells = page.cells
         self._floats = page.floats
         self._raw = page.raw
@@ -76,7 +76,7 @@ class Cycle:
         self.started = started = _monotonic()
         self.show(started, client.client, line)
         snapshot = environ.copy() if self.access is not None else None
-        response = Response(client, flags, self._stamp if started < self.stamp_due else self.stamp(started))
+        response = Response(client, flags, self.latest if started < self.stamp_due else self.stamp(started))
         try:
             result = self.application(environ, response.start_response)
             if type(result) is list and len(result) == 1:
@@ -119,15 +119,22 @@ class Cycle:
             self.warn_overlong(line)
         self.hide()
         duration_s = _monotonic() - self.started
+        self.count(response.sent_bytes, duration_s)
+        if snapshot is not None:
+            self.log(snapshot, response.status, response.headers, response.sent_bytes, duration_s)
+
+    def count(self, sent_bytes: int, duration_s: float) -> None:
+        """Add a request to what stands on the page."""
         cells = self._cells
         cells[_REQUESTS] += 1
-        cells[_BYTES_OUT] += response.sent_bytes
+        cells[_BYTES_OUT] += sent_bytes
         bucket = _bisect_left(HISTOGRAM_BOUNDS_S, duration_s) if duration_s > _FIRST_BOUND_S else 0
         cells[_HISTOGRAM + bucket] += 1
-        if self.access is not None and snapshot is not None:
-            self.access.record(
-                snapshot, response.status, response.headers, response.sent_bytes, duration_s, time.time()
-            )
+
+    def log(self, snapshot: dict[str, Any], status: str, headers: Any, sent_bytes: int, duration_s: float) -> None:
+        """Write a line of the access log; ``snapshot`` is the environ as the application got it."""
+        if self.access is not None:
+            self.access.record(snapshot, status, headers, sent_bytes, duration_s, time.time())
 
     def date(self) -> str:
         """The text of a ``Date`` field, right to the second."""
@@ -138,8 +145,8 @@ class Cycle:
         if now >= self.stamp_due:
             seconds = time.time()
             self.stamp_due = now + 1.0 - seconds % 1.0
-            self._stamp.update(seconds)
-        return self._stamp
+            self.latest.update(seconds)
+        return self.latest
 
     def _send(self, response: Response, result: Any) -> None:
         kind = type(result)

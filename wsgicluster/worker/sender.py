@@ -100,7 +100,7 @@ class Sender:
         """Send now, or keep what the socket does not take. Raises ClientGone."""
         if self._outbox is None or self._flush_outbox():
             try:
-                sent = self.sock.send(data)
+                sent = (self._sock or self.sock).send(data)
             except BlockingIOError:
                 sent = 0
             except OSError as error:

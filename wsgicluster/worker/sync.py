@@ -26,7 +26,7 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if not core.compiled:
-            self.exchange = PlainExchange(self.cycle, self._trust)
+            self.exchange = PlainExchange(self.cycle, self._trust, self.timing.keepalive_s, SLOW_S)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 

@@ -54,7 +54,7 @@ _UNSET, _COUNTED, _CHUNKED, _NO_BODY = Framing.UNSET, Framing.COUNTED, Framing.C
 class Stamp:
     """The ``Server`` and ``Date`` fields that every response carries; `update` is called when the second changes."""
 
-    __slots__ = ("both", "date", "server", "text")
+    __slots__ = ("both", "date", "last", "server", "text")
 
     def __init__(self, now: float) -> None:
         self.server = b"Server: wsgicluster\r\n"
@@ -65,6 +65,7 @@ class Stamp:
         self.text = http_date(now)
         self.date = f"Date: {self.text}\r\n".encode("ascii")
         self.both = self.server + self.date
+        self.last = self.both + b"\r\n"
 
     def missing(self, info: int) -> bytes:
         """Those of the two that the application has not set itself."""
@@ -259,10 +260,11 @@ class Response:
         else:
             ending += b"Connection: close\r\n"
         stamp = self._stamp
-        fields = stamp.missing(info) if info & (HAS_DATE | HAS_SERVER) else stamp.both
         self.framing = framing
         self.keep = bool(keep)
-        return block + fields + ending + b"\r\n"
+        if ending or info & (HAS_DATE | HAS_SERVER):
+            return block + stamp.missing(info) + ending + b"\r\n"
+        return block + stamp.last
 
 
 def _checked(block: object) -> bytes:
