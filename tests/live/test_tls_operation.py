@@ -57,7 +57,7 @@ def test_a_reload_takes_the_new_certificate(
         assert not answer or answer.startswith(b"HTTP/1.1 200 ")
     (tmp_path / "tls.key").unlink()
     live.send(signal.SIGHUP)
-    live.wait_log("keyfile: .*tls.key.*expected a file that can be read")
+    live.wait_log("keyfile: .*expected a file that can be read")
     assert subject(live.port, context) == "other"
 
 
