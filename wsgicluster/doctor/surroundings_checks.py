@@ -139,9 +139,7 @@ def compiled(facts: Facts) -> Iterator[Finding]:
     """The slower of two twins."""
     modules = facts.surroundings.plain_modules
     if facts.surroundings.plain_wanted:
-        yield Finding(
-            "WSGICLUSTER_PURE", "plain Python is asked for, which is slower", "unset the variable"
-        )
+        yield Finding("WSGICLUSTER_PURE", "plain Python is asked for, which is slower", "unset the variable")
     elif modules:
         yield Finding(
             "installation",
