@@ -34,6 +34,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "arbiter": LEVEL_0 | {"messages", "scoreboard", "process", "settings", "logs", "cluster"},
     "admin": LEVEL_0 | {"messages", "scoreboard"},
     "control": LEVEL_0 | {"messages", "scoreboard"},
+    # Beside cli: looks at what the others would do, and nobody but cli knows it.
+    "doctor": LEVEL_0 | {"settings", "process", "http", "arbiter"},
     "__main__": frozenset({"cli"}),
 }
 """Unit (file or folder of the package) to the units it may import besides itself; ``cli`` joins all of them."""

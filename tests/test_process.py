@@ -234,3 +234,22 @@ def test_file_systems(tmp_path: pathlib.Path) -> None:
     assert process.file_system("/tmp", root) == "ext4"
     assert process.file_system("/with space/x", root) == "xfs"
     assert process.file_system("/tmp", str(tmp_path / "nothing")) == ""
+
+
+def test_child_commands() -> None:
+    with subprocess.Popen(["sleep", "1234"]) as child:
+        try:
+            assert process.child_commands().count("sleep 1234") == 1
+        finally:
+            child.kill()
+        child.wait()
+        assert "sleep 1234" not in process.child_commands()
+
+
+def test_folder_in_memory(tmp_path: pathlib.Path) -> None:
+    folder, kind = process.in_memory_folder(str(tmp_path))
+    assert folder == str(tmp_path)
+    assert kind == ("" if process.file_system(str(tmp_path)) == "tmpfs" else process.file_system(str(tmp_path)))
+    if process.file_system("/dev/shm") == "tmpfs":
+        assert process.in_memory_folder("/dev/shm") == ("/dev/shm", "")
+        assert process.in_memory_folder(None) == ("/dev/shm", "")

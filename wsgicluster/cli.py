@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from wsgicluster import __version__, process
 from wsgicluster.access_log import compile_format
+from wsgicluster.arbiter import spawn
 from wsgicluster.arbiter.arbiter import Arbiter, Roles, log_options
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, ServerError
@@ -68,6 +69,8 @@ class Command:
             case Action.CHECK_CONFIG:
                 _remark(loaded)
                 self._check(loaded.settings)
+            case Action.EXAMINE:
+                return self._examine(loaded)
             case Action.SERVE:
                 return self._serve(loaded)
         return 0
@@ -76,6 +79,22 @@ class Command:
         compile_format(settings.access_log_format)
         self._load_application(settings)
         print("OK: the settings are sound and the application can be loaded")
+
+    def _examine(self, loaded: Loaded) -> int:
+        # Late: no server that serves shall carry its memory.
+        from wsgicluster.doctor.examination import examine
+
+        if loaded.settings.print_config:
+            print(listing(loaded), end="")
+        settings = _resolved(loaded.settings)
+        compile_format(settings.access_log_format)
+        check_kind(settings.worker_class)
+        self._enter(settings)
+        return examine(settings, loaded.remarks, lambda: self._load_as_worker(settings), spawn.fork)
+
+    def _load_as_worker(self, settings: Settings) -> object:
+        process.drop_privileges(settings.user, settings.group, settings.initgroups)
+        return self._load_application(settings)
 
     def _serve(self, loaded: Loaded) -> int:
         settings = _resolved(loaded.settings)

@@ -13,6 +13,7 @@ import pwd
 import re
 import resource
 import signal
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 
 import psutil
@@ -25,6 +26,8 @@ DUMP_SIGNAL: int = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signa
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_SHARED_MEMORY = "/dev/shm"
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 _NO_LIMIT_BYTES = 1 << 60
 """Control groups of version 1 write a huge page-rounded number where there is no limit."""
 
@@ -54,6 +57,18 @@ def started_at(pid: int) -> float | None:
     except psutil.AccessDenied:
         # It is there, that is all we may know.
         return 0.0
+
+
+def child_commands() -> list[str]:
+    """Command lines of the processes that this one and its descendants have started, those that have ended left out."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(child.cmdline()))
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 class ResidentMemory:
@@ -220,6 +235,18 @@ def out_of_memory_kills(root: str = "/") -> int | None:
             if found:
                 return int(found[1])
     return None
+
+
+def in_memory_folder(wanted: str | None) -> tuple[str | None, str]:
+    """The folder for a small file that is best in memory, and the kind of its file system where it is not.
+
+    None is the system's folder for temporary files; it is the answer where nothing is ``wanted``
+    and there is no shared memory that may be written to.
+    """
+    if wanted is None and file_system(_SHARED_MEMORY) in _IN_MEMORY and os.access(_SHARED_MEMORY, os.W_OK):
+        return _SHARED_MEMORY, ""
+    kind = file_system(wanted or tempfile.gettempdir())
+    return wanted, "" if kind in _IN_MEMORY else kind
 
 
 def file_system(path: str, root: str = "/") -> str:

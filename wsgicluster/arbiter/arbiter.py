@@ -35,8 +35,6 @@ from wsgicluster.settings.fields import SETTINGS
 __all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
-_SHARED_MEMORY = "/dev/shm"
-_IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
 
 def log_options(settings: Settings) -> LogOptions:
@@ -146,11 +144,8 @@ class Arbiter:
             self._log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
 
     def _heartbeat_folder(self) -> str | None:
-        folder = self._settings.worker_tmp_dir
-        if folder is None and process.file_system(_SHARED_MEMORY) in _IN_MEMORY and os.access(_SHARED_MEMORY, os.W_OK):
-            return _SHARED_MEMORY
-        kind = process.file_system(folder or tempfile.gettempdir())
-        if kind and kind not in _IN_MEMORY:
+        folder, kind = process.in_memory_folder(self._settings.worker_tmp_dir)
+        if kind:
             self._log.warning(
                 "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
                 folder or tempfile.gettempdir(),

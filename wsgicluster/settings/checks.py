@@ -70,7 +70,7 @@ def _primary_group(uid: int, source: str) -> int:
 
 def check(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
     """Look at what settings refer to; paths are relative to ``directory``. Raises UsageError."""
-    if not settings.wsgi_app and not settings.print_config:
+    if not settings.wsgi_app and (settings.doctor or not settings.print_config):
         raise complaint("command line", "wsgi_app", "nothing", "the application, such as module:application")
     _check_folder(settings.chdir, "chdir", sources, directory)
     inside = os.path.join(directory, settings.chdir)

@@ -262,6 +262,10 @@ class Settings:
     check_config: bool = declare(False, Declaration(
         kinds.SWITCH, Group.CONFIGURATION, RESTART,
         "Check the settings, load the application, and end.", ("--check-config",)))
+    doctor: bool = declare(False, Declaration(
+        kinds.SWITCH, Group.CONFIGURATION, RESTART,
+        "Look at settings, machine and application for what is known to bite, show each finding with its remedy, "
+        "and end.", ("--doctor",)))
     # fmt: on
 
     @property

@@ -27,6 +27,7 @@ class Action(enum.Enum):
     SERVE = enum.auto()
     PRINT_CONFIG = enum.auto()
     CHECK_CONFIG = enum.auto()
+    EXAMINE = enum.auto()
     SHOW_HELP = enum.auto()
     SHOW_VERSION = enum.auto()
     SHOW_VERSIONS = enum.auto()
@@ -80,6 +81,8 @@ def _question(arguments: command_line.CommandLine) -> Action | None:
 
 
 def _action(settings: Settings) -> Action:
+    if settings.doctor:
+        return Action.EXAMINE
     if settings.print_config:
         return Action.PRINT_CONFIG
     return Action.CHECK_CONFIG if settings.check_config else Action.SERVE

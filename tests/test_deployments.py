@@ -1,0 +1,127 @@
+"""The files of ``examples/docker``, ``kubernetes`` and ``supervisor`` say nothing that the server does not know."""
+
+import configparser
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, StartServer, wait_until
+from wsgicluster.settings import SETTINGS, Settings, load
+from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX
+
+EXAMPLES = ROOT / "examples"
+DEFAULTS = Settings()
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Instruction and arguments of each step of a Dockerfile."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ")
+    return [
+        (name, " ".join(rest.split())) for name, _, rest in (line.partition(" ") for line in lines.splitlines() if line)
+    ]
+
+
+DOCKERFILE = instructions((EXAMPLES / "docker/Dockerfile").read_text("utf-8"))
+
+
+def arguments_of(wanted: str) -> list[str]:
+    return [arguments for name, arguments in DOCKERFILE if name == wanted]
+
+
+def settings_of_the_image() -> dict[str, str]:
+    """Our variables in the image's environment."""
+    pairs = [word.partition("=") for arguments in arguments_of("ENV") for word in shlex.split(arguments)]
+    return {name: value for name, _, value in pairs if name.startswith(ENVIRONMENT_PREFIX)}
+
+
+def known(given: dict[str, str], folder: pathlib.Path) -> Settings:
+    """The settings that variables make; none may be unknown."""
+    loaded = load(["app"] if f"{ENVIRONMENT_PREFIX}WSGI_APP" not in given else [], given, str(folder))
+    assert loaded.remarks == ()
+    return loaded.settings
+
+
+def test_image_is_no_root_no_shell_and_stopped_gracefully(tmp_path: pathlib.Path) -> None:
+    assert json.loads(arguments_of("ENTRYPOINT")[0]) == ["wsgicluster"]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", arguments_of("USER")[0])
+    assert arguments_of("STOPSIGNAL") == ["SIGTERM"]
+    assert len(arguments_of("FROM")) == 2
+    settings = known(settings_of_the_image(), tmp_path)
+    assert settings.wsgi_app == "flask_app:app"
+    assert f"EXPOSE {getattr(settings.bind[0], 'port', 0)}" in [" ".join(step) for step in DOCKERFILE]
+
+
+def test_what_is_copied_into_the_image_is_there() -> None:
+    sent = (EXAMPLES / "docker/Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    for arguments in arguments_of("COPY"):
+        for path in arguments.split()[:-1]:
+            name = path.removeprefix("./")
+            assert (ROOT / name).exists(), name
+            assert f"!{name}" in sent
+
+
+@pytest.mark.live
+def test_health_check(server: StartServer) -> None:
+    environ = settings_of_the_image()
+    live = server("--chdir", str(EXAMPLES), environ=environ)
+    options, _, command = arguments_of("HEALTHCHECK")[0].partition(" CMD ")
+    assert "--start-period" in options
+    program, *arguments = json.loads(command)
+    assert program == "python"
+
+    def check(path: str) -> int:
+        here = [word.replace("http://127.0.0.1:8000/", live.url + path) for word in arguments]
+        done = subprocess.run([sys.executable, *here], capture_output=True, timeout=30, check=False)
+        return done.returncode
+
+    assert wait_until(lambda: check("/") == 0, 20, "healthy")
+    assert check("/fail") != 0
+    assert live.stop() == 0
+    assert check("/") != 0
+
+
+def test_compose_and_deployment_name_known_settings(tmp_path: pathlib.Path) -> None:
+    compose = (EXAMPLES / "docker/compose.yaml").read_text("utf-8")
+    known(dict(re.findall(r"^ +(WSGICLUSTER_\w+): (\S+)$", compose, re.MULTILINE)), tmp_path)
+    period = re.search(r"stop_grace_period: (\d+)s", compose)
+    assert period
+    assert int(period[1]) > DEFAULTS.graceful_timeout
+
+    deployment = (EXAMPLES / "kubernetes/deployment.yaml").read_text("utf-8")
+    given = dict(re.findall(r'- name: (WSGICLUSTER_\w+)\n +value: "?([^"\n]+)"?$', deployment, re.MULTILINE))
+    assert len(given) == deployment.count("WSGICLUSTER_") == 4
+    settings = known(given, tmp_path)
+    assert (settings.workers, settings.worker_class) == (2, "gthread")
+    grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
+    delay = re.search(r'command: \["sleep", "(\d+)"\]', deployment)
+    assert grace
+    assert delay
+    assert int(grace[1]) > int(delay[1]) + settings.graceful_timeout
+    assert f"runAsUser: {arguments_of('USER')[0].partition(':')[0]}" in deployment
+
+
+def test_supervisord(tmp_path: pathlib.Path) -> None:
+    config = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    config.read(EXAMPLES / "supervisor/supervisord.conf", "utf-8")
+    program = config["program:shop"]
+    path, *arguments = shlex.split(program["command"])
+    assert path.endswith("/bin/wsgicluster")
+    settings = load(arguments, {}, str(tmp_path)).settings
+    assert not settings.daemon
+    assert program["stopsignal"] == "TERM"
+    assert int(program["stopwaitsecs"]) > settings.graceful_timeout
+    assert config.getint("supervisord", "minfds") > settings.worker_connections
+    folder = program["directory"].replace("%(here)s", str(EXAMPLES / "supervisor"))
+    module = settings.wsgi_app.partition(":")[0]
+    assert (pathlib.Path(folder) / f"{module}.py").exists()
+
+
+@pytest.mark.parametrize("page", ["docker", "supervisord"])
+def test_pages_name_known_variables(page: str) -> None:
+    text = (ROOT / "docs/howto" / f"{page}.rst").read_text("utf-8")
+    assert {name.lower() for name in re.findall(r"WSGICLUSTER_([A-Z_]+)", text)} <= SETTINGS.keys()

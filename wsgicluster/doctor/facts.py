@@ -1,0 +1,130 @@
+"""What the doctor knows when it decides: plain values, gathered elsewhere and looked at by the checks.
+
+Sizes are in bytes, durations in seconds, dates in seconds since the epoch.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from wsgicluster.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """Something that the application has left behind when it was loaded, and the line that did it, if known."""
+
+    what: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.place})" if self.place else self.what
+
+
+Traces = tuple[Trace, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """The application as it is once it has been loaded; ``failure`` says why it was not, in one line."""
+
+    failure: str = ""
+    misfit: str = ""
+    """Why what was found cannot be called as a WSGI application."""
+    opened: Traces = ()
+    """Connections, listeners, pipes and databases."""
+    loops: Traces = ()
+    threads: Traces = ()
+    locks: Traces = ()
+    children: Traces = ()
+    handlers: Traces = ()
+    """Signal handlers; `Trace.what` begins with the signal's name."""
+    debug: tuple[str, ...] = ()
+    blocking_drivers: tuple[str, ...] = ()
+    """Modules whose waits gevent cannot see."""
+    patched: bool = False
+    """Whether gevent has patched the standard library."""
+    resident_bytes: int = 0
+    load_s: float = 0.0
+
+    def to_json(self) -> str:
+        """A text that `from_json` reads back."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Application":
+        """The facts that another process has written. Raises ValueError for anything else."""
+        fields: dict[str, Any] = json.loads(text)
+        for name in ("opened", "loops", "threads", "locks", "children", "handlers"):
+            fields[name] = tuple(Trace(**trace) for trace in fields[name])
+        for name in ("debug", "blocking_drivers"):
+            fields[name] = tuple(fields[name])
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disk:
+    """A folder that the server writes to: for which setting, how much is free, and with how little it gets narrow."""
+
+    setting: str
+    path: str
+    free_bytes: int
+    wanted_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """From when to when a certificate is valid."""
+
+    path: str
+    not_before: float
+    not_after: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The machine, container or service in which the server would run."""
+
+    user: int = 1000
+    processors: int = 1
+    machine_processors: int = 1
+    memory_limit_bytes: int = 1 << 33
+    backlog_limit: int | None = None
+    heartbeat_folder: str = "/dev/shm"
+    heartbeat_disk: str = ""
+    """Kind of the file system of that folder where it is not in memory."""
+    descriptors: int = 1 << 16
+    disks: tuple[Disk, ...] = ()
+    init_command: str = ""
+    """Command line of process 1."""
+    parent_command: str = ""
+    manager: str = ""
+    """The unit or program that has started this process and will stop it."""
+    manager_stop_s: float | None = None
+    plain_modules: tuple[str, ...] = ()
+    """Compiled modules that are not in use."""
+    plain_wanted: bool = False
+    certificate: Certificate | None = None
+    now: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything; ``settings`` with plain numbers for what depends on the machine."""
+
+    settings: Settings
+    surroundings: Surroundings
+    application: Application
+    remarks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that will bite, and what to do about it; ``topic`` is a setting's name where there is one."""
+
+    topic: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.topic}: {self.what}; {self.remedy}".split())

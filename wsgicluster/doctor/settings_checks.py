@@ -1,0 +1,153 @@
+"""What settings, each of them sound by itself, will do to those who run or use the server."""
+
+import ipaddress
+from collections.abc import Iterator
+
+from wsgicluster.doctor.facts import Facts, Finding
+from wsgicluster.settings import FdAddress, Settings, TcpAddress
+
+PROXY_IDLE_S = 60
+"""How long nginx and the load balancers of AWS keep an idle connection by default."""
+KEEPALIVE_S = 65
+"""Enough beyond it for what is on its way at that moment."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def strangers_may_connect(settings: Settings) -> bool:
+    """Whether an address can be reached from other machines; a descriptor's is not known, and may be."""
+    return any(
+        isinstance(address, FdAddress) or (isinstance(address, TcpAddress) and not _is_loopback(address.host))
+        for address in settings.bind
+    )
+
+
+def trust(facts: Facts) -> Iterator[Finding]:
+    """Everybody is believed where other machines can connect."""
+    settings = facts.settings
+    if not strangers_may_connect(settings):
+        return
+    believed = {
+        "forwarded_allow_ips": (
+            True,
+            "say that it used https" + (", and who it is" if settings.forwarded_hops else ""),
+        ),
+        "proxy_allow_ips": (settings.proxy_protocol != "off", "pose as any address by the PROXY protocol"),
+        "uwsgi_allow_ips": (settings.protocol == "uwsgi", "set every variable of the environ"),
+    }
+    for name, (counts, what) in believed.items():
+        if counts and "*" in getattr(settings, name):
+            yield Finding(
+                name,
+                f"* lets every client that can reach {_addresses(settings)} {what}",
+                "name the proxies' addresses or networks",
+            )
+
+
+def _addresses(settings: Settings) -> str:
+    return " or ".join(str(address) for address in settings.bind)
+
+
+def header_map(facts: Facts) -> Iterator[Finding]:
+    """Names with underscores that are let through."""
+    if facts.settings.header_map == "dangerous":
+        yield Finding(
+            "header_map",
+            "dangerous lets clients set what proxies are believed for, such as X_Forwarded_For",
+            "use drop, and forwarder_headers for the names that a proxy needs",
+        )
+
+
+def keepalive(facts: Facts) -> Iterator[Finding]:
+    """Connections that the server closes while a proxy is about to use them."""
+    keepalive_s = facts.settings.keepalive
+    if 0 < keepalive_s < KEEPALIVE_S:
+        yield Finding(
+            "keepalive",
+            f"{keepalive_s:g} s is shorter than a proxy keeps idle connections ({PROXY_IDLE_S} s for nginx and AWS): "
+            "what it sends in the moment of their end is reset",
+            f"use {KEEPALIVE_S} or more, above the proxy's own idle time; or 0 to keep none",
+        )
+
+
+def timeout(facts: Facts) -> Iterator[Finding]:
+    """No limit for hung requests, or one that a stop cuts short."""
+    settings = facts.settings
+    if settings.timeout == 0:
+        yield Finding("timeout", "0 leaves a worker that hangs as it is, for ever", "give the longest request its time")
+    elif settings.timeout > settings.graceful_timeout:
+        yield Finding(
+            "graceful_timeout",
+            f"a request may take {settings.timeout:g} s (timeout), but is cut off {settings.graceful_timeout:g} s "
+            "after a stop or reload",
+            f"use {settings.timeout:g} or more",
+        )
+
+
+def stop_time(facts: Facts) -> Iterator[Finding]:
+    """A service manager that kills the server before it has stopped."""
+    stop_s, graceful_s = facts.surroundings.manager_stop_s, facts.settings.graceful_timeout
+    if stop_s is not None and stop_s <= graceful_s:
+        yield Finding(
+            "graceful_timeout",
+            f"{facts.surroundings.manager} is killed {stop_s:g} s after it is told to stop, while requests may take "
+            f"{graceful_s:g} s",
+            f"set TimeoutStopSec={graceful_s + 5:g} in the unit, or a shorter graceful_timeout",
+        )
+
+
+def slow_clients(facts: Facts) -> Iterator[Finding]:
+    """Clients that may take as long as they like."""
+    settings = facts.settings
+    for name in ("head_timeout", "body_timeout", "write_timeout"):
+        if getattr(settings, name) == 0 and strangers_may_connect(settings):
+            yield Finding(
+                name, "0 lets a client keep a connection for ever with a byte", "set a limit; 30 is a good one"
+            )
+
+
+def reload(facts: Facts) -> Iterator[Finding]:
+    """A development server for everybody."""
+    settings = facts.settings
+    if settings.reload and strangers_may_connect(settings):
+        yield Finding(
+            "reload",
+            f"workers are replaced whenever a file changes, on a server that others reach at {_addresses(settings)}",
+            "leave it out there, and deploy with HUP",
+        )
+
+
+def recycling(facts: Facts) -> Iterator[Finding]:
+    """Workers that leave together."""
+    settings = facts.settings
+    if settings.max_requests and not settings.max_requests_jitter and settings.workers > 1:
+        yield Finding(
+            "max_requests_jitter",
+            f"all {settings.workers} workers reach max_requests at about the same time, and boot together",
+            f"use {max(1, settings.max_requests // 10)}",
+        )
+
+
+def daemon(facts: Facts) -> Iterator[Finding]:
+    """In the background of somebody who watches the foreground."""
+    if facts.settings.daemon and facts.surroundings.manager:
+        yield Finding(
+            "daemon",
+            f"{facts.surroundings.manager} takes a server that goes into the background for one that has ended",
+            "leave it out",
+        )
+
+
+def remarks(facts: Facts) -> Iterator[Finding]:
+    """What was noticed when the settings were read."""
+    for remark in facts.remarks:
+        topic, _, rest = remark.partition(": ")
+        yield Finding(topic, rest, "correct it, or leave it out")
+
+
+CHECKS = (trust, header_map, keepalive, timeout, stop_time, slow_clients, reload, recycling, daemon, remarks)
