@@ -5,7 +5,10 @@ import dataclasses
 import pathlib
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
+
+from wsgicluster.worker.ending import RECEIVE_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +126,26 @@ def fetch(
     """One request on a connection of its own."""
     with Connection(target) as connection:
         return connection.exchange(path, method, body, extra)
+
+
+def answer_burst(connect: Callable[[], Connection], count: int = 180) -> None:
+    """Have many small requests answered in their order that are sent at once: more than is received at a time.
+
+    A sync worker gives up the connection of a request that took its only thread for long; the rest is sent anew then.
+    """
+    filler = b"X-Filler: " + b"f" * 800
+    requests = [b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % (turn, filler) for turn in range(count)]
+    assert sum(map(len, requests)) > 2 * RECEIVE_BYTES
+    answered = 0
+    while answered < count:
+        with connect() as connection:
+            connection.send(b"".join(requests[answered:]))
+            closes = False
+            while answered < count and not closes:
+                response = connection.response()
+                assert (response.status, response.headers.get("x-turn")) == (200, str(answered)), response
+                answered += 1
+                closes = response.closes
 
 
 class Load:

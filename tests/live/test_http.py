@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import BrokenResponse, Connection, Load, fetch
+from tests.live.client import BrokenResponse, Connection, Load, answer_burst, fetch
 
 pytestmark = pytest.mark.live
 
@@ -37,6 +37,10 @@ class TestConnections:
             connection.send(b"".join(b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n\r\n" % turn for turn in range(50)))
             turns = [connection.response().headers["x-turn"] for _ in range(50)]
         assert turns == [str(turn) for turn in range(50)]
+
+    def test_pipelined_in_a_burst(self, live: LiveServer) -> None:
+        """What is received later must not be taken for the rest of a request that has been received already."""
+        answer_burst(lambda: Connection(live.port))
 
     def test_pipelined_behind_a_body(self, live: LiveServer) -> None:
         with Connection(live.port) as connection:

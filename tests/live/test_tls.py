@@ -13,7 +13,7 @@ import pytest
 
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import Connection
+from tests.live.client import Connection, answer_burst
 from tests.live.tls_client import TlsClient, half_a_hello
 
 pytestmark = pytest.mark.live
@@ -48,6 +48,7 @@ class TestExchanges:
             for _ in range(20):
                 assert not client.exchange().closes
             environ = client.environ()
+        assert live.said(rf"Listening at: https://127\.0\.0\.1:{live.port} ")
         assert environ["wsgi.url_scheme"] == "https"
         assert environ["HTTPS"] == "on"
         assert environ["SSL_PROTOCOL"] == "TLSv1.3"
@@ -84,6 +85,10 @@ class TestExchanges:
         with TlsClient(live.port, context) as client:
             client.send(b"".join(b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n\r\n" % turn for turn in range(50)))
             assert [client.response().headers["x-turn"] for _ in range(50)] == [str(turn) for turn in range(50)]
+
+    def test_pipelined_in_a_burst(self, live: LiveServer, context: ssl.SSLContext) -> None:
+        """More than is read at a time: what is left inside the TLS layer must not wait for the socket."""
+        answer_burst(lambda: TlsClient(live.port, context))
 
     def test_continue(self, live: LiveServer, context: ssl.SSLContext) -> None:
         with TlsClient(live.port, context) as client:
