@@ -41,7 +41,7 @@ def ask(target: int | pathlib.Path, data: bytes, method: str = "GET") -> Respons
 
 
 def environ_of(target: int | pathlib.Path, **variables: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(ask(target, request("/environ", **variables)).body)
+    found: dict[str, str] = json.loads(ask(target, request("/environ", b"", **variables)).body)
     return found
 
 
