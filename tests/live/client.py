@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from wsgicluster.worker.ending import RECEIVE_BYTES
-
 
 @dataclasses.dataclass(frozen=True)
 class Response:
@@ -128,24 +126,28 @@ def fetch(
         return connection.exchange(path, method, body, extra)
 
 
-def answer_burst(connect: Callable[[], Connection], count: int = 180) -> None:
-    """Have many small requests answered in their order that are sent at once: more than is received at a time.
+def numbered(count: int, filler: str = "") -> list[bytes]:
+    """Requests whose responses tell their numbers in ``X-Turn``."""
+    return [
+        f"GET /header/X-Turn/{turn} HTTP/1.1\r\nHost: x\r\nX-Filler: {filler}\r\n\r\n".encode() for turn in range(count)
+    ]
 
-    A sync worker gives up the connection of a request that took its only thread for long; the rest is sent anew then.
+
+def ask_at_once(connect: Callable[[], Connection], requests: list[bytes]) -> list[Response]:
+    """The responses to requests that are all sent before the first response is read.
+
+    A sync worker gives up the connection of a request that took its only thread for long, as on a busy machine any
+    may: the rest is sent anew then.
     """
-    filler = b"X-Filler: " + b"f" * 800
-    requests = [b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % (turn, filler) for turn in range(count)]
-    assert sum(map(len, requests)) > 2 * RECEIVE_BYTES
-    answered = 0
-    while answered < count:
+    found: list[Response] = []
+    while len(found) < len(requests):
         with connect() as connection:
-            connection.send(b"".join(requests[answered:]))
+            connection.send(b"".join(requests[len(found) :]))
             closes = False
-            while answered < count and not closes:
-                response = connection.response()
-                assert (response.status, response.headers.get("x-turn")) == (200, str(answered)), response
-                answered += 1
-                closes = response.closes
+            while len(found) < len(requests) and not closes:
+                found.append(connection.response())
+                closes = found[-1].closes
+    return found
 
 
 class Load:
