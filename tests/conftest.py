@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-LISTENING = re.compile(r"Listening at: (?:http://)?(\S+)")
+LISTENING = re.compile(r"Listening at: (?:[a-z]+://)?(\S+)")
 
 T = TypeVar("T")
 

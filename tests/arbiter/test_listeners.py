@@ -39,7 +39,8 @@ def connects(target: object, family: int = socket.AF_INET) -> bool:
 def test_tcp(opened: list[Listener]) -> None:
     (listener,) = listen(opened, TcpAddress("127.0.0.1", 0))
     port = listener.sock.getsockname()[1]
-    assert listener.address == f"http://127.0.0.1:{port}"
+    assert listener.address == f"127.0.0.1:{port}"
+    assert listener.url("https") == f"https://127.0.0.1:{port}"
     assert connects(("127.0.0.1", port))
     assert not listener.sock.getblocking()
     assert not listener.sock.get_inheritable()
@@ -69,7 +70,7 @@ def test_both_families_on_one_port(opened: list[Listener]) -> None:
     (four,) = listen(opened, TcpAddress("0.0.0.0", 0))
     port = four.sock.getsockname()[1]
     (six,) = listen(opened, TcpAddress("::", port))
-    assert six.address == f"http://[::]:{port}"
+    assert six.address == f"[::]:{port}"
     assert connects(("::1", port), socket.AF_INET6)
 
 
@@ -109,7 +110,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
 def test_unix(opened: list[Listener], tmp_path: pathlib.Path) -> None:
     path = tmp_path / "socket"
     (listener,) = listen(opened, UnixAddress(str(path), mode=0o660))
-    assert listener.address == f"unix:{path}"
+    assert listener.address == listener.url("uwsgi") == f"unix:{path}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert connects(str(path), socket.AF_UNIX)
     assert holders.pids(holders.unix_inodes(str(path))) == [os.getpid()]
@@ -181,7 +182,7 @@ def test_inherited_sockets(opened: list[Listener]) -> None:
     bound.bind(("127.0.0.1", 0))
     target = bound.getsockname()
     (listener,) = listen(opened, FdAddress(bound.detach()))
-    assert listener.address == f"http://127.0.0.1:{target[1]}"
+    assert listener.address == f"127.0.0.1:{target[1]}"
     assert connects(target)
 
 

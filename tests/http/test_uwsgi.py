@@ -1,5 +1,6 @@
 """Requests of the uwsgi protocol: a table of packets, whole, byte by byte and with a tail, and random ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsgicluster.http.uwsgi import read_uwsgi
 TEMPLATE: dict[str, Any] = {
     "SCRIPT_NAME": "",
     "SERVER_NAME": "here",
+    "SERVER_PORT": "8000",
     "REMOTE_ADDR": "",
     "wsgi.url_scheme": "http",
     "wsgi.version": (1, 0),
@@ -52,6 +54,12 @@ def accepted(
     for key in missing:
         added.pop(key, None)
     return Case(name, packet(variables), added, missing, length, flags, 0, limits, script_name)
+
+
+def repeated(name: str, keys: Sequence[str], **added: str) -> Case:
+    """A case with these keys besides, the first with the value 0, the next with 1, and so on."""
+    raw = packet([*plain().items(), *((key, str(number)) for number, key in enumerate(keys))])
+    return Case(name, raw, {**plain(), "QUERY_STRING": "", "RAW_URI": "/p", **added})
 
 
 ACCEPTED = [
@@ -112,6 +120,10 @@ ACCEPTED = [
     accepted("https-over-scheme", plain(HTTPS="on", REQUEST_SCHEME="http"), scheme="https"),
     accepted("scheme-http", plain(REQUEST_SCHEME="http")),
     accepted("scheme-empty", plain(REQUEST_SCHEME="")),
+    accepted("server-unnamed", plain(SERVER_NAME="", SERVER_PORT=""), SERVER_NAME="here", SERVER_PORT="8000"),
+    repeated("field-again", ("HTTP_A", "HTTP_B", "HTTP_A", "HTTP_A"), HTTP_A="0,2,3", HTTP_B="1"),
+    repeated("cookie-again", ("HTTP_COOKIE", "HTTP_COOKIE"), HTTP_COOKIE="0; 1"),
+    repeated("fields-again-most", ("HTTP_A",) * 100, HTTP_A=",".join(map(str, range(100)))),
     accepted("length-empty", plain(CONTENT_LENGTH=""), missing=("CONTENT_LENGTH",)),
     accepted("length-zero", plain(CONTENT_LENGTH="0")),
     accepted("length-zeros", plain(CONTENT_LENGTH="000"), CONTENT_LENGTH="0"),
@@ -173,7 +185,15 @@ REFUSED = [
     refused("host", 400, plain(HTTP_HOST="a b")),
     refused("scheme", 400, plain(REQUEST_SCHEME="ftp")),
     refused("twice", 400, [*plain().items(), ("PATH_INFO", "/p")]),
-    refused("field-twice", 400, [*plain().items(), ("HTTP_A", "1"), ("HTTP_A", "1")]),
+    *(
+        refused(f"twice-{key}", 400, [*plain().items(), (key, "1"), (key, "1")])
+        for key in ("HTTP_HOST", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "CONTENT_LENGTH")
+    ),
+    refused("parameter-twice", 400, [*plain().items(), ("X", "1"), ("X", "1")]),
+    refused("port-of-the-client", 400, plain(REMOTE_ADDR="192.0.2.1", REMOTE_PORT="4711\x1b[2J")),
+    refused("script-without-slash", 400, plain(SCRIPT_NAME="shop")),
+    refused("over-fields-again", 431, [*plain().items(), *([("HTTP_A", "v")] * 101)]),
+    refused("over-field-limit-again", 431, [*plain().items(), ("HTTP_A", "v"), ("HTTP_A", "v" * (8190 - 2))]),
     refused("key-empty", 400, plain(**{"": "v"})),
     refused("key-lower", 400, plain(key="v")),
     refused("key-wsgi", 400, plain(**{"wsgi.input": "v"})),

@@ -11,7 +11,14 @@ from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.http.uwsgi import UwsgiReader, read_uwsgi
 
-TEMPLATE: dict[str, Any] = {"SCRIPT_NAME": "", "REMOTE_ADDR": "", "REMOTE_PORT": "", "wsgi.url_scheme": "http"}
+TEMPLATE: dict[str, Any] = {
+    "SCRIPT_NAME": "",
+    "SERVER_NAME": "here",
+    "SERVER_PORT": "8000",
+    "REMOTE_ADDR": "",
+    "REMOTE_PORT": "",
+    "wsgi.url_scheme": "http",
+}
 
 
 class Kept(io.BytesIO):

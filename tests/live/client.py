@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -123,6 +124,30 @@ def fetch(
     """One request on a connection of its own."""
     with Connection(target) as connection:
         return connection.exchange(path, method, body, extra)
+
+
+def numbered(count: int, filler: str = "") -> list[bytes]:
+    """Requests whose responses tell their numbers in ``X-Turn``."""
+    return [
+        f"GET /header/X-Turn/{turn} HTTP/1.1\r\nHost: x\r\nX-Filler: {filler}\r\n\r\n".encode() for turn in range(count)
+    ]
+
+
+def ask_at_once(connect: Callable[[], Connection], requests: list[bytes]) -> list[Response]:
+    """The responses to requests that are all sent before the first response is read.
+
+    A sync worker gives up the connection of a request that took its only thread for long, as on a busy machine any
+    may: the rest is sent anew then.
+    """
+    found: list[Response] = []
+    while len(found) < len(requests):
+        with connect() as connection:
+            connection.send(b"".join(requests[len(found) :]))
+            closes = False
+            while len(found) < len(requests) and not closes:
+                found.append(connection.response())
+                closes = found[-1].closes
+    return found
 
 
 class Load:

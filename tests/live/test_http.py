@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import BrokenResponse, Connection, Load, fetch
+from tests.live.client import BrokenResponse, Connection, Load, ask_at_once, fetch, numbered
+from wsgicluster.worker.ending import RECEIVE_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -33,10 +34,15 @@ class TestConnections:
                 assert not response.closes
 
     def test_pipelined_in_order(self, live: LiveServer) -> None:
-        with Connection(live.port) as connection:
-            connection.send(b"".join(b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n\r\n" % turn for turn in range(50)))
-            turns = [connection.response().headers["x-turn"] for _ in range(50)]
-        assert turns == [str(turn) for turn in range(50)]
+        answers = ask_at_once(lambda: Connection(live.port), numbered(50))
+        assert [answer.headers.get("x-turn") for answer in answers] == list(map(str, range(50)))
+
+    def test_pipelined_in_a_burst(self, live: LiveServer) -> None:
+        """What is received later must not be taken for the rest of a request that has been received already."""
+        burst = numbered(180, "f" * 800)
+        assert sum(map(len, burst)) > 2 * RECEIVE_BYTES
+        answers = ask_at_once(lambda: Connection(live.port), burst)
+        assert [answer.headers.get("x-turn") for answer in answers] == list(map(str, range(180)))
 
     def test_pipelined_behind_a_body(self, live: LiveServer) -> None:
         with Connection(live.port) as connection:

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ import pytest
 
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer, is_alive, wait_until
+from tests.live.proxies import program
 
 pytestmark = pytest.mark.live
 
@@ -53,12 +53,6 @@ def application(environ, start_response):
 """
 
 
-def program(*names: str) -> str:
-    """The path of the first of these programs that is installed; without any of them the test is skipped."""
-    found = filter(None, map(shutil.which, names))
-    return next(found, "") or pytest.skip(f"needs the program {names[0]}, which is not installed here")
-
-
 @pytest.fixture(params=["sync", "gthread", "gevent"])
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -82,7 +76,7 @@ class TestCurl:
 
     def test_http(self, kind: str, server: StartServer, tmp_path: pathlib.Path) -> None:
         program("curl")
-        live = server("tests.apps.basic", "-k", kind, "-b", "unix:curl.sock")
+        live = server("tests.apps.basic", "-k", kind, "-b", "unix:curl.sock", "--limit-request-body", "4M")
         environ, echo = f"{live.url}/environ", f"{live.url}/echo"
 
         # Requests with and without a body, answered with a length and in chunks: all on one connection.
@@ -108,16 +102,12 @@ class TestCurl:
         assert took, expected.stderr
         assert float(took.group(1)) < 10, "curl has not waited until it lost patience"
 
-        local = self.curl("--unix-socket", str(tmp_path / "curl.sock"), "http://shop.test/environ")
-        assert json.loads(local.stdout)["HTTP_HOST"] == "shop.test"
-
-    def test_refused_before_the_body(self, kind: str, server: StartServer) -> None:
-        program("curl")
-        live = server("tests.apps.basic", "-k", kind, "--limit-request-body", "1M")
-        expecting = ("-H", "Expect: 100-continue", "--expect100-timeout", "15", "--data-binary", "@-")
-        refused = self.curl(*expecting, "-w", "%{stderr}sent %{size_upload}", f"{live.url}/echo", send=b"x" * (2 << 20))
+        refused = self.curl(*expecting, "-w", "%{stderr}sent %{size_upload}", echo, send=b"x" * (5 << 20))
         assert b"< HTTP/1.1 413 " in refused.stderr
         assert refused.stderr.endswith(b"sent 0")
+
+        local = self.curl("--unix-socket", str(tmp_path / "curl.sock"), "http://shop.test/environ")
+        assert json.loads(local.stdout)["HTTP_HOST"] == "shop.test"
 
     def test_introduced_over_tls(self, kind: str, server: StartServer, certificates: Certificates) -> None:
         program("curl")
@@ -215,4 +205,5 @@ class TestBrowser:
         assert f"<title>{ASSETS} came, 0 failed</title>" in page
         answered = re.findall(r"answered /asset/(\d+)\.\w+ 200 to (\d+)", live.log())
         assert sorted(int(number) for number, _ in answered) == list(range(ASSETS))
-        assert len({port for _, port in answered}) < ASSETS / 2, "the connections were kept"
+        if kind != "sync":  # which gives up the connection of each request that took its only thread for long
+            assert len({port for _, port in answered}) < ASSETS / 2, "the connections were kept"

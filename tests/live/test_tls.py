@@ -13,8 +13,9 @@ import pytest
 
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import Connection
+from tests.live.client import Connection, ask_at_once, numbered
 from tests.live.tls_client import TlsClient, half_a_hello
+from wsgicluster.worker.ending import RECEIVE_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -48,6 +49,7 @@ class TestExchanges:
             for _ in range(20):
                 assert not client.exchange().closes
             environ = client.environ()
+        assert live.said(rf"Listening at: https://127\.0\.0\.1:{live.port} ")
         assert environ["wsgi.url_scheme"] == "https"
         assert environ["HTTPS"] == "on"
         assert environ["SSL_PROTOCOL"] == "TLSv1.3"
@@ -81,9 +83,15 @@ class TestExchanges:
             assert len(slow.response().body) == 200 << 16
 
     def test_pipelined_in_one_record(self, live: LiveServer, context: ssl.SSLContext) -> None:
-        with TlsClient(live.port, context) as client:
-            client.send(b"".join(b"GET /header/X-Turn/%d HTTP/1.1\r\nHost: x\r\n\r\n" % turn for turn in range(50)))
-            assert [client.response().headers["x-turn"] for _ in range(50)] == [str(turn) for turn in range(50)]
+        answers = ask_at_once(lambda: TlsClient(live.port, context), numbered(50))
+        assert [answer.headers.get("x-turn") for answer in answers] == list(map(str, range(50)))
+
+    def test_pipelined_in_a_burst(self, live: LiveServer, context: ssl.SSLContext) -> None:
+        """More than is read at a time: what is left inside the TLS layer must not wait for the socket."""
+        burst = numbered(180, "f" * 800)
+        assert sum(map(len, burst)) > 2 * RECEIVE_BYTES
+        answers = ask_at_once(lambda: TlsClient(live.port, context), burst)
+        assert [answer.headers.get("x-turn") for answer in answers] == list(map(str, range(180)))
 
     def test_continue(self, live: LiveServer, context: ssl.SSLContext) -> None:
         with TlsClient(live.port, context) as client:

@@ -1,9 +1,15 @@
 """Requests by the uwsgi protocol, to workers of every kind: raw packets in, HTTP responses out."""
 
+import contextlib
 import json
+import os
 import pathlib
+import random
+import re
 import signal
 import socket
+import struct
+from collections.abc import Iterator
 
 import pytest
 
@@ -35,16 +41,24 @@ def ask(target: int | pathlib.Path, data: bytes, method: str = "GET") -> Respons
 
 
 def environ_of(target: int | pathlib.Path, **variables: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(ask(target, request("/environ", **variables)).body)
+    found: dict[str, str] = json.loads(ask(target, request("/environ", b"", **variables)).body)
     return found
 
 
-@pytest.fixture(params=KINDS)
-def live(request: pytest.FixtureRequest, server: StartServer) -> LiveServer:
-    return server("tests.apps.basic", "-k", request.param, "--access-logfile", "access.log", *UWSGI)
+@pytest.fixture(scope="module", params=KINDS)
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One worker of each kind for all the tests that leave it as it was."""
+    arguments = ("-b", "127.0.0.1:0", "tests.apps.basic", "-k", request.param, "--access-logfile", "access.log", *UWSGI)
+    live = LiveServer(tmp_path_factory.mktemp("uwsgi"), arguments, {})
+    try:
+        yield live.start().wait_listening()
+    finally:
+        live.end()
+        print(live.log())
 
 
 def test_a_request(live: LiveServer) -> None:
+    assert live.said(rf"Listening at: uwsgi://127\.0\.0\.1:{live.port} ")
     environ = environ_of(live.port, QUERY_STRING="a=b", HTTP_HOST="example.com", HTTPS="on")
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("203.0.113.7", "4711")
     assert (environ["PATH_INFO"], environ["QUERY_STRING"], environ["HTTP_HOST"]) == ("/environ", "a=b", "example.com")
@@ -53,10 +67,10 @@ def test_a_request(live: LiveServer) -> None:
     wait_until(lambda: "203.0.113.7 - - " in log.read_text() and '"GET /environ' in log.read_text(), 5)
 
 
-@pytest.mark.parametrize("size", [1, 100_000, 3_000_000])
-def test_bodies(live: LiveServer, size: int) -> None:
-    body = bytes(range(251)) * (size // 251 + 1)
-    assert ask(live.port, request("/echo", body[:size]), "POST").body == body[:size]
+def test_bodies(live: LiveServer) -> None:
+    for size in (1, 100_000, 3_000_000):
+        body = os.urandom(size)
+        assert ask(live.port, request("/echo", body), "POST").body == body
 
 
 def test_byte_by_byte(live: LiveServer) -> None:
@@ -76,9 +90,8 @@ def test_responses_without_a_body_or_a_length(live: LiveServer) -> None:
     assert streamed.body == b"x" * 65536 * 20
 
 
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
+def test_what_is_refused_is_answered(live: LiveServer) -> None:
+    for data, status in (
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"\x05\x00\x00\x00", 400),
         (packet({"REQUEST_METHOD": "GET"}), 400),
@@ -86,13 +99,50 @@ def test_responses_without_a_body_or_a_length(live: LiveServer) -> None:
         (packet(plain(REQUEST_URI="/" + "a" * 9000)), 414),
         (packet(plain(HTTP_X_A="a" * 9000)), 431),
         (packet(plain(HTTP_TRANSFER_ENCODING="chunked")), 411),
+        (packet([*plain().items(), ("PATH_INFO", "/p")]), 400),
+        (b"\0\xff\xff\0" + b"\xff" * 65535, 400),
         (packet(plain(REQUEST_METHOD="CONNECT")), 501),
-    ],
-)
-def test_what_is_refused_is_answered(live: LiveServer, data: bytes, status: int) -> None:
-    assert ask(live.port, data).status == status
-    live.wait_log(f"127.0.0.1:[0-9]+: refused with {status}")
+    ):
+        refusals = rf"127\.0\.0\.1:\d+: refused with {status}"
+        before = len(re.findall(refusals, live.log()))
+        assert ask(live.port, data).status == status
+        live.wait_log(refusals, count=before + 1)
     assert ask(live.port, request("/")).status == 200
+
+
+def test_hostile_gateways_leave_the_worker_as_it_was(live: LiveServer) -> None:
+    workers = live.children()
+    whole = request("/echo", b"hello" * 20_000)
+    random_bytes = random.Random(7).randbytes
+    for cut in (1, 2, 3, 4, 5, 40, len(whole) - 100_001, len(whole) - 100_000, len(whole) - 1):
+        with Connection(live.port) as connection:
+            connection.send(whole[:cut])
+            connection.sock.shutdown(socket.SHUT_WR)
+            assert connection.rest() == b"", "a request that is cut is not run"
+        with Connection(live.port) as connection:
+            connection.send(whole[:cut])
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for size in (10, 1000, 100_000):
+        with Connection(live.port) as connection, contextlib.suppress(OSError):  # refused at once
+            connection.send(b"\0" + random_bytes(2) + b"\0" + random_bytes(size))
+            connection.sock.shutdown(socket.SHUT_WR)
+            assert connection.rest()[:12] in (b"", b"HTTP/1.1 400")
+    with Connection(live.port) as connection:
+        connection.send(request("/header/X-First/yes") + request("/header/X-Second/yes"))
+        answer = connection.rest()
+    assert b"X-First" in answer
+    assert b"X-Second" not in answer, "one connection, one request"
+    with contextlib.ExitStack() as stack:
+        for start in (b"", whole[:2], whole[:30], whole[:-5]) * 20:
+            stack.enter_context(Connection(live.port)).send(start)
+        assert ask(live.port, request("/")).status == 200
+    assert live.children() == workers
+    assert not live.said("internal error|Traceback")
+
+
+def test_fields_that_come_again_are_joined(live: LiveServer) -> None:
+    variables = [*plain(REQUEST_URI="/environ", PATH_INFO="/environ").items(), ("HTTP_X_A", "1"), ("HTTP_X_A", "2")]
+    assert json.loads(ask(live.port, packet(variables)).body)["HTTP_X_A"] == "1,2"
 
 
 def test_forwarded_fields_count_for_clients_who_are_proxies(live: LiveServer) -> None:

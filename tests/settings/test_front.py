@@ -61,6 +61,52 @@ def test_fields(tmp_path: pathlib.Path) -> None:
         settings(tmp_path, "--forwarded-fields", "X-Real-IP")
 
 
+def test_protocol(tmp_path: pathlib.Path) -> None:
+    assert (settings(tmp_path).protocol, settings(tmp_path).scheme) == ("http", "http")
+    found = settings(tmp_path, "--protocol", "UWSGI")
+    assert (found.protocol, found.scheme) == ("uwsgi", "uwsgi")
+    assert found.uwsgi_allow_ips == ("127.0.0.1", "::1")
+    assert settings(tmp_path, "--uwsgi-allow-from", "10.1.2.3/8, ::1").uwsgi_allow_ips == ("10.0.0.0/8", "::1")
+    with pytest.raises(UsageError, match=r"^command line --protocol: protocol: 'fastcgi'; expected http or uwsgi"):
+        settings(tmp_path, "--protocol", "fastcgi")
+    with pytest.raises(UsageError, match="uwsgi_allow_ips: 'nginx'; expected addresses and networks"):
+        settings(tmp_path, "--uwsgi-allow-from", "nginx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "other"),
+    [
+        (["--certfile", "server.pem"], "", "certfile: gateways speak uwsgi in the clear"),
+        ([], "ssl_context = lambda config, factory: None", "ssl_context: gateways speak uwsgi in the clear"),
+        (["--proxy-protocol"], "", "proxy_protocol: gateways say in each request who the client is"),
+    ],
+)
+def test_uwsgi_goes_with_nothing_else(tmp_path: pathlib.Path, arguments: list[str], source: str, other: str) -> None:
+    message = f"^command line --protocol: protocol: 'uwsgi'; expected http together with {other}$"
+    with pytest.raises(UsageError, match=message):
+        settings(tmp_path, "--protocol", "uwsgi", *arguments, source=source)
+    if "server.pem" not in arguments:
+        assert settings(tmp_path, *arguments, source=source).protocol == "http"
+
+
+def test_the_scheme_of_tls(tmp_path: pathlib.Path) -> None:
+    assert settings(tmp_path, source="ssl_context = lambda config, factory: None").scheme == "https"
+
+
+def test_header_map(tmp_path: pathlib.Path) -> None:
+    found = settings(tmp_path)
+    assert (found.header_map, found.forwarder_headers) == ("drop", ("SCRIPT_NAME", "PATH_INFO"))
+    found = settings(tmp_path, "--header-map", "Refuse", "--forwarder-headers", "script_name, Remote-User,X_A")
+    assert (found.header_map, found.forwarder_headers) == ("refuse", ("SCRIPT_NAME", "REMOTE-USER", "X_A"))
+    assert settings(tmp_path, source="forwarder_headers = '*'").forwarder_headers == ("*",)
+    assert settings(tmp_path, source="forwarder_headers = ['X_A', 'X_B']").forwarder_headers == ("X_A", "X_B")
+    assert settings(tmp_path, "--forwarder-headers", "").forwarder_headers == ()
+    with pytest.raises(UsageError, match="header_map: 'keep'; expected drop, refuse or dangerous"):
+        settings(tmp_path, "--header-map", "keep")
+    with pytest.raises(UsageError, match="forwarder_headers: 'X USER'; expected names of header fields"):
+        settings(tmp_path, "--forwarder-headers", "X USER")
+
+
 def test_contexts_are_safe() -> None:
     from wsgicluster.settings.certificates import usual_context
 

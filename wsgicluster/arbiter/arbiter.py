@@ -138,7 +138,7 @@ class Arbiter:
         owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
         self._listeners = open_listeners(settings.bind, Queue(settings.backlog, settings.defer_accept), owner)
         for listener in self._listeners:
-            self._log.info("Listening at: %s (%d)", listener.address, os.getpid())
+            self._log.info("Listening at: %s (%d)", listener.url(settings.scheme), os.getpid())
         limit = backlog_limit()
         if limit is not None and limit < settings.backlog:
             self._log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)

@@ -45,7 +45,7 @@ class Queue:
 
 
 class Listener:
-    """One listening socket; ``address`` is what clients connect to, for people."""
+    """One listening socket; ``address`` is where clients find it, for people: ``HOST:PORT`` or ``unix:PATH``."""
 
     def __init__(self, sock: socket.socket, made: os.stat_result | None = None) -> None:
         sock.setblocking(False)
@@ -54,6 +54,10 @@ class Listener:
         self.address = describe(sock)
         self._path = sock.getsockname() if made else ""
         self._made = made
+
+    def url(self, scheme: str) -> str:
+        """What clients connect to, for people; they speak ``scheme``. A Unix socket's address is the same for all."""
+        return self.address if self.sock.family == socket.AF_UNIX else f"{scheme}://{self.address}"
 
     def close(self) -> None:
         """Stop listening, as far as this process goes, and remove the socket file if it is still ours."""
@@ -68,12 +72,12 @@ class Listener:
 
 
 def describe(sock: socket.socket) -> str:
-    """The address of a socket as a URL, or as ``unix:PATH``."""
+    """The address of a socket as ``HOST:PORT`` or ``unix:PATH``."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(name)}"
     host, port = name[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def open_listeners(

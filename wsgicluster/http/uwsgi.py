@@ -23,6 +23,7 @@ HEADER_BYTES: Final = 4
 """What comes before the variables."""
 
 _LENGTH_DIGITS = 18
+_SINGLE = frozenset(("HTTP_HOST", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"))
 # What a path may hold unencoded (RFC 3986, section 3.3), beside the unreserved characters.
 _PATH_SAFE = "/:@!$&'()*+,;="
 
@@ -40,9 +41,10 @@ def read_uwsgi(
 ) -> tuple[dict[str, Any], int, int, int] | None:
     """The environ, body length, flags and size in bytes of the packet at ``data[start]``; None while it is incomplete.
 
-    The environ is a copy of ``template`` with the gateway's variables, which win over the template's. Of the flags (see
-    `wsgicluster.http.head`) only IS_HEAD is ever set: a gateway makes a connection for each request, and takes
-    chunks for a part of the body, so that what has no length ends with the connection, as in HTTP/1.0.
+    The environ is a copy of ``template`` with the gateway's variables, which win over the template's; a header field
+    that is given several times is joined, as `wsgicluster.http.head` does it. Of the flags (see there) only IS_HEAD
+    is ever set: a gateway makes a connection for each request, and takes chunks for a part of the body, so that
+    what has no length ends with the connection, as in HTTP/1.0.
     Raises ProtocolError: 400, 411, 413, 414, 431 and 501 as for a head.
     """
     header = data[start : start + HEADER_BYTES]
@@ -60,24 +62,24 @@ def read_uwsgi(
     used = HEADER_BYTES + size
     if len(data) - start < used:
         return None
-    variables = _read_variables(data[start + HEADER_BYTES : start + used])
-    _check_sizes(variables, size, limits)
+    variables, repeated = _read_variables(data[start + HEADER_BYTES : start + used], limits.field_bytes)
+    if size > limits.plain_bytes or len(variables) + repeated > limits.fields:
+        _check_sizes(variables, repeated, limits)
     environ = template.copy()
     environ.update(variables)
-    if "REMOTE_ADDR" in variables:
-        # Not the port of the gateway with the address of its client.
-        environ["REMOTE_PORT"] = variables.get("REMOTE_PORT", "")
+    _set_addresses(environ, variables, template)
     _set_request(environ, variables)
     _set_scheme(environ, variables)
     length = _set_framing(environ, limits)
     return environ, length, IS_HEAD if environ["REQUEST_METHOD"] == "HEAD" else 0, used
 
 
-def _read_variables(block: bytes) -> dict[str, str]:
+def _read_variables(block: bytes, field_bytes: int) -> tuple[dict[str, str], int]:
+    """The variables, and how many of them were given once more and have been joined."""
     text = block.decode("latin-1")
     size = len(block)
     variables: dict[str, str] = {}
-    position = 0
+    position = repeated = 0
     try:
         while position < size:
             key_end = position + 2 + (block[position] | block[position + 1] << 8)
@@ -85,10 +87,14 @@ def _read_variables(block: bytes) -> dict[str, str]:
             key = text[position + 2 : key_end]
             if key not in _known_keys:
                 _check_key(key)
+            value = text[key_end + 2 : value_end]
+            # The same size as a field line: "HTTP_" is not in it, ": " is.
+            if len(key) - 3 + len(value) > field_bytes and key.startswith("HTTP_"):
+                raise ProtocolError(431, "a header field is too large")
             if key in variables:
-                # Which of the two counts is not the same everywhere. X_Name and X-Name are one key, too.
-                raise ProtocolError(400, f"the uwsgi variable {key} is given twice")
-            variables[key] = text[key_end + 2 : value_end]
+                value = _join(key, variables[key], value)
+                repeated += 1
+            variables[key] = value
             position = value_end
     except IndexError:
         position = size + 1  # a size, or a key, that ends behind the block
@@ -96,7 +102,15 @@ def _read_variables(block: bytes) -> dict[str, str]:
         raise ProtocolError(400, "the uwsgi variables do not fill their packet")
     if _find_break("".join(variables.values())):
         raise ProtocolError(400, "a uwsgi variable's value has a NUL, CR or LF")
-    return variables
+    return variables, repeated
+
+
+def _join(key: str, first: str, second: str) -> str:
+    # nginx before 1.23 passes the lines of a field on as they came (RFC 9110, section 5.3). Of anything else nobody
+    # could tell which of the two counts.
+    if not key.startswith("HTTP_") or key in _SINGLE:
+        raise ProtocolError(400, f"the uwsgi variable {key} is given twice")
+    return f"{first}; {second}" if key == "HTTP_COOKIE" else f"{first},{second}"
 
 
 def _check_key(key: str) -> None:
@@ -107,20 +121,25 @@ def _check_key(key: str) -> None:
         _known_keys.add(key)
 
 
-def _check_sizes(variables: dict[str, str], size: int, limits: HeadLimits) -> None:
+def _check_sizes(variables: dict[str, str], repeated: int, limits: HeadLimits) -> None:
     """Hold what comes from the client's head to its limits; what the gateway adds is bounded by the packet alone."""
-    if size <= limits.plain_bytes and len(variables) <= limits.fields:
-        return
     line = [variables.get(key, "") for key in ("REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL")]
     if len(" ".join(line)) > limits.line_bytes:
         raise ProtocolError(414, "the request line is too long")
-    fields = [key for key in variables if key.startswith("HTTP_")]
-    if len(fields) > limits.fields:
+    if sum(key.startswith("HTTP_") for key in variables) + repeated > limits.fields:
         raise ProtocolError(431, "there are too many header fields")
-    for key in fields:
-        # The same size as a field line: "HTTP_" is not in it, ": " is.
-        if len(key) - 3 + len(variables[key]) > limits.field_bytes:
-            raise ProtocolError(431, "a header field is too large")
+
+
+def _set_addresses(environ: dict[str, Any], variables: dict[str, str], template: dict[str, Any]) -> None:
+    if "REMOTE_ADDR" in variables:
+        # Not the port of the gateway with the address of its client.
+        environ["REMOTE_PORT"] = port = variables.get("REMOTE_PORT", "")
+        if port and not (port.isascii() and port.isdigit()):
+            raise ProtocolError(400, "the uwsgi variable REMOTE_PORT is not a number")
+    for key in ("SERVER_NAME", "SERVER_PORT"):
+        if not environ[key]:
+            # PEP 3333 has them never empty; the gateway may have no name.
+            environ[key] = template[key]
 
 
 def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
@@ -142,6 +161,8 @@ def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
     target = variables.get("REQUEST_URI")
     if target and not TARGET.fullmatch(target):
         raise ProtocolError(400, "the request target has a character that must be encoded")
+    if environ["SCRIPT_NAME"][:1] not in ("", "/"):
+        raise ProtocolError(400, "the uwsgi variable SCRIPT_NAME does not begin with a slash")
     path, _, query = (target or "").partition("?")
     environ.setdefault("QUERY_STRING", query)
     if "PATH_INFO" in variables:

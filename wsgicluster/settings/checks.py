@@ -93,14 +93,14 @@ def _check_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
 def _check_uwsgi(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.protocol != "uwsgi":
         return
-    # Gateways speak it in the clear, and say themselves who the client is.
     if settings.has_tls:
         other = "certfile" if settings.certfile is not None else "ssl_context"
+        reason = "gateways speak uwsgi in the clear"
     elif settings.proxy_protocol != "off":
-        other = "proxy_protocol"
+        other, reason = "proxy_protocol", "gateways say in each request who the client is"
     else:
         return
-    raise complaint(sources["protocol"], "protocol", "'uwsgi'", f"http together with {other}: only one of both can be")
+    raise complaint(sources["protocol"], "protocol", "'uwsgi'", f"http together with {other}: {reason}")
 
 
 def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -> None:

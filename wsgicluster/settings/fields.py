@@ -273,6 +273,11 @@ class Settings:
         """Whether clients have to speak TLS."""
         return self.certfile is not None or self.ssl_context is not None
 
+    @property
+    def scheme(self) -> str:
+        """What clients speak, as the first word of a URL: http, https or uwsgi."""
+        return "https" if self.has_tls else self.protocol
+
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in declared(Settings)}
 """Name to declaration, in the order in which they are listed."""

@@ -26,6 +26,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # Members of an Enum cost a look-up each time.
 _READING = State.READING
 _KEEP = Outcome.KEEP
+_BETWEEN = frozenset((State.READING, State.RESUMING))
 
 
 class Connection(Ending):
@@ -83,6 +84,11 @@ class Connection(Ending):
         self.state = State.READING
         self.receive()
 
+    @property
+    def between_requests(self) -> bool:
+        """No request runs, and none has been received but for what stands in the reader's ``rest``."""
+        return self.state in _BETWEEN and self.reader.idle
+
     # -- events from the loop
 
     def on_event(self, _events: int) -> None:
@@ -96,7 +102,7 @@ class Connection(Ending):
             self._drop_input()
         elif self._opening is not None:
             self._opening.advance()
-        else:
+        elif state is not State.RESUMING:
             raise AssertionError(f"a connection that is {state.name} waits for nothing")
 
     def receive(self) -> None:
@@ -139,6 +145,7 @@ class Connection(Ending):
 
     def resume(self) -> None:
         """Run the next request when it has been received already; else wait for it."""
+        self.state = State.READING
         try:
             complete = self.reader.resume()
         except ProtocolError as error:
@@ -154,7 +161,9 @@ class Connection(Ending):
 
     def expired(self) -> None:
         """The deadline has passed."""
-        if self.state is State.READING and self.has_input():
+        if self.state is State.RESUMING:
+            self._loop.deadlines.set(self, self._loop.now + GRACE_S)
+        elif self.state is State.READING and self.has_input():
             # It came while the worker was busy: the client was in time.
             self._loop.deadlines.set(self, self._loop.now + GRACE_S)
             self.receive()
@@ -232,14 +241,15 @@ class Connection(Ending):
     def _next(self) -> None:
         self.kept = True
         self._quick = True
-        self.state = State.READING
         if self.reader.rest:
+            self.state = State.RESUMING
             self._loop.soon.append(self._resume_if_open)
         else:
+            self.state = State.READING
             self.wait_for_request()
 
     def _resume_if_open(self) -> None:
-        if self.state is State.READING:
+        if self.state is State.RESUMING:
             self.resume()
 
     def receive_if_open(self) -> None:

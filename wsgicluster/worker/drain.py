@@ -58,12 +58,11 @@ class Drain:
             worker.stop_listening()
         for connection in list(worker.connections):
             connection.hurry()
-            if connection.state is State.READING:
-                self.waits(connection)
+            self.waits(connection)
 
     def waits(self, connection: Connection) -> None:
         """A connection has nothing to do: it goes to a sibling when there is one."""
-        if not self._retiring or not connection.reader.idle or not connection.movable:
+        if not self._retiring or not connection.between_requests or not connection.movable:
             return
         if hand_over(self._worker.hand_off_send, _handed(connection)):
             connection.detach().close()
@@ -88,9 +87,9 @@ class Drain:
     def _try_again(self) -> None:
         waiting = False
         for connection in list(self._worker.connections):
-            if connection.state is State.READING and connection.reader.idle:
+            if connection.between_requests:
                 self.waits(connection)
-                waiting = waiting or connection.state is State.READING
+                waiting = waiting or connection.between_requests
         if waiting:
             self._worker.loop.call_at(self._worker.loop.now + RETRY_S, do_nothing)
 

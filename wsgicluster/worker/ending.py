@@ -28,11 +28,16 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class State(enum.Enum):
-    """What a connection is doing; ``RUNNING`` means that a worker has its request."""
+    """What a connection is doing.
+
+    ``RUNNING`` means that a worker has its request, ``RESUMING`` that what came behind the last one, perhaps many
+    requests more, is looked at soon; nothing is received until then.
+    """
 
     OPENING = enum.auto()
     READING = enum.auto()
     RUNNING = enum.auto()
+    RESUMING = enum.auto()
     SENDING = enum.auto()
     LINGERING = enum.auto()
     CLOSED = enum.auto()

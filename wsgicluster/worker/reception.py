@@ -221,7 +221,7 @@ class Reception(Host):
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients."""
-        return [each for each in self.connections if each.state is State.READING and each.reader.idle]
+        return [each for each in self.connections if each.between_requests]
 
     def _on_hand_off(self, _events: int) -> None:
         self.loop.last.append(self._take_over)

@@ -8,7 +8,6 @@ from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
 from wsgicluster.worker.connection import Connection
-from wsgicluster.worker.ending import State
 from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.wsgi.input import MEMORY_BYTES
@@ -51,7 +50,7 @@ class SyncWorker(LoopWorker):
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""
         serving = self.exchange.serving if self.exchange is not None else None
-        return [c for c in self.connections if c.state is State.READING and c.reader.idle and c is not serving]
+        return [c for c in self.connections if c.between_requests and c is not serving]
 
     def run(self, connection: Connection) -> None:
         """Call the application here and now."""
