@@ -7,14 +7,18 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from wsgicluster.arbiter import holders
+from wsgicluster.arbiter.inheritance import Place
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
+
+QUEUE = Queue(16)
+NOBODY = Owner()
 
 
 @pytest.fixture
@@ -25,8 +29,12 @@ def opened() -> Iterator[list[Listener]]:
         listener.close()
 
 
+def open_all(addresses: Iterable[Address], queue: Queue = QUEUE, owner: Owner = NOBODY) -> list[Listener]:
+    return open_listeners([Place(address) for address in addresses], queue, owner)
+
+
 def listen(opened: list[Listener], *addresses: Address) -> list[Listener]:
-    made = open_listeners(addresses, Queue(16), Owner())
+    made = open_all(addresses)
     opened += made
     return made
 
@@ -61,7 +69,7 @@ def test_a_host_name(opened: list[Listener]) -> None:
 
 def test_an_unknown_host_name() -> None:
     with pytest.raises(AddressError, match=r"'no\.such\.host\.invalid' has no address"):
-        open_listeners([TcpAddress("no.such.host.invalid", 0)], Queue(16), Owner())
+        open_all([TcpAddress("no.such.host.invalid", 0)])
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
@@ -78,7 +86,7 @@ def test_a_taken_address_names_its_holder_and_closes_the_others(opened: list[Lis
     port = listener.sock.getsockname()[1]
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(AddressError) as caught:
-        open_listeners([TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.1", port)], Queue(16), Owner())
+        open_all([TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.1", port)])
     assert len(os.listdir("/proc/self/fd")) == before
     text = str(caught.value)
     assert text.startswith(f"cannot listen on 127.0.0.1:{port}: the address is in use by process {os.getpid()} (")
@@ -121,11 +129,11 @@ def test_unix(opened: list[Listener], tmp_path: pathlib.Path) -> None:
 def test_owners_of_a_socket_file(opened: list[Listener], tmp_path: pathlib.Path) -> None:
     named, default = tmp_path / "named", tmp_path / "default"
     addresses = [UnixAddress(str(named), user="nobody", group="65533"), UnixAddress(str(default))]
-    opened += open_listeners(addresses, Queue(16), Owner(65532, 65531))
+    opened += open_all(addresses, owner=Owner(65532, 65531))
     assert (named.stat().st_gid, default.stat().st_uid, default.stat().st_gid) == (65533, 65532, 65531)
     assert named.owner() == "nobody"
     with pytest.raises(AddressError, match="no_such_user"):
-        open_listeners([UnixAddress(str(tmp_path / "s"), user="no_such_user")], Queue(16), Owner())
+        open_all([UnixAddress(str(tmp_path / "s"), user="no_such_user")])
 
 
 def test_a_stale_socket_file_is_taken_over(opened: list[Listener], tmp_path: pathlib.Path) -> None:
@@ -140,7 +148,7 @@ def test_a_live_socket_file_is_refused(opened: list[Listener], tmp_path: pathlib
     path = tmp_path / "socket"
     listen(opened, UnixAddress(str(path)))
     with pytest.raises(AddressError, match=f"in use by process {os.getpid()} "):
-        open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+        open_all([UnixAddress(str(path))])
     assert connects(str(path), socket.AF_UNIX)
 
 
@@ -151,14 +159,14 @@ def test_a_full_socket_is_live(tmp_path: pathlib.Path) -> None:
         busy.listen(0)
         client.connect(str(path))
         with pytest.raises(AddressError, match="in use"):
-            open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+            open_all([UnixAddress(str(path))])
 
 
 def test_other_files_are_left_alone(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("keep me")
     with pytest.raises(AddressError, match="another file of that name"):
-        open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+        open_all([UnixAddress(str(path))])
     assert path.read_text() == "keep me"
 
 
@@ -173,7 +181,7 @@ def test_a_successor_s_socket_file_is_not_removed(opened: list[Listener], tmp_pa
 
 def test_a_socket_file_in_no_folder(tmp_path: pathlib.Path) -> None:
     with pytest.raises(AddressError, match="No such file"):
-        open_listeners([UnixAddress(str(tmp_path / "nowhere" / "socket"))], Queue(16), Owner())
+        open_all([UnixAddress(str(tmp_path / "nowhere" / "socket"))])
 
 
 def test_inherited_sockets(opened: list[Listener]) -> None:
@@ -188,14 +196,14 @@ def test_inherited_sockets(opened: list[Listener]) -> None:
 def test_inherited_descriptors_that_are_no_listeners() -> None:
     reading, writing = os.pipe()
     with pytest.raises(AddressError, match=f"cannot listen on fd://{reading}: this is no socket"):
-        open_listeners([FdAddress(reading)], Queue(16), Owner())
+        open_all([FdAddress(reading)])
     os.close(reading)
     os.close(writing)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with pytest.raises(AddressError, match="no stream socket"):
-        open_listeners([FdAddress(datagrams.detach())], Queue(16), Owner())
+        open_all([FdAddress(datagrams.detach())])
     with pytest.raises(AddressError, match="no socket: Bad file descriptor"):
-        open_listeners([FdAddress(900)], Queue(16), Owner())
+        open_all([FdAddress(900)])
 
 
 def test_backlog_limit(tmp_path: pathlib.Path) -> None:
@@ -214,7 +222,7 @@ def test_holders_without_proc(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux defers")
 def test_a_silent_connection_stays_with_the_kernel(opened: list[Listener]) -> None:
-    opened += open_listeners([TcpAddress("127.0.0.1", 0)], Queue(16, defer_s=60), Owner())
+    opened += open_all([TcpAddress("127.0.0.1", 0)], Queue(16, defer_s=60))
     listener = opened[0].sock
     with socket.create_connection(listener.getsockname()) as silent, select.epoll() as watch:
         watch.register(listener, select.EPOLLIN)
@@ -224,7 +232,7 @@ def test_a_silent_connection_stays_with_the_kernel(opened: list[Listener]) -> No
 
 
 def test_without_deferring_a_silent_connection_is_seen(opened: list[Listener]) -> None:
-    opened += open_listeners([TcpAddress("127.0.0.1", 0)], Queue(16), Owner())
+    opened += open_all([TcpAddress("127.0.0.1", 0)])
     with socket.create_connection(opened[0].sock.getsockname()), select.epoll() as watch:
         watch.register(opened[0].sock, select.EPOLLIN)
         assert watch.poll(5)
