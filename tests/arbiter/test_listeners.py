@@ -1,5 +1,6 @@
 """Listening sockets: real ones."""
 
+import dataclasses
 import os
 import pathlib
 import select
@@ -14,6 +15,7 @@ import pytest
 from wsgicluster.arbiter import holders
 from wsgicluster.arbiter.inheritance import Place
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
+from wsgicluster.arbiter.origin import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
 
@@ -236,3 +238,41 @@ def test_without_deferring_a_silent_connection_is_seen(opened: list[Listener]) -
     with socket.create_connection(opened[0].sock.getsockname()), select.epoll() as watch:
         watch.register(opened[0].sock, select.EPOLLIN)
         assert watch.poll(5)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux defers")
+def test_sockets_of_a_service_manager_are_left_as_they_are(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    tcp, local = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
+    local.bind(str(path))
+    passed = [Passed(each.detach(), name="web", activated=True) for each in (tcp, local)]
+    opened += open_listeners([Place(None, each) for each in passed], Queue(16, defer_s=60), NOBODY)
+    assert opened[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == 0
+    assert connects(str(path), socket.AF_UNIX)
+    for listener in opened:
+        listener.close()
+    assert path.exists()
+
+
+def test_what_is_taken_over_is_set_anew_and_removed_by_the_last(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    (old,) = listen(opened, UnixAddress(str(path)))
+    passed = dataclasses.replace(old.passed, fd=os.dup(old.sock.fileno()))
+    (new,) = open_listeners([Place(UnixAddress(str(path), mode=0o600), passed)], QUEUE, NOBODY)
+    opened.append(new)
+    assert path.stat().st_mode & 0o777 == 0o600
+    old.close(remove_file=False)
+    assert connects(str(path), socket.AF_UNIX)
+    new.close()
+    assert not path.exists()
+
+
+def test_a_socket_that_cannot_be_taken_over_leaves_the_files_of_others(
+    opened: list[Listener], tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "socket"
+    (old,) = listen(opened, UnixAddress(str(path)))
+    passed = dataclasses.replace(old.passed, fd=os.dup(old.sock.fileno()))
+    with pytest.raises(AddressError, match="fd://web: this is no socket"):
+        open_listeners([Place(UnixAddress(str(path)), passed), Place(None, Passed(900, name="web"))], QUEUE, NOBODY)
+    assert connects(str(path), socket.AF_UNIX)

@@ -10,6 +10,7 @@ from wsgicluster.arbiter import inheritance, surroundings
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.origin import Passed
 from wsgicluster.cluster.assignment import HAND_OFF_FORMAT
+from wsgicluster.errors import ServerError
 from wsgicluster.settings import Settings
 
 _SHARED_MEMORY = "/dev/shm"
@@ -49,15 +50,19 @@ def hand_off_kind(settings: Settings) -> str:
 
 
 def heartbeat_folder(settings: Settings, log: logging.Logger) -> str | None:
-    """Where the heartbeat file is to be; None leaves it to the system."""
+    """Where the heartbeat file is to be; None leaves it to the system. Raises ServerError when there is no place."""
     folder = settings.worker_tmp_dir
     if folder is None and process.file_system(_SHARED_MEMORY) in _IN_MEMORY and os.access(_SHARED_MEMORY, os.W_OK):
         return _SHARED_MEMORY
-    kind = process.file_system(folder or tempfile.gettempdir())
+    try:
+        found = folder or tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ServerError("worker_tmp_dir: there is no folder to write to; name one that is in memory") from error
+    kind = process.file_system(found)
     if kind and kind not in _IN_MEMORY:
         log.warning(
             "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
-            folder or tempfile.gettempdir(),
+            found,
             kind,
         )
     return folder
