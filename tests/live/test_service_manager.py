@@ -4,16 +4,18 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.apps import versioned
-from tests.conftest import StartServer, children_of, wait_until
+from tests.conftest import ROOT, StartServer, children_of, wait_until
 from tests.live.client import Load, fetch
 from tests.live.test_reload import write_app
 
@@ -231,3 +233,26 @@ def test_no_new_server_beside_process_1(server: StartServer) -> None:
     assert fetch(live.port).status == 200
     os.kill(arbiter, signal.SIGTERM)
     assert live.wait_end() == 0
+
+
+def test_the_example_units(server: StartServer, tmp_path: pathlib.Path, free_port: int) -> None:
+    """They are what systemd understands, and their command line is what the server understands."""
+    units = ROOT / "examples" / "systemd"
+    service = (units / "wsgicluster.service").read_text("utf-8")
+    found = re.search(r"^ExecStart=(\S+)/wsgicluster (.+)$", service, re.MULTILINE)
+    assert found
+    analyze = shutil.which("systemd-analyze")
+    if analyze is not None:
+        folder = tmp_path / "units"
+        folder.mkdir()
+        shutil.copy(units / "wsgicluster.socket", folder)
+        # The program that it names is not on this machine.
+        (folder / "wsgicluster.service").write_text(service.replace(f"{found[1]}/wsgicluster", sys.executable))
+        verify = [analyze, "verify", folder / "wsgicluster.service", folder / "wsgicluster.socket"]
+        shown = subprocess.run(verify, capture_output=True, text=True, check=False)
+        assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+    path = tmp_path / "socket"
+    arguments = ["--chdir", str(ROOT / "examples"), *found[2].split()]
+    live = server(*arguments, bind=None, prefix=passing(free_port, path, "web:web"))
+    assert fetch(free_port).body == fetch(path).body == b"Hello, world!\n"
+    assert live.stop() == 0

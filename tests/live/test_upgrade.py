@@ -99,7 +99,8 @@ def test_and_back_again(server: StartServer, tmp_path: pathlib.Path) -> None:
 def test_new_servers_that_fail(server: StartServer, tmp_path: pathlib.Path) -> None:
     settings = tmp_path / "wsgicluster.conf.py"
     settings.write_text("workers = 2\n")
-    live = server("app", "-p", str(tmp_path / "pid"), source=versioned.good("v1"))
+    path = tmp_path / "socket"
+    live = server("app", "-p", str(tmp_path / "pid"), "-b", f"unix:{path}", source=versioned.good("v1"))
     workers = live.wait_children(2)
     with Load(live.port) as load:
         wait_version(live, load, "v1")
@@ -111,6 +112,7 @@ def test_new_servers_that_fail(server: StartServer, tmp_path: pathlib.Path) -> N
         live.wait_log(r"cannot start \(exit code 2: .*workerz.*\); this one goes on as it was: .* SIGUSR2 again", 15)
         assert live.children() == workers
         assert not (tmp_path / "pid.2").exists()
+        assert fetch(path).status == 200
 
         # One that works, and then dies when the old workers have left already.
         settings.write_text("workers = 2\n")

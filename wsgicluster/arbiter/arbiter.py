@@ -223,6 +223,8 @@ class Arbiter:
         if self._upgrade.successor is not None:
             self._announcer.hand_over(self._upgrade.successor)
             self._upgrade.hand_over()
+            if not self._upgrade.serves_elsewhere:
+                self._log.warning("The new server does not serve yet; until it does, clients wait")
         if self._upgrade.takes_connections:
             # Its workers are siblings: what is idle here is handed to them, and nothing new is taken.
             self._log.info("The %s server goes on", "new" if self._upgrade.successor else "old")

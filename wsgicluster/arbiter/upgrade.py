@@ -137,7 +137,11 @@ class Upgrade:
             try:
                 self._execute(before, tuple(passed))
             except OSError as error:
-                theirs.say(Word(error=f"cannot execute {self._origin.command[0]}: {error.strerror}"))
+                theirs.say(
+                    Word(
+                        error=f"cannot execute {self._origin.command[0]} in {self._origin.directory}: {error.strerror}"
+                    )
+                )
             os._exit(_CANNOT_EXECUTE)
 
         try:
