@@ -8,12 +8,64 @@ from collections.abc import Iterator
 
 import pytest
 
-from wsgicluster.arbiter.notify import Announcer, Notifier, Standing
+from wsgicluster.arbiter.child import Child, Input
+from wsgicluster.arbiter.notify import Announcer, Notifier, Standing, standing
+from wsgicluster.arbiter.pool import Pool, Stopping
+from wsgicluster.arbiter.rollout import Generation
 
 BOOTING = Standing(ready=0, wanted=2, generation=1, enough=False)
 READY = Standing(ready=2, wanted=2, generation=1, enough=True)
 ROLLING = dataclasses.replace(READY, rolling=True)
 STOPPING = dataclasses.replace(READY, stopping=True)
+
+
+def booting(pool: Pool, key: int, slot: int, generation: int) -> Child:
+    """A worker that has been forked."""
+    child = Child(key, slot, generation, forked_at=0.0, pid=100 + key)
+    child.take(Input.STARTED)
+    pool.add(child)
+    return child
+
+
+def test_how_a_pool_stands() -> None:
+    pool = Pool()
+    pool.reload(Generation(1, workers=2))
+    first, second = booting(pool, 1, 1, 1), booting(pool, 2, 2, 1)
+    assert standing(pool, 2, 0.0) == Standing(ready=0, wanted=2, generation=0, enough=False)
+    pool.ready(first, 1.0)
+    assert standing(pool, 2, 1.0) == Standing(ready=1, wanted=2, generation=1, enough=False)
+    assert standing(pool, 1, 1.0).enough
+    pool.ready(second, 1.0)
+    assert standing(pool, 2, 1.0) == READY
+    # More than there will ever be are not waited for.
+    assert standing(pool, 5, 1.0) == READY
+
+
+def test_how_a_pool_stands_during_a_reload() -> None:
+    pool = Pool()
+    pool.reload(Generation(1, workers=1))
+    old = booting(pool, 1, 1, 1)
+    pool.ready(old, 1.0)
+    pool.reload(Generation(2, workers=1))
+    new = booting(pool, 2, 1, 2)
+    assert standing(pool, 1, 2.0).rolling
+    pool.ready(new, 2.0)
+    pool.rollout.settle(3.0)
+    assert standing(pool, 1, 3.0).rolling  # the old one is still there
+    old.take(Input.STOP_WANTED)
+    assert standing(pool, 1, 3.0) == Standing(ready=1, wanted=1, generation=2, enough=True)
+    pool.stop(Stopping.GRACEFUL)
+    assert standing(pool, 1, 3.0).stopping
+    assert not standing(pool, 1, 3.0).serving
+
+
+def test_a_reload_that_is_called_off_is_over() -> None:
+    pool = Pool()
+    pool.reload(Generation(1, workers=1))
+    pool.ready(booting(pool, 1, 1, 1), 1.0)
+    pool.reload(Generation(2, workers=1))
+    pool.cannot_boot(booting(pool, 2, 1, 2), 2.0)
+    assert standing(pool, 1, 2.0) == Standing(ready=1, wanted=1, generation=1, enough=True)
 
 
 def started(watchdog_s: float = 0.0) -> tuple[Announcer, list[str]]:

@@ -248,9 +248,10 @@ def test_the_example_units(server: StartServer, tmp_path: pathlib.Path, free_por
         shutil.copy(units / "wsgicluster.socket", folder)
         # The program that it names is not on this machine.
         (folder / "wsgicluster.service").write_text(service.replace(f"{found[1]}/wsgicluster", sys.executable))
-        verify = [analyze, "verify", folder / "wsgicluster.service", folder / "wsgicluster.socket"]
+        verify = [analyze, "verify", f"{folder}/wsgicluster.service", f"{folder}/wsgicluster.socket"]
         shown = subprocess.run(verify, capture_output=True, text=True, check=False)
-        assert (shown.returncode, shown.stdout, shown.stderr) == (0, "", "")
+        # It may also have something to say about units of this machine.
+        assert (shown.returncode, "wsgicluster" in shown.stdout + shown.stderr) == (0, False), shown.stderr
     path = tmp_path / "socket"
     arguments = ["--chdir", str(ROOT / "examples"), *found[2].split()]
     live = server(*arguments, bind=None, prefix=passing(free_port, path, "web:web"))

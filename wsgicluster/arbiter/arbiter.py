@@ -235,7 +235,7 @@ class Arbiter:
     def _tell_others(self) -> None:
         """Tell the service manager and the server beside this one how things stand."""
         now = self._clock.monotonic()
-        stands = standing(self._supervisor, self._enough_workers(), now)
+        stands = standing(self._supervisor.pool, self._enough_workers(), now)
         self._announcer.update(stands, now)
         self._has_started = self._has_started or stands.enough
         self._upgrade.tell_serving(self._has_started and stands.serving)

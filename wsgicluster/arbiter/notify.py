@@ -11,7 +11,7 @@ import math
 import socket
 from collections.abc import Callable
 
-from wsgicluster.arbiter.supervisor import Supervisor
+from wsgicluster.arbiter.pool import Pool
 
 PETS = 2
 """How often the watchdog hears of us in the time that it waits, as sd_watchdog_enabled(3) advises."""
@@ -68,9 +68,8 @@ class Standing:
         return text + (", degraded" if self.degraded else "") + (", reloading" if self.rolling else "")
 
 
-def standing(supervisor: Supervisor, needed: int, now: float) -> Standing:
-    """How the workers of ``supervisor`` stand, when ``needed`` of them are enough to have started."""
-    pool = supervisor.pool
+def standing(pool: Pool, needed: int, now: float) -> Standing:
+    """How the workers of ``pool`` stand, when ``needed`` of them are enough to have started."""
     rollout = pool.rollout
     serving = rollout.serving.number if rollout.serving is not None else 0
     ready, wanted = pool.ready_slots(), rollout.workers
