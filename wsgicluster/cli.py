@@ -3,6 +3,7 @@
 The only module that knows every other one; nothing but joining is done here.
 """
 
+import dataclasses
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from wsgicluster import __version__, process
 from wsgicluster.access_log import compile_format
 from wsgicluster.arbiter import spawn
 from wsgicluster.arbiter.arbiter import Arbiter, Roles, log_options
+from wsgicluster.arbiter.origin import Origin, take
+from wsgicluster.arbiter.upgrade import say_failed
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, ServerError
 from wsgicluster.http.core import compiled
@@ -28,10 +31,11 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default); returns the exit code."""
+    origin = take(os.environ, os.getpid())
     try:
-        command = Command(sys.argv[1:] if argv is None else argv)
-        return command.run()
+        return Command(sys.argv[1:] if argv is None else argv, origin).run()
     except ServerError as error:
+        say_failed(origin, error)
         if isinstance(error, AppLoadError) and error.trace:
             print(error.trace, file=sys.stderr)
         print(f"wsgicluster: error: {error}", file=sys.stderr)
@@ -43,11 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Command:
     """One run of the command: where it began, and what it was given."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], origin: Origin) -> None:
         self._argv = tuple(argv)
         # As they are now: what is read again on a reload must not be what we have set since.
         self._environ = dict(os.environ)
         self._directory = _current_folder(self._environ)
+        # As the operator started it, with the options of Python, whichever way led here.
+        self._origin = dataclasses.replace(
+            origin, command=(sys.executable, *sys.orig_argv[1:]), directory=self._directory, environ=self._environ
+        )
         real = os.path.realpath(self._directory)
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
@@ -105,7 +113,7 @@ class Command:
         check_kind(settings.worker_class)
         roles = Roles(boot_worker=self._boot_worker, load_application=self._load_application)
         try:
-            return Arbiter(settings, self._reload, roles, logs).run()
+            return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
         except ServerError as error:
             if settings.errorlog != "-" or settings.logconfig_dict:
                 logs.error.error("%s", error)  # whoever looks there later was not at the terminal

@@ -1,5 +1,6 @@
 """Listening sockets: real ones."""
 
+import dataclasses
 import os
 import pathlib
 import select
@@ -7,14 +8,19 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from wsgicluster.arbiter import holders
+from wsgicluster.arbiter.inheritance import Place
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
+from wsgicluster.arbiter.origin import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
+
+QUEUE = Queue(16)
+NOBODY = Owner()
 
 
 @pytest.fixture
@@ -25,8 +31,12 @@ def opened() -> Iterator[list[Listener]]:
         listener.close()
 
 
+def open_all(addresses: Iterable[Address], queue: Queue = QUEUE, owner: Owner = NOBODY) -> list[Listener]:
+    return open_listeners([Place(address) for address in addresses], queue, owner)
+
+
 def listen(opened: list[Listener], *addresses: Address) -> list[Listener]:
-    made = open_listeners(addresses, Queue(16), Owner())
+    made = open_all(addresses)
     opened += made
     return made
 
@@ -62,7 +72,7 @@ def test_a_host_name(opened: list[Listener]) -> None:
 
 def test_an_unknown_host_name() -> None:
     with pytest.raises(AddressError, match=r"'no\.such\.host\.invalid' has no address"):
-        open_listeners([TcpAddress("no.such.host.invalid", 0)], Queue(16), Owner())
+        open_all([TcpAddress("no.such.host.invalid", 0)])
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
@@ -79,7 +89,7 @@ def test_a_taken_address_names_its_holder_and_closes_the_others(opened: list[Lis
     port = listener.sock.getsockname()[1]
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(AddressError) as caught:
-        open_listeners([TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.1", port)], Queue(16), Owner())
+        open_all([TcpAddress("127.0.0.1", 0), TcpAddress("127.0.0.1", port)])
     assert len(os.listdir("/proc/self/fd")) == before
     text = str(caught.value)
     assert text.startswith(f"cannot listen on 127.0.0.1:{port}: the address is in use by process {os.getpid()} (")
@@ -122,11 +132,11 @@ def test_unix(opened: list[Listener], tmp_path: pathlib.Path) -> None:
 def test_owners_of_a_socket_file(opened: list[Listener], tmp_path: pathlib.Path) -> None:
     named, default = tmp_path / "named", tmp_path / "default"
     addresses = [UnixAddress(str(named), user="nobody", group="65533"), UnixAddress(str(default))]
-    opened += open_listeners(addresses, Queue(16), Owner(65532, 65531))
+    opened += open_all(addresses, owner=Owner(65532, 65531))
     assert (named.stat().st_gid, default.stat().st_uid, default.stat().st_gid) == (65533, 65532, 65531)
     assert named.owner() == "nobody"
     with pytest.raises(AddressError, match="no_such_user"):
-        open_listeners([UnixAddress(str(tmp_path / "s"), user="no_such_user")], Queue(16), Owner())
+        open_all([UnixAddress(str(tmp_path / "s"), user="no_such_user")])
 
 
 def test_a_stale_socket_file_is_taken_over(opened: list[Listener], tmp_path: pathlib.Path) -> None:
@@ -141,7 +151,7 @@ def test_a_live_socket_file_is_refused(opened: list[Listener], tmp_path: pathlib
     path = tmp_path / "socket"
     listen(opened, UnixAddress(str(path)))
     with pytest.raises(AddressError, match=f"in use by process {os.getpid()} "):
-        open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+        open_all([UnixAddress(str(path))])
     assert connects(str(path), socket.AF_UNIX)
 
 
@@ -152,14 +162,14 @@ def test_a_full_socket_is_live(tmp_path: pathlib.Path) -> None:
         busy.listen(0)
         client.connect(str(path))
         with pytest.raises(AddressError, match="in use"):
-            open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+            open_all([UnixAddress(str(path))])
 
 
 def test_other_files_are_left_alone(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("keep me")
     with pytest.raises(AddressError, match="another file of that name"):
-        open_listeners([UnixAddress(str(path))], Queue(16), Owner())
+        open_all([UnixAddress(str(path))])
     assert path.read_text() == "keep me"
 
 
@@ -174,7 +184,7 @@ def test_a_successor_s_socket_file_is_not_removed(opened: list[Listener], tmp_pa
 
 def test_a_socket_file_in_no_folder(tmp_path: pathlib.Path) -> None:
     with pytest.raises(AddressError, match="No such file"):
-        open_listeners([UnixAddress(str(tmp_path / "nowhere" / "socket"))], Queue(16), Owner())
+        open_all([UnixAddress(str(tmp_path / "nowhere" / "socket"))])
 
 
 def test_inherited_sockets(opened: list[Listener]) -> None:
@@ -189,14 +199,14 @@ def test_inherited_sockets(opened: list[Listener]) -> None:
 def test_inherited_descriptors_that_are_no_listeners() -> None:
     reading, writing = os.pipe()
     with pytest.raises(AddressError, match=f"cannot listen on fd://{reading}: this is no socket"):
-        open_listeners([FdAddress(reading)], Queue(16), Owner())
+        open_all([FdAddress(reading)])
     os.close(reading)
     os.close(writing)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with pytest.raises(AddressError, match="no stream socket"):
-        open_listeners([FdAddress(datagrams.detach())], Queue(16), Owner())
+        open_all([FdAddress(datagrams.detach())])
     with pytest.raises(AddressError, match="no socket: Bad file descriptor"):
-        open_listeners([FdAddress(900)], Queue(16), Owner())
+        open_all([FdAddress(900)])
 
 
 def test_backlog_limit(tmp_path: pathlib.Path) -> None:
@@ -215,7 +225,7 @@ def test_holders_without_proc(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux defers")
 def test_a_silent_connection_stays_with_the_kernel(opened: list[Listener]) -> None:
-    opened += open_listeners([TcpAddress("127.0.0.1", 0)], Queue(16, defer_s=60), Owner())
+    opened += open_all([TcpAddress("127.0.0.1", 0)], Queue(16, defer_s=60))
     listener = opened[0].sock
     with socket.create_connection(listener.getsockname()) as silent, select.epoll() as watch:
         watch.register(listener, select.EPOLLIN)
@@ -225,7 +235,45 @@ def test_a_silent_connection_stays_with_the_kernel(opened: list[Listener]) -> No
 
 
 def test_without_deferring_a_silent_connection_is_seen(opened: list[Listener]) -> None:
-    opened += open_listeners([TcpAddress("127.0.0.1", 0)], Queue(16), Owner())
+    opened += open_all([TcpAddress("127.0.0.1", 0)])
     with socket.create_connection(opened[0].sock.getsockname()), select.epoll() as watch:
         watch.register(opened[0].sock, select.EPOLLIN)
         assert watch.poll(5)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux defers")
+def test_sockets_of_a_service_manager_are_left_as_they_are(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    tcp, local = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
+    local.bind(str(path))
+    passed = [Passed(each.detach(), name="web", activated=True) for each in (tcp, local)]
+    opened += open_listeners([Place(None, each) for each in passed], Queue(16, defer_s=60), NOBODY)
+    assert opened[0].sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) == 0
+    assert connects(str(path), socket.AF_UNIX)
+    for listener in opened:
+        listener.close()
+    assert path.exists()
+
+
+def test_what_is_taken_over_is_set_anew_and_removed_by_the_last(opened: list[Listener], tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "socket"
+    (old,) = listen(opened, UnixAddress(str(path)))
+    passed = dataclasses.replace(old.passed, fd=os.dup(old.sock.fileno()))
+    (new,) = open_listeners([Place(UnixAddress(str(path), mode=0o600), passed)], QUEUE, NOBODY)
+    opened.append(new)
+    assert path.stat().st_mode & 0o777 == 0o600
+    old.close(remove_file=False)
+    assert connects(str(path), socket.AF_UNIX)
+    new.close()
+    assert not path.exists()
+
+
+def test_a_socket_that_cannot_be_taken_over_leaves_the_files_of_others(
+    opened: list[Listener], tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "socket"
+    (old,) = listen(opened, UnixAddress(str(path)))
+    passed = dataclasses.replace(old.passed, fd=os.dup(old.sock.fileno()))
+    with pytest.raises(AddressError, match="fd://web: this is no socket"):
+        open_listeners([Place(UnixAddress(str(path)), passed), Place(None, Passed(900, name="web"))], QUEUE, NOBODY)
+    assert connects(str(path), socket.AF_UNIX)

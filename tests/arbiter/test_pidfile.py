@@ -108,3 +108,21 @@ def test_a_huge_file_is_not_read_whole(path: pathlib.Path) -> None:
         file.truncate(1 << 40)
     PidFile(str(path)).create(os.getpid())
     assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_the_name_of_a_predecessor_that_is_gone(tmp_path: pathlib.Path) -> None:
+    plain = tmp_path / "pid"
+    ours = PidFile(f"{plain}.2")
+    ours.create(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        PidFile(str(plain)).create(other.pid)
+        with pytest.raises(ServerError, match=f"held by process {other.pid}, which is alive"):
+            ours.rename(str(plain), predecessor=1)
+        assert (tmp_path / "pid.2").exists()
+        # Its death is known before it is complete.
+        ours.rename(str(plain), predecessor=other.pid)
+        other.kill()
+    assert plain.read_text() == f"{os.getpid()}\n"
+    assert not (tmp_path / "pid.2").exists()
+    ours.remove()
+    assert not plain.exists()

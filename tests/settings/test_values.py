@@ -7,6 +7,7 @@ from wsgicluster.settings.values import (
     Automatic,
     FdAddress,
     MemoryShare,
+    NamedFdAddress,
     TcpAddress,
     UnixAddress,
     read_address,
@@ -110,6 +111,7 @@ def test_automatic() -> None:
         ),
         ("unix:a, mode=600", UnixAddress("a", 0o600), "unix:a,mode=0600"),
         ("fd://3", FdAddress(3), "fd://3"),
+        ("fd://web.socket", NamedFdAddress("web.socket"), "fd://web.socket"),
     ],
 )
 def test_address(text: str, address: Address, shown: str) -> None:
@@ -123,7 +125,7 @@ def test_address(text: str, address: Address, shown: str) -> None:
     [
         "", "8000", "::1", "a:b", "a:65536", "a:-1", "a:80:81", "[::1", "[a]:80", "[::1]80", "a b:80", "http://a:80",
         "unix:", "unix:a,mode=9", "unix:a,mode=1777", "unix:a,size=1", "unix:a,user=", "unix:a,mode=1,mode=1",
-        "unix:" + "a" * 108, "fd://", "fd://x", "fd:3", "a:८०",
+        "unix:" + "a" * 108, "fd://", "fd://x:y", "fd://-1", "fd://८", "fd:3", "a:८०",
     ],
 )  # fmt: skip
 def test_no_address(text: str) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from wsgicluster.arbiter import mold, spawn
@@ -63,11 +63,22 @@ class Family:
         self._by_pid: dict[int, int] = {}
         self._unclaimed: dict[int, Exit] = {}
         self._keys = itertools.count(1)
-        self._hand_off = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in self._hand_off:
-            end.setblocking(False)
+        self._others: dict[int, Callable[[Exit], object]] = {}
+        self.hand_off = self._take_hand_off(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         self.listeners: Sequence[socket.socket] = ()
         self.stacks_folder: str | None = None
+
+    @staticmethod
+    def _take_hand_off(ends: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
+        for end in ends:
+            end.setblocking(False)
+        return ends
+
+    def share_hand_off(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        """Use the hand-off socket of another server, receiving end first; before there is any child."""
+        for end in self.hand_off:
+            end.close()
+        self.hand_off = self._take_hand_off(ends)
 
     # Birth
 
@@ -126,8 +137,8 @@ class Family:
             board=self._board,
             channel=channel,
             listeners=tuple(self.listeners),
-            hand_off_receive=self._hand_off[0],
-            hand_off_send=self._hand_off[1],
+            hand_off_receive=self.hand_off[0],
+            hand_off_send=self.hand_off[1],
             stacks_fd=link.stacks_fd,
         )
         maker = self._mold_of(child.generation)
@@ -212,8 +223,12 @@ class Family:
 
     # Death
 
+    def tell_end(self, pid: int, ended: Callable[[Exit], object]) -> None:
+        """Call this when a process has ended that is our child, but none of these children."""
+        self._others[pid] = ended
+
     def reap(self) -> Iterator[tuple[Child, Exit]]:
-        """Children that have ended; processes of somebody else that were left to us just vanish."""
+        """Children that have ended; what else was left to us just vanishes."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -226,8 +241,10 @@ class Family:
                 signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
                 peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
             )
-            key = self._by_pid.pop(pid, None)
-            if key is not None:
+            key, other = self._by_pid.pop(pid, None), self._others.pop(pid, None)
+            if other is not None:
+                other(ended)
+            elif key is not None:
                 yield self._links[key].child, ended
             elif any(link.child.pid == 0 for link in self._links.values()):
                 # A mold's worker may end before the mold has told of it.
@@ -251,5 +268,5 @@ class Family:
                 with contextlib.suppress(ChildProcessError):  # reaped before
                     os.waitpid(link.child.pid, 0)
             self.release(link.child)
-        for end in self._hand_off:
+        for end in self.hand_off:
             end.close()

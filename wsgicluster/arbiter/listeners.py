@@ -1,4 +1,4 @@
-"""The listening sockets: made once, inherited by every worker, given back at the end.
+"""The listening sockets: made or taken over once, inherited by every worker, given back at the end.
 
 Knows addresses and the system's sockets; nothing of workers and their requests.
 """
@@ -16,9 +16,11 @@ import time
 from collections.abc import Iterable
 
 from wsgicluster import process
-from wsgicluster.arbiter import holders
+from wsgicluster.arbiter import holders, inheritance
+from wsgicluster.arbiter.inheritance import Place
+from wsgicluster.arbiter.origin import Passed
 from wsgicluster.errors import AddressError
-from wsgicluster.settings import FdAddress, TcpAddress, UnixAddress
+from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 ORPHANS_S = 5.0
 """How long workers whose arbiter was killed are waited for, while they still hold the address."""
@@ -45,30 +47,48 @@ class Queue:
 
 
 class Listener:
-    """One listening socket; ``address`` is where clients find it, for people: ``HOST:PORT`` or ``unix:PATH``."""
+    """One listening socket; ``address`` is where clients find it, for people: ``HOST:PORT`` or ``unix:PATH``.
 
-    def __init__(self, sock: socket.socket, made: os.stat_result | None = None) -> None:
+    ``passed`` says where it came from, and is what is passed on to the server after this one.
+    """
+
+    def __init__(self, sock: socket.socket, passed: Passed) -> None:
         sock.setblocking(False)
         sock.set_inheritable(False)
         self.sock = sock
         self.address = describe(sock)
-        self._path = sock.getsockname() if made else ""
-        self._made = made
+        self.passed = passed
+        self._path = sock.getsockname() if passed.made else ""
 
     def url(self, scheme: str) -> str:
         """What clients connect to, for people; they speak ``scheme``. A Unix socket's address is the same for all."""
         return self.address if self.sock.family == socket.AF_UNIX else f"{scheme}://{self.address}"
 
-    def close(self) -> None:
-        """Stop listening, as far as this process goes, and remove the socket file if it is still ours."""
-        if self._made:
+    def close(self, remove_file: bool = True) -> None:
+        """Stop listening, as far as this process goes.
+
+        The socket file is removed if a server has made it, it is still the same one, and ``remove_file`` does not
+        say that another server goes on with it.
+        """
+        # Another server may have taken the path over meanwhile; its file is not ours to remove.
+        if self._path and remove_file and _is_still(self._path, self.passed.made):
             with contextlib.suppress(FileNotFoundError):  # somebody was faster
-                found = os.lstat(self._path)
-                # Another server may have taken the path over meanwhile; its file is not ours to remove.
-                if (found.st_dev, found.st_ino) == (self._made.st_dev, self._made.st_ino):
-                    os.unlink(self._path)
-            self._made = None
+                os.unlink(self._path)
+        self._path = ""
         self.sock.close()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """Device and inode of a file, not following links."""
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def _is_still(path: str, made: tuple[int, int] | None) -> bool:
+    try:
+        return _identity(path) == made
+    except FileNotFoundError:
+        return False
 
 
 def describe(sock: socket.socket) -> str:
@@ -80,26 +100,56 @@ def describe(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def open_listeners(
-    addresses: Iterable[TcpAddress | UnixAddress | FdAddress], queue: Queue, owner: Owner
-) -> list[Listener]:
-    """Listen on all addresses; raises AddressError, having closed again what was open by then."""
+def open_listeners(places: Iterable[Place], queue: Queue, owner: Owner) -> list[Listener]:
+    """Listen on all of them; raises AddressError, having closed again what was open by then.
+
+    The socket files of those that were passed on are left alone when this fails: somebody else still serves them.
+    """
     with contextlib.ExitStack() as undo:
-        listeners = [undo.enter_context(contextlib.closing(_open(address, queue, owner))) for address in addresses]
+        listeners = []
+        for place in places:
+            listener = _take(place, queue, owner) if place.passed else _open(place.address, queue, owner)
+            undo.callback(listener.close, remove_file=place.passed is None)
+            listeners.append(listener)
         undo.pop_all()
     return listeners
 
 
-def _open(address: TcpAddress | UnixAddress | FdAddress, queue: Queue, owner: Owner) -> Listener:
+def _take(place: Place, queue: Queue, owner: Owner) -> Listener:
+    """A listener of a socket that was passed on; one of a service manager is left as that has made it."""
+    passed, address = place.passed, place.address
+    assert passed is not None, "only for what was passed"
+    sock = _stream_socket(passed.fd, address or f"fd://{passed.name or passed.fd}")
+    try:
+        if passed.activated or isinstance(address, FdAddress):
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                sock.listen(queue.backlog)
+        else:
+            # What the settings say may have changed since.
+            sock.listen(queue.backlog)
+            if isinstance(address, TcpAddress):
+                _defer(sock, queue.defer_s)
+            if isinstance(address, UnixAddress) and _is_still(address.path, passed.made):
+                _give(address, owner)
+        return Listener(sock, passed)
+    except OSError as error:
+        sock.close()
+        raise AddressError(f"cannot take over {address or passed.name}: {error.strerror}") from error
+
+
+def _open(address: Address | None, queue: Queue, owner: Owner) -> Listener:
     if isinstance(address, FdAddress):
-        return _take_over(address, queue.backlog)
+        return _take(Place(address, Passed(address.fd, str(address))), queue, owner)
+    assert isinstance(address, UnixAddress | TcpAddress), "nothing else is opened"
     give_up_at = time.monotonic() + ORPHANS_S
     unheld = 0
     while True:
         try:
             if isinstance(address, UnixAddress):
-                return _open_unix(address, queue.backlog, owner)
-            return _open_tcp(address, queue)
+                sock = _open_unix(address, queue.backlog, owner)
+                return Listener(sock, _passed(address, sock, _identity(address.path)))
+            sock = _open_tcp(address, queue)
+            return Listener(sock, _passed(address, sock))
         except OSError as error:
             pids = _holders(address, error)
             # Nobody holds it: the last one has just left, or it is somebody whom we may not look at.
@@ -109,6 +159,10 @@ def _open(address: TcpAddress | UnixAddress | FdAddress, queue: Queue, owner: Ow
                 raise AddressError(f"cannot listen on {address}: {_reason(error)}{_named(pids)}") from error
             # Workers whose arbiter was killed leave by themselves; the restart need not fail for them.
             time.sleep(_WAIT_S)
+
+
+def _passed(address: Address, sock: socket.socket, made: tuple[int, int] | None = None) -> Passed:
+    return Passed(sock.fileno(), inheritance.place(address), made=made)
 
 
 def _reason(error: OSError) -> str:
@@ -131,7 +185,7 @@ def _holders(address: TcpAddress | UnixAddress, error: OSError) -> list[int]:
     return holders.pids(holders.tcp_inodes(address.port))
 
 
-def _open_tcp(address: TcpAddress, queue: Queue) -> Listener:
+def _open_tcp(address: TcpAddress, queue: Queue) -> socket.socket:
     family, target = _resolve(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -143,7 +197,7 @@ def _open_tcp(address: TcpAddress, queue: Queue) -> Listener:
         _defer(sock, queue.defer_s)
         sock.bind(target)
         sock.listen(queue.backlog)
-        return Listener(sock)
+        return sock
     except BaseException:
         sock.close()
         raise
@@ -168,23 +222,28 @@ def _resolve(address: TcpAddress) -> tuple[int, tuple[object, ...]]:
     raise AddressError(f"cannot listen on {address}: the host name {address.host!r} has no address")
 
 
-def _open_unix(address: UnixAddress, backlog: int, owner: Owner) -> Listener:
-    uid, gid = _owner(address, owner)
+def _open_unix(address: UnixAddress, backlog: int, owner: Owner) -> socket.socket:
+    _owner(address, owner)  # before anything is made: it may name nobody
     _remove_stale(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(address.path)
-        made = os.lstat(address.path)
         # Until listen() everybody is refused, so that the wrong mode is never open to anybody.
-        if address.mode is not None:
-            os.chmod(address.path, address.mode)
-        if (uid, gid) != (-1, -1):
-            os.chown(address.path, uid, gid)
+        _give(address, owner)
         sock.listen(backlog)
-        return Listener(sock, made)
+        return sock
     except BaseException:
         sock.close()
         raise
+
+
+def _give(address: UnixAddress, owner: Owner) -> None:
+    """Give the socket file the mode and owner that it is to have."""
+    uid, gid = _owner(address, owner)
+    if address.mode is not None:
+        os.chmod(address.path, address.mode)
+    if (uid, gid) != (-1, -1):
+        os.chown(address.path, uid, gid)
 
 
 def _owner(address: UnixAddress, owner: Owner) -> tuple[int, int]:
@@ -222,20 +281,16 @@ def _remove_stale(address: UnixAddress) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _take_over(address: FdAddress, backlog: int) -> Listener:
+def _stream_socket(fd: int, name: object) -> socket.socket:
+    """The socket behind a descriptor; raises AddressError when it is none to listen at."""
     try:
-        sock = socket.socket(fileno=address.fd)
+        sock = socket.socket(fileno=fd)
     except OSError as error:
-        raise AddressError(f"cannot listen on {address}: this is no socket: {error.strerror}") from error
-    try:
-        if sock.type != socket.SOCK_STREAM:
-            sock.close()
-            raise AddressError(f"cannot listen on {address}: this is no stream socket")
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.listen(backlog)
-        return Listener(sock)
-    except OSError as error:
-        raise AddressError(f"cannot listen on {address}: {error.strerror}") from error
+        raise AddressError(f"cannot listen on {name}: this is no socket: {error.strerror}") from error
+    if sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise AddressError(f"cannot listen on {name}: this is no stream socket")
+    return sock
 
 
 def backlog_limit(root: str = "/") -> int | None:

@@ -25,15 +25,31 @@ class PidFile:
 
     def create(self, pid: int) -> None:
         """Write the file; raises ServerError when a live process holds it or when it cannot be written."""
-        self._check_kind()
-        holder = self._holder()
-        if holder not in (None, pid):
-            raise ServerError(f"pidfile: {self._path} is held by process {holder}, which is alive")
+        self._check_free(pid)
         try:
             self._write(pid)
         except OSError as error:
             raise ServerError(f"pidfile: cannot write {self._path}: {error.strerror}") from error
         self._pid = pid
+
+    def rename(self, path: str, predecessor: int) -> None:
+        """Give the file the name that ``predecessor`` had for its own: a process that is gone, or about to be.
+
+        Raises ServerError as `create` does, and then keeps the present name.
+        """
+        final = PidFile(path)
+        final._check_free(predecessor)
+        try:
+            self._path.rename(final._path)
+        except OSError as error:
+            raise ServerError(f"pidfile: cannot rename {self._path}: {error.strerror}") from error
+        self._path = final._path
+
+    def _check_free(self, pid: int) -> None:
+        self._check_kind()
+        holder = self._holder()
+        if holder not in (None, pid):
+            raise ServerError(f"pidfile: {self._path} is held by process {holder}, which is alive")
 
     def _check_kind(self) -> None:
         """Raise ServerError for what is no file: to read it may wait for ever, and to replace it does harm."""

@@ -6,6 +6,9 @@ import socket
 from wsgicluster.messages import Channel
 from wsgicluster.scoreboard import Page, Scoreboard
 
+HAND_OFF_FORMAT = 1
+"""One more with each change of the packets on the hand-off socket: servers of two versions may share it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Assignment:

@@ -4,7 +4,7 @@ from wsgicluster.settings.checks import resolve
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS, Settings
 from wsgicluster.settings.sources import Action, Loaded, load
-from wsgicluster.settings.values import Address, FdAddress, TcpAddress, UnixAddress
+from wsgicluster.settings.values import Address, FdAddress, NamedFdAddress, TcpAddress, UnixAddress
 
 __all__ = [
     "SETTINGS",
@@ -13,6 +13,7 @@ __all__ = [
     "Applies",
     "FdAddress",
     "Loaded",
+    "NamedFdAddress",
     "Settings",
     "TcpAddress",
     "UnixAddress",

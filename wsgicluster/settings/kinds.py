@@ -320,7 +320,7 @@ LINE_SIZE = Kind(_or_most(_read_bytes, 65536), SIZE.expected, SIZE.metavar, show
 MEMORY = Kind(_read_memory, "a size such as 512M or 1G, or a part such as 80%", "SIZE", show_size, "bytes")
 ADDRESSES = Kind(
     _read_addresses,
-    "HOST:PORT, HOST, :PORT, [IPV6]:PORT, unix:PATH[,mode=0660][,user=NAME][,group=NAME] or fd://N",
+    "HOST:PORT, HOST, :PORT, [IPV6]:PORT, unix:PATH[,mode=0660][,user=NAME][,group=NAME], fd://N or fd://NAME",
     "ADDRESS",
     lambda addresses: ", ".join(map(str, addresses)),
     repeats=True,

@@ -19,6 +19,7 @@ _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._*-]+")
 _HOST_V6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
+_FD_NAME = re.compile(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,254}")
 _UNIX_OPTION = re.compile(r"\s*(mode|user|group)=")
 
 
@@ -59,7 +60,17 @@ class FdAddress:
         return f"fd://{self.fd}"
 
 
-Address = TcpAddress | UnixAddress | FdAddress
+@dataclass(frozen=True, slots=True)
+class NamedFdAddress:
+    """The sockets that a service manager passes under this name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"fd://{self.name}"
+
+
+Address = TcpAddress | UnixAddress | FdAddress | NamedFdAddress
 
 
 class Automatic(int):
@@ -159,8 +170,14 @@ def read_address(text: str) -> Address:
     if text.startswith("unix:"):
         return _read_unix(text.removeprefix("unix:"))
     if text.startswith("fd://"):
-        return FdAddress(_number(text.removeprefix("fd://"), 1 << 20))
+        return _read_fd(text.removeprefix("fd://"))
     return _read_tcp(text.removeprefix("tcp://"))
+
+
+def _read_fd(text: str) -> FdAddress | NamedFdAddress:
+    if not text.isdigit() and _FD_NAME.fullmatch(text):
+        return NamedFdAddress(text)
+    return FdAddress(_number(text, 1 << 20))
 
 
 def _read_tcp(text: str) -> TcpAddress:

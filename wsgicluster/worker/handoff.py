@@ -4,6 +4,9 @@ All workers share one ``SOCK_SEQPACKET`` pair. A packet is a fixed head (the ind
 of the listener, whether the connection was kept, how long its introduction is),
 the introduction, then the bytes; the descriptor travels beside it
 (``SCM_RIGHTS``). The kernel keeps what is under way even when the sender ends.
+
+A change of the packets is one more in `wsgicluster.cluster.assignment.HAND_OFF_FORMAT`:
+during an upgrade the workers of an older version may be at the other end.
 """
 
 import contextlib

@@ -1,0 +1,113 @@
+"""The bond between two servers of which one is to take over from the other: what they tell each other.
+
+One ``SOCK_SEQPACKET`` pair; a packet is one JSON object. The two may be of different
+versions, so that fields one does not know are passed over. The end of the stream
+says that the other server is gone.
+"""
+
+import dataclasses
+import json
+import socket
+
+PACKET_BYTES = 64 * 1024
+_ERROR_CHARACTERS = 2000
+
+
+class BondClosed(Exception):
+    """The other server is gone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Word:
+    """One message; a field that is None says nothing."""
+
+    serving: bool | None = None
+    """Workers take connections, those that are handed over included."""
+    kept: tuple[int, ...] | None = None
+    """The new server has taken over the listeners with these descriptors, and no others."""
+    hand_off: bool | None = None
+    """The new server uses the hand-off socket of the old one."""
+    main: bool | None = None
+    """The service manager has been told that the receiver is the main process from now on."""
+    error: str | None = None
+    """Why the new server cannot start."""
+
+
+def encode(word: Word) -> bytes:
+    """The packet of a word."""
+    fields = {name: value for name, value in dataclasses.asdict(word).items() if value is not None}
+    if word.error is not None:
+        fields["error"] = word.error[:_ERROR_CHARACTERS]
+    return json.dumps(fields).encode()
+
+
+def decode(packet: bytes) -> Word:
+    """The word in a packet; raises ValueError for what is none."""
+    fields = json.loads(packet)
+    if not isinstance(fields, dict):
+        raise ValueError(f"not a word: {packet[:80]!r}")
+    kept, error = fields.get("kept"), fields.get("error")
+    if kept is not None and not (isinstance(kept, list) and all(isinstance(each, int) for each in kept)):
+        raise ValueError(f"not a word: {packet[:80]!r}")
+    return Word(
+        serving=_switch(fields.get("serving")),
+        kept=None if kept is None else tuple(kept),
+        hand_off=_switch(fields.get("hand_off")),
+        main=_switch(fields.get("main")),
+        error=None if error is None else str(error),
+    )
+
+
+def _switch(value: object) -> bool | None:
+    return None if value is None else value is True
+
+
+class Bond:
+    """One end; never blocks. It is not closed while its process lives: its end is what the other one waits for."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        sock.set_inheritable(False)
+        self._sock = sock
+
+    @classmethod
+    def pair(cls) -> "tuple[Bond, Bond]":
+        """Two connected ends."""
+        one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(one), cls(other)
+
+    @classmethod
+    def inherited(cls, descriptor: int) -> "Bond":
+        """The end that was passed under this number; raises OSError where there is no socket."""
+        return cls(socket.socket(fileno=descriptor))
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; -1 once closed."""
+        return self._sock.fileno()
+
+    def say(self, word: Word) -> bool:
+        """Send a word; False when the other server is gone, or so slow that it cannot be told now."""
+        try:
+            self._sock.send(encode(word))
+        except OSError:
+            return False
+        return True
+
+    def hear(self) -> Word | None:
+        """The next word, None when there is none now.
+
+        Raises BondClosed at the end of the stream and ValueError for what is no word.
+        """
+        try:
+            packet = self._sock.recv(PACKET_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise BondClosed from error
+        if not packet:
+            raise BondClosed
+        return decode(packet)
+
+    def close(self) -> None:
+        """Give the descriptor back; harmless when repeated."""
+        self._sock.close()

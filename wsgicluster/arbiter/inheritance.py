@@ -1,0 +1,71 @@
+"""Which of the sockets that were passed on serves which address of ``bind``.
+
+Pure: names and numbers in, a plan out. An old server's listeners are taken over for
+the addresses that are still wanted; a service manager's sockets take the place of
+``bind``, unless that names them.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from wsgicluster.arbiter.origin import Passed
+from wsgicluster.errors import AddressError
+from wsgicluster.settings import Address, FdAddress, NamedFdAddress, UnixAddress
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """One listener to be: an address to open, a socket to take over, or a socket for an address."""
+
+    address: Address | None
+    passed: Passed | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """All listeners to be, the sockets that nobody wants, and whether ``bind`` counts for nothing."""
+
+    places: tuple[Place, ...]
+    unused: tuple[Passed, ...] = ()
+    replaces_bind: bool = False
+
+
+def place(address: Address) -> str:
+    """An address without what may change while it stays the same address."""
+    return f"unix:{address.path}" if isinstance(address, UnixAddress) else str(address)
+
+
+def plan(bind: Sequence[Address], passed: Sequence[Passed]) -> Plan:
+    """What to listen on; raises AddressError for a name that no socket has."""
+    activated = [each for each in passed if each.activated]
+    named = any(isinstance(address, FdAddress | NamedFdAddress) for address in bind)
+    if activated and not named:
+        unused = tuple(each for each in passed if not each.activated)
+        return Plan(tuple(Place(None, each) for each in activated), unused, replaces_bind=True)
+    rest = list(passed)
+    places: list[Place] = []
+    for address in bind:
+        found = [each for each in rest if _serves(each, address)]
+        if isinstance(address, NamedFdAddress):
+            if not found:
+                raise AddressError(f"cannot listen on {address}: {_nobody(activated)}")
+        else:
+            found = found[:1]
+        places += [Place(address, each) for each in found] or [Place(address)]
+        rest = [each for each in rest if each not in found]
+    return Plan(tuple(places), tuple(rest))
+
+
+def _serves(each: Passed, address: Address) -> bool:
+    if isinstance(address, NamedFdAddress):
+        return each.activated and each.name == address.name
+    if isinstance(address, FdAddress):
+        return each.fd == address.fd
+    return not each.activated and each.place == place(address)
+
+
+def _nobody(activated: Sequence[Passed]) -> str:
+    if not activated:
+        return "no sockets were passed by a service manager"
+    names = ", ".join(sorted({each.name or "one without a name" for each in activated}))
+    return f"no socket of that name was passed; there is {names}"
