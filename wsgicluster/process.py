@@ -56,6 +56,16 @@ def started_at(pid: int) -> float | None:
         return 0.0
 
 
+def state_letter(pid: int) -> str:
+    """What ``pid`` is doing, as ``/proc`` has it: R, S, D, T, t or Z; empty when it does not tell."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        # Gone meanwhile, or no /proc here.
+        return ""
+    return text.rpartition(")")[2].strip()[:1]
+
+
 class ResidentMemory:
     """Reads the resident memory of the process that makes this object.
 

@@ -132,6 +132,7 @@ class Arbiter:
         owned.callback(family.close)
         family.listeners = [listener.sock for listener in self._listeners]
         self._supervisor = Supervisor(family, self._logs, self._clock)
+        owned.callback(self._supervisor.close)
         self._prepare(settings)
         self._supervisor.begin(settings)
 

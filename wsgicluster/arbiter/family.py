@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from wsgicluster.arbiter import mold, spawn
+from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.child import Child, Input, Role
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.pool import Spawn
-from wsgicluster.arbiter.report import Exit
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.logs import Logs
@@ -225,6 +225,8 @@ class Family:
                 code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
                 signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
                 peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
+                processor_s=usage.ru_utime + usage.ru_stime,
+                core_dumped=os.WCOREDUMP(status),
             )
             key = self._by_pid.pop(pid, None)
             if key is not None:

@@ -105,6 +105,7 @@ class Mold:
         spawn.settle_in("mold", self._name, self._place.descriptors() | self._logs.descriptors())
         self._take_signals()
         faulthandler.register(process.DUMP_SIGNAL, file=self._place.stacks_fd, all_threads=True)
+        faulthandler.enable(self._place.stacks_fd)
         clock = SystemClock()
         begun_at = clock.monotonic()
         try:

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from wsgicluster import process
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import BootFailed, ChannelClosed, Ready
+from wsgicluster.messages import BootFailed, Broken, ChannelClosed, Ready
 from wsgicluster.settings import Settings
 from wsgicluster.worker.cycle import Application, Cycle
 from wsgicluster.worker.opening import Entrance
@@ -83,9 +84,10 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
         code = error.exit_code
         trace = error.trace if isinstance(error, AppLoadError) else ""
         _say_failed(assignment, code, str(error), trace)
-    except BaseException:  # noqa: BLE001
-        # The boundary of this process: a fault of our own ends one worker and is logged with its traceback.
-        logs.error.exception("worker %d: internal error", assignment.slot)
+    except BaseException as error:  # noqa: BLE001
+        # The boundary of this process: a fault of our own ends one worker. The arbiter puts it in its record.
+        if not _say_broken(assignment, error):
+            logs.error.exception("worker %d: internal error", assignment.slot)
     _leave(logs, code)
 
 
@@ -144,6 +146,13 @@ def _load(logs: Logs, settings: Settings, reloader: Reloader | None) -> Applicat
 def _say_failed(assignment: Assignment, code: int, summary: str, trace: str) -> None:
     with contextlib.suppress(ChannelClosed):
         assignment.channel.send(BootFailed(code, summary, trace))
+
+
+def _say_broken(assignment: Assignment, error: BaseException) -> bool:
+    summary = traceback.format_exception_only(error)[-1].strip()
+    with contextlib.suppress(ChannelClosed, OSError):
+        return assignment.channel.send(Broken(summary, "".join(traceback.format_exception(error))))
+    return False
 
 
 def _leave(logs: Logs, code: int) -> NoReturn:
