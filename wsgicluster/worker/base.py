@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from wsgicluster import process
+from wsgicluster import orphan, process
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
 from wsgicluster.logs import Logs
@@ -95,6 +95,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     began = time.monotonic()
     signals = WorkerSignals(assignment.stacks_fd)
     signals.install()
+    # Nobody is served yet, so there is nothing to finish.
+    orphan.notice(assignment.channel.fileno(), lambda: os._exit(0))
     kind = worker_kind(settings.worker_class)
     # Before privileges are dropped: a key is best readable by root alone.
     entrance = Entrance.of(settings, kind.connection_class, logs.error)
@@ -120,6 +122,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     )
     worker = kind(settings, assignment, cycle, recycling, logs)
     signals.join(worker.loop, worker)
+    orphan.notice(assignment.channel.fileno(), worker.bereave)
     worker.signals = signals
     if entrance is not None:
         # Whoever answers arrivals takes the first that comes for a request.
