@@ -98,6 +98,19 @@ def test_a_stopped_worker_is_found_by_its_request(server: StartServer, tmp_path:
     wait_until(lambda: live.children() != [worker] and fetch(live.port).status == 200, 10)
 
 
+def test_an_idle_worker_that_is_stopped_goes_on_later(server: StartServer) -> None:
+    """Nobody waits for it, so nobody ends it; its sibling serves."""
+    live = server("tests.apps.basic", "-w", "2", "-t", "1")
+    live.wait_log("2 workers serve")
+    stopped, other = live.children()
+    os.kill(stopped, signal.SIGSTOP)
+    for _ in range(5):
+        assert fetch(live.port, "/slow/0.3").body.split()[1] == str(other).encode()
+    os.kill(stopped, signal.SIGCONT)
+    wait_until(lambda: fetch(live.port).body.split()[1] == str(stopped).encode(), 10, "it serves again")
+    assert live.children() == [stopped, other]
+
+
 def test_a_broken_boot_is_shown_once(server: StartServer, tmp_path: pathlib.Path) -> None:
     live = server("app", "-w", "2", source=versioned.good())
     live.wait_log("2 workers serve")

@@ -11,13 +11,13 @@ import gc
 import math
 import os
 import signal
-import tempfile
 from collections.abc import Callable
 
 from wsgicluster import __version__, process
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
+from wsgicluster.arbiter.heartbeat import open_scoreboard
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
@@ -27,7 +27,7 @@ from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.clock import Clock, SystemClock
 from wsgicluster.errors import ServerError
 from wsgicluster.logs import LogOptions, Logs
-from wsgicluster.scoreboard import Scoreboard, ServerState
+from wsgicluster.scoreboard import ServerState
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS
@@ -35,8 +35,6 @@ from wsgicluster.settings.fields import SETTINGS
 __all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
-_SHARED_MEMORY = "/dev/shm"
-_IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
 
 def log_options(settings: Settings) -> LogOptions:
@@ -126,7 +124,7 @@ class Arbiter:
             owned.callback(self._remove, pidfile)
         self._listen()
         owned.callback(self._close_listeners)
-        self._board = Scoreboard(self._heartbeat_folder())
+        self._board = open_scoreboard(settings.worker_tmp_dir, self._log)
         owned.callback(self._board.close)
         family = Family(self._board, self._inbox, self._roles, self._logs)
         owned.callback(family.close)
@@ -145,19 +143,6 @@ class Arbiter:
         limit = backlog_limit()
         if limit is not None and limit < settings.backlog:
             self._log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
-
-    def _heartbeat_folder(self) -> str | None:
-        folder = self._settings.worker_tmp_dir
-        if folder is None and process.file_system(_SHARED_MEMORY) in _IN_MEMORY and os.access(_SHARED_MEMORY, os.W_OK):
-            return _SHARED_MEMORY
-        kind = process.file_system(folder or tempfile.gettempdir())
-        if kind and kind not in _IN_MEMORY:
-            self._log.warning(
-                "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
-                folder or tempfile.gettempdir(),
-                kind,
-            )
-        return folder
 
     def _prepare(self, settings: Settings) -> None:
         if not settings.preload_app:

@@ -277,9 +277,10 @@ class Supervisor:
     def _spawn(self, order: Spawn, now: float) -> None:
         try:
             child = self._family.spawn(order, self._settings[order.generation], now)
-        except (OSError, ServerError) as error:
+        except (OSError, ServerError, MemoryError) as error:
             # No process, descriptor or memory to be had now; the others go on, and it may pass.
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = reason or "out of memory"
             self._say_not_made(order.slot, reason, now)
             return
         self.pool.add(child)
