@@ -84,7 +84,9 @@ def _unasked(found: Death) -> str:
 
 
 def _hang(found: Death) -> str:
-    if not found.was_ready:
+    if not found.was_ready and found.request is not None:
+        what = f"is stuck in its rehearsal, {request(found.request)}"
+    elif not found.was_ready:
         what = "is not ready and boots no longer"
     elif found.role is Role.MOLD:
         what = "does not fork the worker that it was ordered to"
