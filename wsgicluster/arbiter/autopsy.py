@@ -87,6 +87,8 @@ class Death:
     kernel: str = ""
     timeout_s: float = 0.0
     state_letter: str = ""
+    kernel_counts: bool = False
+    """The kernel tells how many it has killed for want of memory: a kill that it has not counted is somebody else's."""
 
     @property
     def name(self) -> str:
@@ -158,6 +160,11 @@ class Victims:
     def __init__(self, kills: int | None) -> None:
         self._kills = kills
         self._seen: collections.deque[float] = collections.deque(maxlen=KEPT)
+
+    @property
+    def told(self) -> bool:
+        """Does the kernel tell?"""
+        return self._kills is not None
 
     def counted(self, kills: int | None, now: float) -> None:
         """The kernel's count as it is now; None when it does not tell."""

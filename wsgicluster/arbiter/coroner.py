@@ -90,6 +90,7 @@ class Coroner:
             kernel=self._kernel_log.about(child.pid) if ended.signal_number else "",
             timeout_s=hang.timeout_s if hang is not None else 0.0,
             state_letter=hang.state_letter if hang is not None else "",
+            kernel_counts=self._victims.told,
         )
         self.deaths.append(death)
         return death

@@ -77,7 +77,7 @@ def death(found: Death) -> str:
 
 def _unasked(found: Death) -> str:
     text = _UNASKED[found.end]
-    if found.end is End.KILLED_FROM_OUTSIDE and found.exit.signal_number == signal.SIGKILL:
+    if found.end is End.KILLED_FROM_OUTSIDE and found.exit.signal_number == signal.SIGKILL and not found.kernel_counts:
         text += ", or by the kernel when out of memory"
     detail = f" ({shown(found.detail)})" if found.detail else ""
     return f"{found.name} {text}: {found.exit}{detail}"
