@@ -186,7 +186,10 @@ def test_the_record_of_a_hang_is_of_the_moment_it_was_found(coroner: Coroner) ->
 
 def test_the_last_records_are_kept(coroner: Coroner) -> None:
     for number in range(autopsy.KEPT + 5):
-        coroner.examine(child(end=End.CRASHED, slot=number), ended(code=1), FACTS, "")
+        crashed = child(end=End.CRASHED, slot=number)
+        coroner.said(crashed, "", "frame\n" * 20_000)
+        assert len(coroner.examine(crashed, ended(code=1), FACTS, "").stacks) > 100_000
+    assert max(len(death.stacks) for death in coroner.deaths) < 10_000, "the log has all of it"
     assert [death.slot for death in coroner.deaths] == list(range(5, autopsy.KEPT + 5))
 
 

@@ -50,6 +50,8 @@ def test_other_ends() -> None:
     idle = dataclasses.replace(DEATH, end=End.KILLED_FROM_OUTSIDE, exit=ended(number=signal.SIGKILL), request=None)
     assert "was killed from outside, or by the kernel when out of memory: signal SIGKILL" in report.death(idle)
     assert report.death(idle).endswith("no request in progress")
+    known = dataclasses.replace(idle, kernel_counts=True)
+    assert "was killed from outside: signal SIGKILL" in report.death(known)
     told = "Memory cgroup out of memory: Killed process 77 (python3)"
     text = report.death(dataclasses.replace(idle, end=End.OUT_OF_MEMORY, kernel=told))
     assert "was killed by the kernel: out of memory" in text

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import pathlib
+import signal
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -18,7 +19,8 @@ from wsgicluster.arbiter.pool import Spawn
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.logs import LogOptions, Logs
-from wsgicluster.scoreboard import Scoreboard
+from wsgicluster.process import DUMP_SIGNAL
+from wsgicluster.scoreboard import Facts, Scoreboard
 from wsgicluster.settings import Settings, TcpAddress
 
 
@@ -38,7 +40,11 @@ class Crowded(Family):
     """A family on a machine that has no room, until ``refusal`` is None: no process is made."""
 
     refusal: BaseException | None = None
+    due = 0.0
+    """The beat deadline of all children."""
+
     asked_at: list[float]
+    sent: list[int]
 
     def spawn(self, order: Spawn, settings: Settings, now: float) -> Child:
         self.asked_at.append(now)
@@ -46,10 +52,20 @@ class Crowded(Family):
             raise self.refusal
         child = Child(len(self.asked_at), order.slot, order.generation, now, order.role)
         child.take(Input.STARTED)
+        child.pid = os.getpid()
         return child
 
     def takes_requests(self, child: Child) -> bool:
         return False
+
+    def facts(self, child: Child) -> Facts | None:
+        return None
+
+    def deadline(self, child: Child) -> float:
+        return self.due
+
+    def signal(self, child: Child, number: int) -> None:
+        self.sent.append(number)
 
 
 @pytest.fixture
@@ -63,7 +79,7 @@ def crowded(tmp_path: pathlib.Path) -> Iterator[tuple[Supervisor, Crowded, Hands
         logs = Logs(LogOptions(errorlog=str(log)))
         family = Crowded(board, inbox, Roles(boot_worker=_never, load_application=_never), logs)
         owned.callback(family.close)
-        family.asked_at = []
+        family.asked_at, family.sent = [], []
         hands = Hands()
         supervisor = Supervisor(family, logs, hands)
         owned.callback(supervisor.close)
@@ -105,3 +121,23 @@ def test_no_room_for_a_child(
     family.refusal = None
     supervisor.carry_out()
     assert len(supervisor.pool.children) == 1
+
+
+def test_a_process_that_the_kernel_holds(crowded: tuple[Supervisor, Crowded, Hands, pathlib.Path]) -> None:
+    """Killed again and again, which is said once; its slot has another worker meanwhile."""
+    supervisor, family, hands, log = crowded
+    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1, timeout=3.0))
+    supervisor.carry_out()
+    (stuck,) = supervisor.pool.children.values()
+    supervisor.pool.ready(stuck, hands.now)
+    family.due = hands.now + 3.0
+    while hands.now < 125.0:
+        supervisor.look()
+        supervisor.carry_out()
+        if len(family.asked_at) > 1:
+            family.due = 0.0
+        hands.now = min(supervisor.next_due(), hands.now + 0.7)
+    assert family.sent[:3] == [DUMP_SIGNAL, signal.SIGABRT, signal.SIGKILL]
+    assert family.sent.count(signal.SIGKILL) > 2
+    assert len(supervisor.pool.children) == 2
+    assert log.read_text().count("was killed and does not end") == 1

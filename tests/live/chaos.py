@@ -60,7 +60,7 @@ DEATH = re.compile(
     r"is not ready|was cut off|does not fork)"
 )
 GONE = re.compile(r"\(pid (\d+), generation \d+\) is gone")
-SEEN_S = 0.6
+SEEN_S = 1.5
 """Between a death and its record that is read here there is at most so much, on a busy machine."""
 
 

@@ -15,6 +15,7 @@ GROWTH_KIB = 3000
 """More than what Python's allocator may keep of a busy time, less than a leak at every death would cost."""
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["preload"])
 def test_chaos(server: StartServer, tmp_path: pathlib.Path, kind: str) -> None:
     temporary = tmp_path / "temporary"

@@ -5,6 +5,7 @@ Reads the kernel's count of victims and its log; what follows from that is decid
 """
 
 import collections
+import dataclasses
 import signal
 
 from wsgicluster import process
@@ -27,6 +28,8 @@ from wsgicluster.scoreboard import Facts
 
 _COUNT_S = 5.0
 """The kernel's victims are counted at most this often while nobody dies."""
+
+_STACKS_CHARACTERS = 8192
 
 
 class Coroner:
@@ -68,7 +71,7 @@ class Coroner:
         return bool(self._kernel_log.about(pid)) or counted
 
     def examine(self, child: Child, ended: Exit, facts: Facts | None, stacks: str) -> Death:
-        """The record of a child that has ended, with its end known; kept from now on."""
+        """The record of a child that has ended, with its end known; kept from now on, long stacks only in part."""
         now = self._clock.monotonic()
         hang = self._hangs.pop(child.key, None)
         stuck = hang.facts if hang is not None else facts
@@ -92,7 +95,7 @@ class Coroner:
             state_letter=hang.state_letter if hang is not None else "",
             kernel_counts=self._victims.told,
         )
-        self.deaths.append(death)
+        self.deaths.append(dataclasses.replace(death, stacks=death.stacks[:_STACKS_CHARACTERS]))
         return death
 
     def forget(self, child: Child) -> None:
