@@ -106,7 +106,9 @@ def test_an_idle_worker_that_is_stopped_goes_on_later(server: StartServer) -> No
     os.kill(stopped, signal.SIGSTOP)
     for _ in range(5):
         assert fetch(live.port, "/slow/0.3").body.split()[1] == str(other).encode()
+    live.wait_log(f"Worker 1 .pid {stopped}, generation 1. was stopped by a signal; others serve until it goes on")
     os.kill(stopped, signal.SIGCONT)
+    live.wait_log("Worker 1 .* goes on")
     wait_until(lambda: fetch(live.port).body.split()[1] == str(stopped).encode(), 10, "it serves again")
     assert live.children() == [stopped, other]
 

@@ -21,6 +21,7 @@ from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.pool import Spawn
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.cluster.assignment import Assignment
+from wsgicluster.cluster.nudge import nudge
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Channel, ChannelClosed, Message
 from wsgicluster.scoreboard import Cell, Facts, Page, Scoreboard, WorkerState
@@ -68,6 +69,8 @@ class Family:
             end.setblocking(False)
         self.listeners: Sequence[socket.socket] = ()
         self.stacks_folder: str | None = None
+        self.paused: list[tuple[Child, bool]] = []
+        """Children found by `reap` to have been stopped (True) or continued by a signal, until somebody empties it."""
 
     # Birth
 
@@ -164,6 +167,10 @@ class Family:
             with contextlib.suppress(ProcessLookupError):  # it ended just now and will be reaped
                 os.kill(child.pid, number)
 
+    def nudge(self) -> None:
+        """Have a worker look for new connections: who was woken for one may never take it."""
+        nudge(self._hand_off[1])
+
     def messages(self, key: int) -> Iterator[Message | ValueError]:
         """All messages that have come from a child; ValueError for one that makes no sense."""
         link = self._links.get(key)
@@ -216,11 +223,15 @@ class Family:
         """Children that have ended; processes of somebody else that were left to us just vanish."""
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid in self._by_pid:
+                    self.paused.append((self._links[self._by_pid[pid]].child, os.WIFSTOPPED(status)))
+                continue
             ended = Exit(
                 code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
                 signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,

@@ -117,6 +117,11 @@ def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+def paused(child: Child, stopped: bool) -> str:
+    """Somebody has stopped a child, or let it go on."""
+    return f"{child} was stopped by a signal; others serve until it goes on" if stopped else f"{child} goes on"
+
+
 def immortal(child: Child) -> str:
     """A child that was killed and is there yet."""
     return f"{child} was killed and does not end: the kernel holds it, maybe for a disk or a network drive"

@@ -192,6 +192,10 @@ class Supervisor:
             # Its last words may still lie in the channel.
             self.read(child.key)
             self._ended(child, ended)
+        while self._family.paused:
+            child, stopped = self._family.paused.pop(0)
+            self._log.warning("%s", report.paused(child, stopped))
+            self._family.nudge()
 
     def _ended(self, child: Child, ended: Exit) -> None:
         now = self._clock.monotonic()
@@ -201,6 +205,7 @@ class Supervisor:
         asked = child.asked
         verdict, wait = self.pool.gone(child, end, now)
         if end in UNASKED or end in (End.TIMED_OUT, End.BOOT_FAILED):
+            self._family.nudge()
             death = self._coroner.examine(child, ended, facts, self._family.stacks(child))
             if end is not End.BOOT_FAILED:  # it has said so itself
                 self._log.error("%s", report.death(death))
