@@ -40,7 +40,7 @@ ALLOWED: dict[str, frozenset[str]] = {
 }
 """Unit (file or folder of the package) to the units it may import besides itself; ``cli`` joins all of them."""
 
-SAME_UNIT = {"access_log": "logs"}
+SAME_UNIT = {"access_log": "logs", "orphan": "process"}
 """Files that are one unit with another one, as if the two were a folder."""
 
 ONLY_IN: dict[str, frozenset[str]] = {

@@ -38,6 +38,14 @@ class BootFailed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Broken:
+    """A worker ends because of a fault of the server's own code: the exception in one line, and its traceback."""
+
+    summary: str
+    trace: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RecycleWanted:
     """A worker asks to be replaced; ``reason`` is ``"memory"``, ``"requests"``, ``"hang"`` or
     ``"source"`` (a file changed).
@@ -55,9 +63,11 @@ class Forked:
     pid: int
 
 
-Message: TypeAlias = Ready | BootFailed | RecycleWanted | Forked
+Message: TypeAlias = Ready | BootFailed | Broken | RecycleWanted | Forked
 
-_CLASSES: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, BootFailed, RecycleWanted, Forked)}
+_CLASSES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Ready, BootFailed, Broken, RecycleWanted, Forked)
+}
 
 
 def encode(message: Message) -> bytes:

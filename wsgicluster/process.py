@@ -6,6 +6,7 @@ that stands for ``/``. This module knows no setting and no role.
 """
 
 import contextlib
+import functools
 import math
 import os
 import pathlib
@@ -15,6 +16,7 @@ import resource
 import signal
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import psutil
 import setproctitle
@@ -71,6 +73,16 @@ def child_commands() -> list[str]:
     return found
 
 
+def state_letter(pid: int) -> str:
+    """What ``pid`` is doing, as ``/proc`` has it: R, S, D, T, t or Z; empty when it does not tell."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        # Gone meanwhile, or no /proc here.
+        return ""
+    return text.rpartition(")")[2].strip()[:1]
+
+
 class ResidentMemory:
     """Reads the resident memory of the process that makes this object.
 
@@ -109,12 +121,20 @@ def _open_descriptors() -> Iterable[int]:
         return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
+@functools.cache
+def _c_library() -> Any:
+    # Once: each library object keeps classes of its own, and a reload would make another one.
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def set_child_subreaper() -> None:
     """Become the parent of all descendants whose own parent has gone; raises OSError where that is not possible."""
     # Late: only preloading needs it, and every worker would carry its memory.
     import ctypes
 
-    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+    prctl = getattr(_c_library(), "prctl", None)
     if prctl is None:
         raise OSError("only Linux lets a process adopt its grandchildren")
     if prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:

@@ -56,3 +56,29 @@ def test_after_a_standstill_workers_get_a_moment() -> None:
     assert beats.missed({1: 103.0}, 30.0, 160.0) == []
     assert beats.next_look == 160.5
     assert beats.missed({1: 103.0}, 30.0, 160.5) == [1]
+
+
+def test_after_a_standstill_workers_get_what_was_left_of_their_time() -> None:
+    beats = looking()
+    beats.missed({1: 120.0, 2: 0.0}, 30.0, 100.0)
+    assert beats.next_look == 107.5
+    assert beats.missed({1: 120.0, 2: 0.0}, 30.0, 207.5) == [], "12.5 s were left when all stood still"
+    assert beats.missed({1: 120.0, 2: 230.0}, 30.0, 215.0) == []
+    assert beats.next_look == 220.0
+    assert beats.missed({1: 120.0, 2: 230.0}, 30.0, 220.0) == [1]
+
+
+def test_one_that_has_beaten_since_a_standstill_has_its_new_deadline() -> None:
+    beats = looking()
+    beats.missed({1: 120.0}, 30.0, 100.0)
+    beats.missed({1: 120.0}, 30.0, 207.5)
+    assert beats.missed({1: 210.0}, 30.0, 215.0) == [1]
+
+
+def test_a_standstill_of_the_arbiter_alone_forgives_one_timeout_at_most() -> None:
+    beats = looking()
+    beats.missed({}, 30.0, 100.0)
+    assert beats.missed({1: 1090.0}, 30.0, 1100.0) == []
+    for now in (1107.5, 1115.0, 1122.5):
+        assert beats.missed({1: 1090.0}, 30.0, now) == []
+    assert beats.missed({1: 1090.0}, 30.0, 1130.0) == [1]

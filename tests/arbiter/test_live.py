@@ -263,7 +263,7 @@ def test_workers_that_die_again_and_again_back_off(small: Any) -> None:
 def test_a_hang_is_reported_with_its_stack_and_replaced_first(small: Any) -> None:
     server = small(timeout=1.0).start().ready()
     assert server.raw("hang") == b""
-    assert re.search(r"is stuck in GET /hang from 127\.0\.0\.1:9 for \d.*timeout of 1\.0 s passed", server.log())
+    server.wait_log(r"is stuck in GET /hang from 127\.0\.0\.1:9 for \d.*timeout of 1\.0 s passed, it was waiting and")
     assert "in wedge" in server.log()
     assert "in fork" not in server.log()
     server.wait_children(2)

@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from wsgicluster.arbiter import report
+from wsgicluster.arbiter.autopsy import Death, Exit, InFlight
 from wsgicluster.arbiter.backoff import Wait
-from wsgicluster.arbiter.child import Ask, Child, End, State
-from wsgicluster.arbiter.report import Exit
+from wsgicluster.arbiter.child import Child, End, Role, State
 from wsgicluster.scoreboard import Facts, WorkerState
 
 IDLE = Facts(
@@ -26,104 +26,87 @@ def child(**fields: object) -> Child:
 
 
 def ended(code: int = 0, number: int = 0) -> Exit:
-    return Exit(code, number, 45 << 20)
+    return Exit(code, number, 45 << 20, 2.5)
 
 
-KILL, TERM, SEGV, QUIT = signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGQUIT
-
-
-@pytest.mark.parametrize(
-    ("fields", "how", "oom", "end"),
-    [
-        ({}, ended(number=SEGV), False, End.CRASHED),
-        ({}, ended(code=1), False, End.CRASHED),
-        ({}, ended(number=KILL), True, End.OUT_OF_MEMORY),
-        ({}, ended(number=KILL), False, End.KILLED_FROM_OUTSIDE),
-        ({}, ended(number=TERM), False, End.KILLED_FROM_OUTSIDE),
-        ({}, ended(), False, End.LEFT),
-        ({"asked": Ask.DRAIN, "state": State.DRAINING}, ended(), False, End.ASKED),
-        ({"asked": Ask.QUICK, "state": State.DRAINING}, ended(number=QUIT), False, End.ASKED),
-        ({"asked": Ask.KILL, "state": State.KILLED}, ended(number=KILL), False, End.ASKED),
-        ({"asked": Ask.DRAIN, "state": State.DRAINING}, ended(number=SEGV), False, End.CRASHED),
-        ({"asked": Ask.DRAIN, "state": State.DRAINING}, ended(number=KILL), True, End.OUT_OF_MEMORY),
-        ({"asked": Ask.DRAIN, "state": State.DRAINING}, ended(code=1), False, End.CRASHED),
-        (
-            {"asked": Ask.DRAIN, "state": State.DRAINING, "recycle": End.RECYCLED_MEMORY},
-            ended(),
-            False,
-            End.RECYCLED_MEMORY,
-        ),
-        ({"asked": Ask.QUICK, "state": State.DRAINING, "ready_at": None}, ended(code=1), False, End.ASKED),
-        ({"end": End.TIMED_OUT, "state": State.KILLED}, ended(number=signal.SIGABRT), False, End.TIMED_OUT),
-        ({"end": End.BOOT_FAILED, "ready_at": None}, ended(code=4), False, End.BOOT_FAILED),
-        ({"end": End.CUT, "asked": Ask.KILL}, ended(number=KILL), False, End.CUT),
-    ],
-)
-def test_why(fields: dict[str, object], how: Exit, oom: bool, end: End) -> None:
-    assert report.why(child(**fields), how, oom) is end
+DEATH = Death(
+    slot=3, pid=77, generation=2, role=Role.WORKER, end=End.CRASHED, exit=Exit(0, 11, 45 << 20, 2.5, core_dumped=True),
+    at=1e9, up_s=10.0, was_ready=True, requests=512, request=InFlight("POST", "/pay", "", "192.0.2.7:5000", 0.5),
+)  # fmt: skip
 
 
 def test_a_crash_says_all_that_is_known() -> None:
-    assert report.unasked_end(child(), End.CRASHED, ended(number=SEGV), BUSY, 110.0) == (
-        "Worker 3 (pid 77, generation 2) crashed: signal SIGSEGV, up 10.0 s, 512 requests served, "
-        "peak memory 45.0 MiB, in POST /pay from 192.0.2.7:5000 for 0.5 s"
+    assert report.death(DEATH) == (
+        "Worker 3 (pid 77, generation 2) crashed: signal SIGSEGV (core dumped), up 10.0 s, 512 requests served, "
+        "peak memory 45.0 MiB, processor time 2.5 s, in POST /pay from 192.0.2.7:5000 for 0.5 s"
     )
+    broken = dataclasses.replace(DEATH, exit=ended(code=3), detail="OSError: [Errno 9] Bad", stacks="Traceback ...")
+    first, second = report.death(broken).splitlines()
+    assert "crashed: exit code 3 (OSError: [Errno 9] Bad), up" in first
+    assert second == "Traceback ..."
 
 
 def test_other_ends() -> None:
-    text = report.unasked_end(child(), End.KILLED_FROM_OUTSIDE, ended(number=KILL), IDLE, 110.0)
-    assert "was killed from outside, or by the kernel when out of memory: signal SIGKILL" in text
-    assert text.endswith("no request in progress")
-    text = report.unasked_end(child(), End.OUT_OF_MEMORY, ended(number=KILL), BUSY, 110.0)
+    idle = dataclasses.replace(DEATH, end=End.KILLED_FROM_OUTSIDE, exit=ended(number=signal.SIGKILL), request=None)
+    assert "was killed from outside, or by the kernel when out of memory: signal SIGKILL" in report.death(idle)
+    assert report.death(idle).endswith("no request in progress")
+    known = dataclasses.replace(idle, kernel_counts=True)
+    assert "was killed from outside: signal SIGKILL" in report.death(known)
+    told = "Memory cgroup out of memory: Killed process 77 (python3)"
+    text = report.death(dataclasses.replace(idle, end=End.OUT_OF_MEMORY, kernel=told))
     assert "was killed by the kernel: out of memory" in text
-    text = report.unasked_end(child(ready_at=None), End.CRASHED, ended(code=9), None, 110.0)
-    assert text == (
-        "Worker 3 (pid 77, generation 2) crashed: exit code 9, while booting for 10.0 s, peak memory 45.0 MiB"
+    assert text.endswith(f"the kernel says: {told}")
+    young = dataclasses.replace(DEATH, exit=ended(code=9), was_ready=False, request=None)
+    assert report.death(young) == (
+        "Worker 3 (pid 77, generation 2) crashed: exit code 9, while booting for 10.0 s, "
+        "peak memory 45.0 MiB, processor time 2.5 s"
     )
+    mold = report.death(dataclasses.replace(DEATH, role=Role.MOLD, request=None))
+    assert mold.startswith("Mold (pid 77, generation 2) crashed: ")
+    assert "request" not in mold
 
 
 def test_a_request_cannot_write_log_lines() -> None:
-    facts = dataclasses.replace(BUSY, request_line="GET /\r\n[fake] \x1b[31m\\" + "x" * 1000)
-    text = report.request(facts, 110.0)
+    found = InFlight("GET", "/\r\n[fake] \x1b[31m\\" + "x" * 1000, "HTTP/1.1", "192.0.2.7:5000", 1.0)
+    text = report.request(found)
     assert "\n" not in text
     assert "\x1b" not in text
     assert "GET /\\r\\n[fake] \\x1b[31m\\\\xxx" in text
     assert len(text) < 300
 
 
-STACKS = """\
-Thread 0x00007f (most recent call first):
-  File "/app/db.py", line 7 in query
-  File "/usr/lib/python3/threading.py", line 1 in run
-
-Current thread 0x00007e (most recent call first):
-  File "/app/views.py", line 3 in pay
-  File "/x/wsgicluster/worker/base.py", line 9 in boot_worker
-  File "/x/wsgicluster/arbiter/family.py", line 5 in run
-  File "/x/wsgicluster/arbiter/spawn.py", line 44 in _live
-  File "/x/wsgicluster/arbiter/spawn.py", line 33 in fork
-  File "/x/wsgicluster/cli.py", line 1 in main
-"""
-
-
 def test_a_hang_names_request_and_stacks() -> None:
-    text = report.hang(child(), BUSY, STACKS, 3.0, 112.5)
-    first, *rest = text.splitlines()
-    assert first == (
-        "Worker 3 (pid 77, generation 2) is stuck in POST /pay from 192.0.2.7:5000 for 3.0 s: "
-        "timeout of 3.0 s passed, it is ended"
+    hang = dataclasses.replace(
+        DEATH, end=End.TIMED_OUT, exit=ended(number=signal.SIGKILL), timeout_s=3.0, state_letter="R", stacks="Thread 1"
     )
-    assert rest[1] == '  File "/app/db.py", line 7 in query'
-    assert rest[5] == '  File "/app/views.py", line 3 in pay'
-    assert "cli.py" not in text
+    first, second = report.death(hang).splitlines()
+    assert first == (
+        "Worker 3 (pid 77, generation 2) is stuck in POST /pay from 192.0.2.7:5000 for 0.5 s: timeout of 3.0 s passed, "
+        "it was busy and was ended by KILL, up 10.0 s, 512 requests served, peak memory 45.0 MiB, processor time 2.5 s"
+    )
+    assert second == "Thread 1"
 
 
 def test_a_hang_without_stacks_or_request() -> None:
-    text = report.hang(child(), IDLE, "", 3.0, 112.5)
-    assert "is stuck between requests: timeout" in text
-    assert "no stacks" in text
-    text = report.hang(child(ready_at=None), None, STACKS, 3.0, 103.0)
-    assert "is not ready after 3.0 s and boots no longer: timeout of 3.0 s passed" in text
+    hang = dataclasses.replace(DEATH, end=End.TIMED_OUT, exit=ended(code=1), timeout_s=3.0, request=None)
+    text = report.death(hang)
+    assert "is stuck between requests: timeout of 3.0 s passed, it was ended, up 10.0 s" in text
+    assert text.endswith("(no stacks: the process could not write them)")
+    boot = report.death(dataclasses.replace(hang, was_ready=False))
+    assert "is not ready and boots no longer: timeout of 3.0 s passed, it was ended, while booting for 10.0 s" in boot
+    mold = report.death(dataclasses.replace(hang, role=Role.MOLD))
+    assert "Mold (pid 77, generation 2) does not fork the worker that it was ordered to: timeout" in mold
+
+
+def test_a_failure_to_boot_is_shown_once() -> None:
+    assert report.cannot_boot(child(), "no database", "Traceback\n  ...\n", 0) == (
+        "Worker 3 (pid 77, generation 2) cannot boot: no database\nTraceback\n  ..."
+    )
+    assert report.cannot_boot(child(), "no database", "Traceback", 1) == (
+        "Worker 3 (pid 77, generation 2) cannot boot: no database (the same traceback as before, once)"
+    )
+    assert report.cannot_boot(child(), "no database", "Traceback", 3).endswith("as before, 3 times)")
+    assert report.cannot_boot(child(), "no such user", "", 3).endswith("cannot boot: no such user")
 
 
 def test_a_cut() -> None:

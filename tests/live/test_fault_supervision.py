@@ -95,11 +95,10 @@ def test_storm_of_mixed_signals(server: StartServer) -> None:
     live = server("tests.apps.basic", "-w", "3")
     live.wait_log("3 workers serve")
     before = len(descriptors_of(live.pid))
-    storm = [
-        signal.SIGHUP, signal.SIGTTIN, signal.SIGUSR1, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD, signal.SIGUSR2,
-    ]  # fmt: skip
+    # USR2 would make another server: see the tests of upgrades.
+    storm = [signal.SIGHUP, signal.SIGTTIN, signal.SIGUSR1, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD]
     for turn in range(20):
-        for number in storm[turn % 7 :] + storm[: turn % 7]:
+        for number in storm[turn % len(storm) :] + storm[: turn % len(storm)]:
             live.send(number)
         # What is sent at once may merge; what is answered has been seen.
         live.wait_log("SIGUSR1", 5, count=max(1, turn // 2))
@@ -108,9 +107,9 @@ def test_storm_of_mixed_signals(server: StartServer) -> None:
         live.send(signal.SIGTTOU)
     # The system delivers signals in the order of their numbers: the last reload must not overtake a TTOU.
     wait_until(lambda: all_delivered(live.pid), 5, "all signals are delivered")
-    said = live.log().count("SIGUSR2 is ignored")
-    live.send(signal.SIGUSR2)
-    live.wait_log("SIGUSR2 is ignored", 5, count=said + 1)
+    said = live.log().count("SIGUSR1")
+    live.send(signal.SIGUSR1)
+    live.wait_log("SIGUSR1", 5, count=said + 1)
     # A reload goes back to the number of workers that the settings name.
     old = set(live.children())
     live.send(signal.SIGHUP)
@@ -184,8 +183,8 @@ def test_arbiter_that_stood_still_blames_nobody(server: StartServer) -> None:
     for _ in range(6):
         assert fetch(live.port, "/slow/0.3").status == 200
     os.kill(live.pid, signal.SIGCONT)
-    live.send(signal.SIGUSR2)
-    live.wait_log("SIGUSR2 is ignored", 5)
+    live.send(signal.SIGUSR1)
+    live.wait_log("SIGUSR1", 5)
     assert live.children() == [worker]
 
 

@@ -18,6 +18,7 @@ from wsgicluster.arbiter import start
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
+from wsgicluster.arbiter.heartbeat import open_scoreboard
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Listener
 from wsgicluster.arbiter.notify import Announcer, Notifier, standing
@@ -30,7 +31,7 @@ from wsgicluster.arbiter.upgrade import BOND_KEY, Happened, Upgrade
 from wsgicluster.clock import Clock, SystemClock
 from wsgicluster.errors import ServerError
 from wsgicluster.logs import LogOptions, Logs
-from wsgicluster.scoreboard import Scoreboard, ServerState
+from wsgicluster.scoreboard import ServerState
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS
@@ -149,7 +150,7 @@ class Arbiter:
             [listener.passed for listener in self._listeners], start.hand_off_kind(self._settings)
         )
         owned.callback(self._close_listeners)
-        self._board = Scoreboard(start.heartbeat_folder(settings, self._log))
+        self._board = open_scoreboard(settings.worker_tmp_dir, self._log)
         owned.callback(self._board.close)
         self._family = family = Family(self._board, self._inbox, self._roles, self._logs)
         owned.callback(family.close)
@@ -162,6 +163,7 @@ class Arbiter:
         if self._upgrade.predecessor is None:
             self._announcer.begin(self._clock.monotonic())
         self._supervisor = Supervisor(family, self._logs, self._clock)
+        owned.callback(self._supervisor.close)
         self._prepare(settings)
         self._supervisor.begin(settings)
 

@@ -16,6 +16,7 @@ class Beats:
 
     def __init__(self) -> None:
         self.next_look = math.inf
+        self._forgiven: dict[int, tuple[float, float]] = {}
 
     def expect(self, deadline: float) -> None:
         """A new child has this deadline: look then at the latest."""
@@ -32,9 +33,25 @@ class Beats:
         if now < self.next_look:
             return []
         if now - self.next_look > OVERSLEPT_S:
-            # Nobody is blamed for a machine that stood still: they get a moment to show that they run again.
-            self.next_look = now + OVERSLEPT_S / 2
-            return []
-        ahead = [deadline for deadline in deadlines.values() if deadline > now]
+            self._forgive(deadlines, timeout_s, now)
+        due = {key: self._due(key, deadline) for key, deadline in deadlines.items() if deadline > 0.0}
+        ahead = [moment for moment in due.values() if moment > now]
         self.next_look = min([now + timeout_s / LOOKS_PER_TIMEOUT, *ahead])
-        return [key for key, deadline in deadlines.items() if 0.0 < deadline <= now]
+        return [key for key, moment in due.items() if moment <= now]
+
+    def _forgive(self, deadlines: Mapping[int, float], timeout_s: float, now: float) -> None:
+        """Nobody is blamed for a machine that stood still: what was left of their time is left to them yet.
+
+        Whether they stood still, too, is not known here. If they did not, they have had more time than they should,
+        though never more than once again.
+        """
+        slept_s = now - self.next_look
+        self._forgiven = {
+            key: (deadline, max(deadline, now + OVERSLEPT_S / 2, min(deadline + slept_s, now + timeout_s)))
+            for key, deadline in deadlines.items()
+        }
+
+    def _due(self, key: int, deadline: float) -> float:
+        forgiven, moved = self._forgiven.get(key, (0.0, 0.0))
+        # One that has beaten since has shown that it runs.
+        return moved if forgiven == deadline else deadline

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from wsgicluster.arbiter import mold, spawn
+from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.child import Child, Input, Role
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.pool import Spawn
-from wsgicluster.arbiter.report import Exit
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.cluster.assignment import Assignment
+from wsgicluster.cluster.nudge import nudge
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Channel, ChannelClosed, Message
 from wsgicluster.scoreboard import Cell, Facts, Page, Scoreboard, WorkerState
@@ -67,6 +68,8 @@ class Family:
         self.hand_off = self._take_hand_off(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         self.listeners: Sequence[socket.socket] = ()
         self.stacks_folder: str | None = None
+        self.paused: list[tuple[Child, bool]] = []
+        """Children found by `reap` to have been stopped (True) or continued by a signal, until somebody empties it."""
 
     @staticmethod
     def _take_hand_off(ends: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
@@ -175,6 +178,10 @@ class Family:
             with contextlib.suppress(ProcessLookupError):  # it ended just now and will be reaped
                 os.kill(child.pid, number)
 
+    def nudge(self) -> None:
+        """Have a worker look for new connections: who was woken for one may never take it."""
+        nudge(self.hand_off[1])
+
     def messages(self, key: int) -> Iterator[Message | ValueError]:
         """All messages that have come from a child; ValueError for one that makes no sense."""
         link = self._links.get(key)
@@ -231,15 +238,21 @@ class Family:
         """Children that have ended; what else was left to us just vanishes."""
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid in self._by_pid:
+                    self.paused.append((self._links[self._by_pid[pid]].child, os.WIFSTOPPED(status)))
+                continue
             ended = Exit(
                 code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
                 signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
                 peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
+                processor_s=usage.ru_utime + usage.ru_stime,
+                core_dumped=os.WCOREDUMP(status),
             )
             key, other = self._by_pid.pop(pid, None), self._others.pop(pid, None)
             if other is not None:

@@ -6,6 +6,7 @@ children (the arbiter is their subreaper) and it learns at first hand how they e
 """
 
 import dataclasses
+import errno
 import faulthandler
 import gc
 import json
@@ -16,7 +17,7 @@ import threading
 import types
 from typing import NoReturn
 
-from wsgicluster import process
+from wsgicluster import orphan, process
 from wsgicluster.arbiter import spawn
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.clock import SystemClock
@@ -68,12 +69,27 @@ def send_order(orders: socket.socket, ticket: int, assignment: Assignment) -> No
     socket.send_fds(orders, [json.dumps(fields).encode()], descriptors)
 
 
+class NoRoomError(Exception):
+    """An order came whose descriptors could not be received; ``ticket`` is that of the worker."""
+
+    def __init__(self, ticket: int) -> None:
+        super().__init__(ticket)
+        self.ticket = ticket
+
+
 def _receive_order(place: Place) -> tuple[int, Assignment]:
-    """Ticket and assignment of the next worker; raises EOFError when the arbiter is gone."""
-    packet, descriptors, _, _ = socket.recv_fds(place.orders, _ORDER_BYTES, _MOST_DESCRIPTORS)
+    """Ticket and assignment of the next worker.
+
+    Raises EOFError when the arbiter is gone, NoRoomError when this process has no descriptors left for another one's.
+    """
+    packet, descriptors, flags, _ = socket.recv_fds(place.orders, _ORDER_BYTES, _MOST_DESCRIPTORS)
     if not packet:
         raise EOFError
     fields = json.loads(packet)
+    if flags & socket.MSG_CTRUNC:
+        for number in descriptors:
+            os.close(number)
+        raise NoRoomError(fields["ticket"])
     channel, receive, send, stacks_fd, *listeners = descriptors
     assignment = Assignment(
         slot=fields["slot"],
@@ -105,6 +121,8 @@ class Mold:
         spawn.settle_in("mold", self._name, self._place.descriptors() | self._logs.descriptors())
         self._take_signals()
         faulthandler.register(process.DUMP_SIGNAL, file=self._place.stacks_fd, all_threads=True)
+        faulthandler.enable(self._place.stacks_fd)
+        orphan.notice(self._place.channel.fileno(), lambda: os._exit(0))
         clock = SystemClock()
         begun_at = clock.monotonic()
         try:
@@ -130,6 +148,9 @@ class Mold:
                 ticket, assignment = _receive_order(self._place)
             except EOFError:
                 os._exit(0)
+            except NoRoomError as error:
+                self._refuse(error.ticket, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
             self._carry_out(ticket, assignment, application)
 
     def _take_signals(self) -> None:

@@ -3,35 +3,31 @@
 Texts that a client has chosen are shown escaped: no request can write log lines.
 """
 
-import dataclasses
 import signal
 
+from wsgicluster.arbiter.autopsy import Death, InFlight, in_flight
 from wsgicluster.arbiter.backoff import Wait
-from wsgicluster.arbiter.child import Child, End, Role, State
+from wsgicluster.arbiter.child import Child, End, Role
 from wsgicluster.scoreboard import Facts
 
 _SHOWN_CHARACTERS = 200
-_BIRTH = "wsgicluster/arbiter/spawn.py"
 
+_UNASKED = {
+    End.CRASHED: "crashed",
+    End.OUT_OF_MEMORY: "was killed by the kernel: out of memory",
+    End.KILLED_FROM_OUTSIDE: "was killed from outside",
+    End.LEFT: "left without being asked",
+    End.BOOT_FAILED: "could not boot",
+}
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Exit:
-    """How a process ended: exit code, or signal number when it is not 0; ``peak_bytes`` of resident memory."""
-
-    code: int
-    signal_number: int
-    peak_bytes: int
-
-    def __str__(self) -> str:
-        return f"signal {signal_name(self.signal_number)}" if self.signal_number else f"exit code {self.code}"
-
-
-def signal_name(number: int) -> str:
-    """``SIGSEGV`` for 11."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
+_STATES = {
+    "R": "busy",
+    "S": "waiting",
+    "D": "waiting in the kernel for a disk or a network drive",
+    "T": "stopped by a signal",
+    "t": "stopped by a debugger",
+}
+"""What a process that hangs is doing, by the letter that ``/proc`` shows."""
 
 
 def duration(seconds: float) -> str:
@@ -54,80 +50,86 @@ def shown(text: str) -> str:
     return escaped if len(escaped) <= _SHOWN_CHARACTERS else escaped[:_SHOWN_CHARACTERS] + "..."
 
 
-def request(facts: Facts, now: float) -> str:
+def request(found: InFlight | None) -> str:
     """The request that is in progress, or that there is none."""
-    if not facts.started:
+    if found is None:
         return "no request in progress"
-    line = shown(facts.request_line) or "a request"
-    client = f" from {shown(facts.client)}" if facts.client else ""
-    return f"in {line}{client} for {duration(max(0.0, now - facts.started))}"
+    line = shown(f"{found.method} {found.path} {found.protocol}".strip()) or "a request"
+    client = f" from {shown(found.client)}" if found.client else ""
+    return f"in {line}{client} for {duration(found.seconds)}"
 
 
-def why(child: Child, ended: Exit, oom_killed: bool) -> End:
-    """Why a child ended, from what it was asked, how it ended, and whether the kernel counts one more victim."""
-    if child.end is not None:
-        return child.end
-    if child.asked:
-        ours = ended.signal_number in (0, signal.SIGTERM, signal.SIGQUIT) and not ended.code
-        if ours or child.state is State.KILLED or child.ready_at is None:
-            return child.recycle or End.ASKED
-    if ended.signal_number == signal.SIGKILL:
-        return End.OUT_OF_MEMORY if oom_killed else End.KILLED_FROM_OUTSIDE
-    if ended.signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
-        return End.KILLED_FROM_OUTSIDE
-    return End.CRASHED if ended.signal_number or ended.code else End.LEFT
+def death(found: Death) -> str:
+    """The one record of an end that nobody asked for."""
+    headline = _hang(found) if found.end is End.TIMED_OUT else _unasked(found)
+    life = f"{'up' if found.was_ready else 'while booting for'} {duration(found.up_s)}"
+    parts = [headline, life]
+    if found.requests is not None and found.was_ready and found.role is Role.WORKER:
+        parts.append(f"{found.requests} requests served")
+    parts.append(f"peak memory {mebibytes(found.exit.peak_bytes)}")
+    parts.append(f"processor time {duration(found.exit.processor_s)}")
+    if found.end is not End.TIMED_OUT and found.was_ready and found.role is Role.WORKER:
+        parts.append(request(found.request))
+    if found.kernel:
+        parts.append(f"the kernel says: {shown(found.kernel)}")
+    return "\n".join(filter(None, [", ".join(parts), _where(found)]))
 
 
-def unasked_end(child: Child, end: End, ended: Exit, facts: Facts | None, now: float) -> str:
-    """The one record of a child that ended although nobody here asked it to."""
-    texts = {
-        End.CRASHED: "crashed",
-        End.OUT_OF_MEMORY: "was killed by the kernel: out of memory",
-        End.KILLED_FROM_OUTSIDE: "was killed from outside",
-        End.LEFT: "left without being asked",
-    }
-    text = texts[end]
-    if end is End.KILLED_FROM_OUTSIDE and ended.signal_number == signal.SIGKILL:
+def _unasked(found: Death) -> str:
+    text = _UNASKED[found.end]
+    if found.end is End.KILLED_FROM_OUTSIDE and found.exit.signal_number == signal.SIGKILL and not found.kernel_counts:
         text += ", or by the kernel when out of memory"
-    life = f"{'while booting for' if child.ready_at is None else 'up'} {duration(now - child.forked_at)}"
-    parts = [f"{child} {text}: {ended}, {life}"]
-    if facts is not None:
-        parts.append(f"{facts.requests} requests served")
-    parts.append(f"peak memory {mebibytes(ended.peak_bytes)}")
-    if facts is not None and child.ready_at is not None:
-        parts.append(request(facts, now))
-    return ", ".join(parts)
+    detail = f" ({shown(found.detail)})" if found.detail else ""
+    return f"{found.name} {text}: {found.exit}{detail}"
 
 
-def own_frames(stacks: str) -> str:
-    """Stacks without the frames that a child inherited at its birth: they are the arbiter's."""
-    kept, inherited = [], False
-    for line in stacks.strip("\n").splitlines():
-        if not line.startswith("  "):
-            inherited = False
-        inherited = inherited or _BIRTH in line
-        if not inherited:
-            kept.append(line)
-    return "\n".join(kept)
-
-
-def hang(child: Child, facts: Facts | None, stacks: str, timeout_s: float, now: float) -> str:
-    """The one record of a child that is past its deadline, with the stacks of all its threads."""
-    if child.ready_at is None:
-        what = f"is not ready after {duration(now - child.forked_at)} and boots no longer"
-    elif child.role is Role.MOLD:
+def _hang(found: Death) -> str:
+    if not found.was_ready and found.request is not None:
+        what = f"is stuck in its rehearsal, {request(found.request)}"
+    elif not found.was_ready:
+        what = "is not ready and boots no longer"
+    elif found.role is Role.MOLD:
         what = "does not fork the worker that it was ordered to"
-    elif facts is not None and facts.started:
-        what = f"is stuck {request(facts, now)}"
+    elif found.request is not None:
+        what = f"is stuck {request(found.request)}"
     else:
         what = "is stuck between requests"
-    text = own_frames(stacks) or "(no stacks: the process could not write them)"
-    return f"{child} {what}: timeout of {duration(timeout_s)} passed, it is ended\n{text}"
+    doing = f"was {_STATES[found.state_letter]} and " if found.state_letter in _STATES else ""
+    how = " by KILL" if found.exit.signal_number == signal.SIGKILL else ""
+    return f"{found.name} {what}: timeout of {duration(found.timeout_s)} passed, it {doing}was ended{how}"
+
+
+def _where(found: Death) -> str:
+    if found.end is End.TIMED_OUT:
+        return found.stacks or "(no stacks: the process could not write them)"
+    return found.stacks
+
+
+def cannot_boot(child: Child, summary: str, trace: str, before: int) -> str:
+    """A child that says why it cannot boot; it is the same as ``before`` times before."""
+    if before and trace:
+        return f"{child} cannot boot: {summary} (the same traceback as before, {times(before)})"
+    return f"{child} cannot boot: {summary}" + (f"\n{trace.rstrip()}" if trace else "")
+
+
+def times(count: int) -> str:
+    """``once``, ``2 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def paused(child: Child, stopped: bool) -> str:
+    """Somebody has stopped a child, or let it go on."""
+    return f"{child} was stopped by a signal; others serve until it goes on" if stopped else f"{child} goes on"
+
+
+def immortal(child: Child) -> str:
+    """A child that was killed and is there yet."""
+    return f"{child} was killed and does not end: the kernel holds it, maybe for a disk or a network drive"
 
 
 def cut(child: Child, facts: Facts | None, now: float, graceful_s: float) -> str:
     """A child that had not finished when its time to drain was over."""
-    doing = f", {request(facts, now)}" if facts is not None else ""
+    doing = f", {request(in_flight(facts, now))}" if facts is not None else ""
     return f"{child} was cut off after graceful_timeout of {duration(graceful_s)}{doing}"
 
 

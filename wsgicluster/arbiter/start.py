@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 
 from wsgicluster import process
@@ -10,7 +9,6 @@ from wsgicluster.arbiter import inheritance, surroundings
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.origin import Passed
 from wsgicluster.cluster.assignment import HAND_OFF_FORMAT
-from wsgicluster.errors import ServerError
 from wsgicluster.settings import Settings
 
 
@@ -44,18 +42,3 @@ def listen(settings: Settings, passed: Sequence[Passed], log: logging.Logger) ->
 def hand_off_kind(settings: Settings) -> str:
     """What the packets on the hand-off socket look like and mean; two servers with the same may share one."""
     return f"{HAND_OFF_FORMAT} {settings.protocol} {'tls' if settings.has_tls else 'plain'}"
-
-
-def heartbeat_folder(settings: Settings, log: logging.Logger) -> str | None:
-    """Where the heartbeat file is to be; None leaves it to the system. Raises ServerError when there is no place."""
-    try:
-        folder, kind = process.in_memory_folder(settings.worker_tmp_dir)
-    except FileNotFoundError as error:
-        raise ServerError("worker_tmp_dir: there is no folder to write to; name one that is in memory") from error
-    if kind:
-        log.warning(
-            "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
-            folder or tempfile.gettempdir(),
-            kind,
-        )
-    return folder

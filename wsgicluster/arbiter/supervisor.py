@@ -6,20 +6,22 @@ arbiter itself gets and no listener.
 
 import math
 import signal
+from collections.abc import Sequence
 
 from wsgicluster import process
 from wsgicluster.arbiter import report
+from wsgicluster.arbiter.autopsy import Death, Exit, Hang
 from wsgicluster.arbiter.backoff import Wait
 from wsgicluster.arbiter.beats import Beats
 from wsgicluster.arbiter.child import UNASKED, Ask, Child, End, Input, Role, State
+from wsgicluster.arbiter.coroner import Coroner
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.pool import DUMP_S, Pool, Spawn, Stop, Verdict
-from wsgicluster.arbiter.report import Exit
 from wsgicluster.arbiter.rollout import Generation
 from wsgicluster.clock import Clock
 from wsgicluster.errors import BootError, ServerError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import BootFailed, Forked, Ready, RecycleWanted
+from wsgicluster.messages import BootFailed, Broken, Forked, Ready, RecycleWanted
 from wsgicluster.settings import Settings
 
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
@@ -41,10 +43,14 @@ class Supervisor:
         self._settings: dict[int, Settings] = {}
         self._numbers = 0
         self._hung: dict[int, float] = {}
-        self._oom_kills = process.out_of_memory_kills()
-        self._failure_said: tuple[str, str] | None = None
+        self._immortal: set[int] = set()
+        self._coroner = Coroner(clock)
         self._degraded = False
         self._whole_said = 0
+
+    def close(self) -> None:
+        """Give back what only supervision needs."""
+        self._coroner.close()
 
     # What is wanted
 
@@ -54,9 +60,14 @@ class Supervisor:
         generation = Generation(self._numbers, settings.workers, settings.preload_app)
         self._settings[generation.number] = settings
         superseded = self.pool.reload(generation)
-        self._failure_said = None
+        self._coroner.failures.forget()
         if superseded is not None:
             self._log.info("Generation %d is given up for a newer one", superseded.number)
+
+    @property
+    def deaths(self) -> Sequence[Death]:
+        """The last ends that nobody asked for, oldest first."""
+        return self._coroner.deaths
 
     @property
     def serving(self) -> Settings | None:
@@ -85,13 +96,15 @@ class Supervisor:
         if stillborn is not None:
             self._not_made(stillborn)
 
-    def _heard(self, child: Child, message: Ready | BootFailed | RecycleWanted) -> None:
+    def _heard(self, child: Child, message: Ready | BootFailed | Broken | RecycleWanted) -> None:
         now = self._clock.monotonic()
         if isinstance(message, Ready):
             if child.ready_at is None:
                 self._ready(child, message.boot_s, now)
         elif isinstance(message, BootFailed):
             self._cannot_boot(child, message, now)
+        elif isinstance(message, Broken):
+            self._coroner.said(child, message.summary, message.trace)
         elif message.reason == "source":
             self._log.info("%s: source files have changed: %s", child, report.shown(message.detail))
             self.source_changed = True
@@ -142,17 +155,15 @@ class Supervisor:
             self._say_not_made(child.slot, "its mold could not fork it", self._clock.monotonic())
         child.take(Input.EXITED)
         del self.pool.children[child.key]
-        self._family.release(child)
+        self._release(child)
 
     def _cannot_boot(self, child: Child, message: BootFailed, now: float) -> None:
         verdict, wait = self.pool.cannot_boot(child, now)
         if verdict is Verdict.NOTHING:
             return
-        failure = (message.summary, message.trace)
-        # The same traceback from every worker and every try says nothing new.
-        trace = f"\n{message.trace.rstrip()}" if message.trace and failure != self._failure_said else ""
-        self._failure_said = failure
-        self._log.error("%s cannot boot: %s%s", child, message.summary, trace)
+        self._coroner.said(child, message.summary, message.trace)
+        before = self._coroner.failures.another(message.summary, message.trace)
+        self._log.error("%s", report.cannot_boot(child, message.summary, message.trace, before))
         self._judged(verdict, wait, message.exit_code)
 
     def _judged(self, verdict: Verdict, wait: Wait | None, exit_code: int) -> None:
@@ -181,43 +192,43 @@ class Supervisor:
             # Its last words may still lie in the channel.
             self.read(child.key)
             self._ended(child, ended)
+        while self._family.paused:
+            child, stopped = self._family.paused.pop(0)
+            self._log.warning("%s", report.paused(child, stopped))
+            self._family.nudge()
 
     def _ended(self, child: Child, ended: Exit) -> None:
         now = self._clock.monotonic()
-        if child.key in self._hung:
-            self._report_hang(child, now)
-        end = report.why(child, ended, self._is_oom(child, ended))
+        self._hung.pop(child.key, None)
+        end = self._coroner.why(child, ended, now)
         facts = self._family.facts(child)
         asked = child.asked
         verdict, wait = self.pool.gone(child, end, now)
-        if end in UNASKED:
-            self._log.error("%s", report.unasked_end(child, end, ended, facts, now))
-        elif end not in (End.BOOT_FAILED, End.TIMED_OUT, End.CUT) and asked:
+        if end in UNASKED or end in (End.TIMED_OUT, End.BOOT_FAILED):
+            self._family.nudge()
+            death = self._coroner.examine(child, ended, facts, self._family.stacks(child))
+            if end is not End.BOOT_FAILED:  # it has said so itself
+                self._log.error("%s", report.death(death))
+        elif end is not End.CUT and asked:
             served = f", {facts.requests} requests served" if facts is not None and child.role is Role.WORKER else ""
             self._log.info("%s is gone: %s%s", child, end.value, served)
         self._judged(verdict, wait, BootError.exit_code)
-        self._family.release(child)
+        self._release(child)
 
-    def _is_oom(self, child: Child, ended: Exit) -> bool:
-        if ended.signal_number != signal.SIGKILL or child.asked is Ask.KILL or self._oom_kills is None:
-            return False
-        kills = process.out_of_memory_kills()
-        if kills is None or kills <= self._oom_kills:
-            return False
-        # One victim at a time: the next one killed in the same moment is found as well.
-        self._oom_kills += 1
-        return True
+    def _release(self, child: Child) -> None:
+        self._immortal.discard(child.key)
+        self._coroner.forget(child)
+        self._family.release(child)
 
     # What is due
 
     def look(self) -> None:
         """Find children past their beat deadline, and go on with the end of those found before."""
         now = self._clock.monotonic()
+        self._coroner.glance(now)
         for key, due in list(self._hung.items()):
             if now >= due:
-                child = self.pool.children[key]
-                self._report_hang(child, now)
-                self._family.signal(child, signal.SIGABRT)
+                self._end_hung(self.pool.children[key])
         watched = [c for c in self.pool.children.values() if c.unborn or c.state is not State.KILLED]
         deadlines = {child.key: self._family.deadline(child) for child in watched}
         for key in self._beats.missed(deadlines, self._shortest_timeout(), now):
@@ -230,20 +241,21 @@ class Supervisor:
                 self._condemn(self.pool.children[child.mold], now)
 
     def _condemn(self, child: Child, now: float) -> None:
+        timeout_s = self._settings[child.generation].timeout
+        letter = process.state_letter(child.pid)
+        self._coroner.hangs(child, Hang(timeout_s, self._family.facts(child), now, letter))
         self._family.signal(child, process.DUMP_SIGNAL)
         self._hung[child.key] = now + DUMP_S
         verdict, wait = self.pool.hung(child, now)
         self._judged(verdict, wait, BootError.exit_code)
 
+    def _end_hung(self, child: Child) -> None:
+        del self._hung[child.key]
+        self._family.signal(child, signal.SIGABRT)
+
     def _shortest_timeout(self) -> float:
         in_use = {child.generation for child in self.pool.children.values()}
         return min((self._settings[n].timeout for n in in_use if self._settings[n].timeout > 0), default=0.0)
-
-    def _report_hang(self, child: Child, now: float) -> None:
-        del self._hung[child.key]
-        timeout_s = self._settings[child.generation].timeout
-        facts, stacks = self._family.facts(child), self._family.stacks(child)
-        self._log.error("%s", report.hang(child, facts, stacks, timeout_s, now))
 
     def next_due(self) -> float:
         """When something is due that no event will announce; infinite if never."""
@@ -270,9 +282,10 @@ class Supervisor:
     def _spawn(self, order: Spawn, now: float) -> None:
         try:
             child = self._family.spawn(order, self._settings[order.generation], now)
-        except (OSError, ServerError) as error:
+        except (OSError, ServerError, MemoryError) as error:
             # No process, descriptor or memory to be had now; the others go on, and it may pass.
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            reason = reason or "out of memory"
             self._say_not_made(order.slot, reason, now)
             return
         self.pool.add(child)
@@ -294,6 +307,9 @@ class Supervisor:
             else:
                 self._log.warning("%s did not obey SIGQUIT and is killed", child)
             child.end = End.CUT
+        if order.ask is Ask.KILL and child.asked is Ask.KILL and child.pid and child.key not in self._immortal:
+            self._immortal.add(child.key)
+            self._log.error("%s", report.immortal(child))
         self.pool.asked(child, order.ask, now, settings.graceful_timeout)
         self._family.signal(child, _SIGNALS[order.ask])
 

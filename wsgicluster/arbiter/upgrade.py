@@ -16,10 +16,10 @@ from typing import NoReturn
 
 from wsgicluster import process
 from wsgicluster.arbiter import origin, report, spawn
+from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.bond import Bond, BondClosed, Word
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.origin import HandOff, Origin, Passed, Predecessor
-from wsgicluster.arbiter.report import Exit
 from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
 
 BOND_KEY = 0

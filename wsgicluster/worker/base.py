@@ -10,14 +10,15 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from wsgicluster import process
+from wsgicluster import orphan, process
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import BootFailed, ChannelClosed, Ready
+from wsgicluster.messages import BootFailed, Broken, ChannelClosed, Ready
 from wsgicluster.settings import Settings
 from wsgicluster.worker.cycle import Application, Cycle
 from wsgicluster.worker.opening import Entrance
@@ -83,9 +84,10 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
         code = error.exit_code
         trace = error.trace if isinstance(error, AppLoadError) else ""
         _say_failed(assignment, code, str(error), trace)
-    except BaseException:  # noqa: BLE001
-        # The boundary of this process: a fault of our own ends one worker and is logged with its traceback.
-        logs.error.exception("worker %d: internal error", assignment.slot)
+    except BaseException as error:  # noqa: BLE001
+        # The boundary of this process: a fault of our own ends one worker. The arbiter puts it in its record.
+        if not _say_broken(assignment, error):
+            logs.error.exception("worker %d: internal error", assignment.slot)
     _leave(logs, code)
 
 
@@ -93,6 +95,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     began = time.monotonic()
     signals = WorkerSignals(assignment.stacks_fd)
     signals.install()
+    # Nobody is served yet, so there is nothing to finish.
+    orphan.notice(assignment.channel.fileno(), lambda: os._exit(0))
     kind = worker_kind(settings.worker_class)
     # Before privileges are dropped: a key is best readable by root alone.
     entrance = Entrance.of(settings, kind.connection_class, logs.error)
@@ -118,6 +122,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     )
     worker = kind(settings, assignment, cycle, recycling, logs)
     signals.join(worker.loop, worker)
+    orphan.notice(assignment.channel.fileno(), worker.bereave)
     worker.signals = signals
     if entrance is not None:
         # Whoever answers arrivals takes the first that comes for a request.
@@ -144,6 +149,13 @@ def _load(logs: Logs, settings: Settings, reloader: Reloader | None) -> Applicat
 def _say_failed(assignment: Assignment, code: int, summary: str, trace: str) -> None:
     with contextlib.suppress(ChannelClosed):
         assignment.channel.send(BootFailed(code, summary, trace))
+
+
+def _say_broken(assignment: Assignment, error: BaseException) -> bool:
+    summary = traceback.format_exception_only(error)[-1].strip()
+    with contextlib.suppress(ChannelClosed, OSError):
+        return assignment.channel.send(Broken(summary, "".join(traceback.format_exception(error))))
+    return False
 
 
 def _leave(logs: Logs, code: int) -> NoReturn:

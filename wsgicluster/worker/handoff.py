@@ -9,13 +9,15 @@ A change of the packets is one more in `wsgicluster.cluster.assignment.HAND_OFF_
 during an upgrade the workers of an older version may be at the other end.
 """
 
-import contextlib
 import dataclasses
 import socket
 import struct
 
+from wsgicluster.cluster.nudge import PACKET, nudge
+
+__all__ = ["PACKET_BYTES", "Handed", "Nudge", "hand_over", "nudge", "take_over"]
+
 _HEAD = struct.Struct("=H?H")
-_NUDGE_PACKET = b"\0"
 # As it is now: gevent puts a class that waits in its place.
 _Socket = socket.socket
 PACKET_BYTES = 96 * 1024
@@ -54,13 +56,6 @@ def hand_over(channel: socket.socket, connection: Handed) -> bool:
     return True
 
 
-def nudge(channel: socket.socket) -> None:
-    """Have a sibling look at the listeners."""
-    # With a full queue siblings are awake anyway; without any there is nobody to tell.
-    with contextlib.suppress(OSError):
-        channel.send(_NUDGE_PACKET)
-
-
 def take_over(channel: socket.socket) -> Handed | Nudge | None:
     """What a sibling has sent next, or None."""
     try:
@@ -68,7 +63,7 @@ def take_over(channel: socket.socket) -> Handed | Nudge | None:
     except OSError:
         # None there, or a sibling was quicker.
         return None
-    if packet == _NUDGE_PACKET:
+    if packet == PACKET:
         return Nudge()
     if not descriptors:
         return None

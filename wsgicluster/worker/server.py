@@ -9,6 +9,7 @@ import os
 import time
 from operator import methodcaller
 
+from wsgicluster import orphan
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.logs import Logs
@@ -41,6 +42,7 @@ class LoopWorker(Reception):
         self.signals: WorkerSignals | None = None
         self.draining = False
         self.orphaned = False
+        self._deaf = False
         self.parent = Parent(assignment.channel, self._lose_parent)
         self._logs = logs
         self._access = logs.access
@@ -134,11 +136,21 @@ class LoopWorker(Reception):
         self.parent.close()
         self.loop.close()
 
-    def _lose_parent(self) -> None:
+    def bereave(self) -> None:
+        """The arbiter is gone: leave; called from a signal handler too, as soon as that is so."""
         if not self.orphaned:
             self.orphaned = True
             self.begin_drain()
+            orphan.end_after(self.settings.graceful_timeout, self.assignment.stacks_fd)
+
+    def _lose_parent(self) -> None:
+        self.bereave()
+        if not self._deaf:
+            self._deaf = True
             self.loop.remove(self.parent.fileno())
+            self.log.warning(
+                "worker %d: the arbiter is gone; it finishes what it runs and leaves", self.assignment.slot
+            )
 
     def _hold(self) -> None:
         """Far beyond a limit: leave what is new to siblings, as long as there are any."""

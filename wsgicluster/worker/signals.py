@@ -48,6 +48,8 @@ class WorkerSignals:
         self._wake_receive.setblocking(False)
         self._wake_send.setblocking(False)
         faulthandler.register(DUMP_SIGNAL, file=stacks_fd, all_threads=True, chain=False)
+        # Where a fault in C code ends the process; the arbiter puts it in its record.
+        faulthandler.enable(stacks_fd)
 
     def install(self) -> None:
         """Take all signals; those that came since the fork are handled now."""

@@ -1,0 +1,202 @@
+"""Nothing left to be had: processes, descriptors, room on disks and in memory; and clocks that jump."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.conftest import LiveServer, StartServer, wait_until
+from tests.live.client import fetch
+
+pytestmark = pytest.mark.live
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: becomes another user, or makes a namespace")
+STRANGER = 54321
+"""A user that nobody is, so that no process but the server's counts for its limit."""
+
+GREEDY = """
+import os
+from tests.apps.basic import application
+
+held = []
+try:
+    while True:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    for number in held[-2:]:
+        os.close(number)
+"""
+JUMPING_CLOCK = """
+import os
+import time
+
+real = time.time
+
+
+def jumping():
+    try:
+        with open(os.environ["CLOCK_OFFSET"]) as file:
+            return real() + float(file.read() or 0)
+    except OSError:
+        return real()
+
+
+time.time = jumping
+"""
+
+
+def open_to_all(folder: pathlib.Path) -> None:
+    """Let another user in."""
+    for each in [folder, *folder.parents]:
+        if each.stat().st_uid == 0 and each != pathlib.Path("/"):
+            each.chmod(each.stat().st_mode | 0o055)
+
+
+def mounted(command: str) -> list[str]:
+    """What starts a server with file systems of its own."""
+    return [shutil.which("unshare") or "unshare", "--mount", "sh", "-c", f'{command} && exec "$@"', "sh"]
+
+
+def processes_of(live: LiveServer, role: str) -> list[int]:
+    """The children with this title."""
+    found = []
+    for pid in live.children():
+        if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(f"wsgicluster: {role} ".encode()):
+            found.append(pid)
+    return found
+
+
+@AS_ROOT
+@pytest.mark.parametrize("extra", [(), ("--preload",)], ids=["each", "preload"])
+def test_no_process_to_be_had(server: StartServer, tmp_path: pathlib.Path, extra: tuple[str, ...]) -> None:
+    """Said with each wait, the others go on, and it is over as soon as there are processes again."""
+    open_to_all(tmp_path)
+    as_stranger = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
+    live = server("tests.apps.basic", "-w", "2", *extra, prefix=as_stranger)
+    live.wait_log("2 workers serve")
+    (parent,) = processes_of(live, "mold") if extra else [live.pid]
+
+    def limit(count: str) -> None:
+        subprocess.run([*as_stranger, "prlimit", f"--pid={parent}", f"--nproc={count}:"], check=True)
+
+    limit("1")
+    os.kill(processes_of(live, "worker")[0], signal.SIGKILL)
+    reason = "its mold could not fork it" if extra else "Resource temporarily unavailable"
+    for wait in ("0.5", "1"):
+        live.wait_log(f"cannot be made .{reason}., next try in {wait} s; degraded: 1 of 2 workers serve")
+    assert fetch(live.port).status == 200
+    limit("100")
+    live.wait_log("All 2 workers serve again", 15)
+    assert "internal error" not in live.log()
+    assert live.stop() == 0
+
+
+def test_application_that_holds_all_descriptors_when_it_is_preloaded(server: StartServer) -> None:
+    live = server("app", "-w", "1", "--preload", source=GREEDY, prefix=("prlimit", "--nofile=64:64"))
+    live.wait_log("Mold: cannot fork: Too many open files", count=2)
+    live.wait_log("Worker 1 cannot be made .its mold could not fork it., next try in 1 s; degraded: 0 of 1 workers")
+    assert "Traceback" not in live.log()
+    assert live.stop() == 0
+    assert live.members() == []
+
+
+@AS_ROOT
+def test_full_disk_under_logs_and_pid_file(server: StartServer, tmp_path: pathlib.Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    logs = ["--error-logfile", f"{small}/error", "--access-logfile", f"{small}/access"]
+    mount = f"mount -t tmpfs -o size=64k small {small}"
+    live = server("tests.apps.basic", "-w", "1", "-p", f"{small}/pid", *logs, prefix=mounted(mount), listening=False)
+    inside = pathlib.Path(f"/proc/{live.pid}/root{small}")
+    said = inside / "error"
+    wait_until(lambda: said.exists() and "1 workers serve" in said.read_text(), 10, "the server in its log")
+    (port,) = map(int, re.findall(r"Listening at: http://127\.0\.0\.1:(\d+)", said.read_text()))
+    subprocess.run(["dd", "if=/dev/zero", f"of={inside}/fill", "bs=4096"], stderr=subprocess.DEVNULL, check=False)
+    for _ in range(50):
+        assert fetch(port, "/" + "x" * 100).status == 200
+
+    def complain() -> bool:
+        live.send(signal.SIGTTOU)
+        return said.stat().st_size % 4096 == 0
+
+    wait_until(complain, 10, "no room for another line")
+    (before,) = live.children()
+    live.send(signal.SIGUSR1)
+    live.send(signal.SIGHUP)
+    wait_until(lambda: live.children() not in ([], [before]) and before not in live.children(), 10, "a reload")
+    for _ in range(5):
+        assert fetch(port).status == 200
+    (inside / "fill").unlink()
+    assert fetch(port).status == 200
+    live.send(signal.SIGTTIN)
+    wait_until(lambda: re.search(r"\d+ lines could not be written to .* and are lost", said.read_text()), 10)
+    wait_until(lambda: "lines could not be written to the access log" in said.read_text(), 10)
+    assert (inside / "pid").read_text() == f"{live.pid}\n"
+    assert live.stop() == 0
+
+
+@AS_ROOT
+def test_start_on_a_full_disk(server: StartServer, tmp_path: pathlib.Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = f"mount -t tmpfs -o size=4k small {small} && (dd if=/dev/zero of={small}/fill 2>/dev/null; true)"
+    live = server("tests.apps.basic", "-p", f"{small}/pid", prefix=mounted(mount), listening=False)
+    assert live.wait_end() == 1
+    assert f"pidfile: cannot write {small}/pid: No space left on device" in live.log().splitlines()[-1]
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    ("mount", "says"),
+    [
+        ("mount -t tmpfs -o ro none /dev/shm", "is on a disk"),
+        (
+            "mount -t tmpfs -o size=4k none /dev/shm && (dd if=/dev/zero of=/dev/shm/fill 2>/dev/null; true)",
+            "No space left on device.* is used instead",
+        ),
+    ],
+    ids=["read-only", "full"],
+)
+def test_shared_memory_that_cannot_be_used(server: StartServer, mount: str, says: str) -> None:
+    """The server takes the next best place, and says so where it costs something."""
+    live = server("tests.apps.basic", "-w", "1", prefix=mounted(mount))
+    live.wait_log("1 workers serve")
+    assert re.search(f"worker_tmp_dir: .*{says}", live.log()) or not _on_disk("/tmp")
+    assert fetch(live.port).status == 200
+    assert live.stop() == 0
+
+
+def _on_disk(folder: str) -> bool:
+    return subprocess.check_output(["stat", "-f", "-c", "%T", folder], text=True).strip() != "tmpfs"
+
+
+@pytest.mark.parametrize("pure", ["", "1"], ids=["compiled", "plain"])
+def test_a_clock_that_is_set_back_and_forth(server: StartServer, tmp_path: pathlib.Path, pure: str) -> None:
+    """No wait, deadline or duration is taken with the clock on the wall."""
+    (tmp_path / "sitecustomize.py").write_text(JUMPING_CLOCK)
+    offset = tmp_path / "offset"
+    paths = f"{tmp_path}:{pathlib.Path(__file__).parents[2]}"
+    environ = {"CLOCK_OFFSET": str(offset), "PYTHONPATH": paths, "WSGICLUSTER_PURE": pure}
+    access = ["--access-logfile", "access", "--access-logformat", "%(D)s %(t)s %(U)s"]
+    live = server("tests.apps.basic", "-w", "2", "-t", "2", *access, environ=environ)
+    live.wait_log("2 workers serve")
+    workers = live.children()
+    for jump in (-86_400, 86_400, -30, 3600):
+        offset.write_text(str(jump))
+        assert fetch(live.port, "/slow/0.1").status == 200
+    log = tmp_path / "access"
+    wait_until(lambda: len(log.read_text().splitlines()) == 4, 5)
+    durations = [int(line.split()[0]) for line in log.read_text().splitlines()]
+    assert all(100_000 <= microseconds < 2_000_000 for microseconds in durations)
+    assert len({line.split()[1].partition(":")[0] for line in log.read_text().splitlines()}) >= 2, "the clock jumped"
+    assert live.children() == workers
+    os.kill(workers[0], signal.SIGKILL)
+    live.wait_log("All 2 workers serve again")
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete")
+    assert "timeout" not in live.log()
+    assert live.stop() == 0

@@ -1,0 +1,36 @@
+"""Where the heartbeat file goes: into memory if there is room, else to a disk, and then with a warning."""
+
+import logging
+import os
+import tempfile
+
+from wsgicluster import process
+from wsgicluster.errors import ServerError
+from wsgicluster.scoreboard import Scoreboard
+
+SHARED_MEMORY = "/dev/shm"
+IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
+
+
+def open_scoreboard(folder: str | None, log: logging.Logger, shared_memory: str = SHARED_MEMORY) -> Scoreboard:
+    """The scoreboard in ``folder``, which the operator has named, or where it is best.
+
+    Raises ServerError when there is no room in the named folder, or nowhere.
+    """
+    if folder is None and process.file_system(shared_memory) in IN_MEMORY and os.access(shared_memory, os.W_OK):
+        try:
+            return Scoreboard(shared_memory)
+        except ServerError as error:
+            log.warning("%s; the folder for temporary files is used instead", error)
+    try:
+        place = folder or tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ServerError("worker_tmp_dir: there is no folder to write to; name one that is in memory") from error
+    kind = process.file_system(place)
+    if kind and kind not in IN_MEMORY:
+        log.warning(
+            "worker_tmp_dir: %s is on a disk (%s), where a worker may be held up and look hung; name one in memory",
+            place,
+            kind,
+        )
+    return Scoreboard(folder)
