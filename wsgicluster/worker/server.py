@@ -1,4 +1,4 @@
-"""A worker that waits in an event loop: its life, recycling, drain.
+"""A worker that waits in an event loop: its life, recycling, drain; and what users' own classes may make anew.
 
 The kinds of worker differ in `run`: where the application is called.
 """
@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable, Iterable
 from operator import methodcaller
+from typing import Any
 
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
@@ -31,13 +33,22 @@ UNASKED_S = 0.1
 
 
 class LoopWorker(Reception):
-    """One worker process, from its first listener to its last connection."""
+    """One worker process, from its first listener to its last connection.
+
+    A class of the user's own is derived from one of the kinds, and may override `setup`, `after_fork`, `begin`,
+    `call_application` and `end`. It may use ``settings``, ``application``, ``slot``, ``draining`` and ``log``.
+    """
 
     def __init__(
         self, settings: Settings, assignment: Assignment, cycle: Cycle, recycling: Recycling, logs: Logs
     ) -> None:
         super().__init__(settings, assignment, logs)
         self.cycle = cycle
+        self.slot = assignment.slot
+        self.application = cycle.application
+        if type(self).call_application is not LoopWorker.call_application:
+            # Else the application is called straight away, without a detour for each request.
+            cycle.application = self.call_application
         self.signals: WorkerSignals | None = None
         self.draining = False
         self.orphaned = False
@@ -48,6 +59,29 @@ class LoopWorker(Reception):
         self._drain: Drain | None = None
         self._asked_at = 0.0
         self._decide_at = math.inf
+
+    # -- what a class of the user's own may override
+
+    @classmethod
+    def setup(cls) -> None:
+        """Called before the application is imported, in each process that imports it; nothing in it runs as root."""
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Called first in a worker that has been forked after the application was imported (``preload_app``)."""
+
+    def begin(self) -> None:
+        """Called when the application is there, before the first request."""
+
+    def call_application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Called for each request, where its kind has it run; as PEP 3333 has it of an application."""
+        response: Iterable[bytes] = self.application(environ, start_response)
+        return response
+
+    def end(self) -> None:
+        """Called after the last request, unless the worker is ended by force."""
+
+    # -- what a kind decides
 
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
