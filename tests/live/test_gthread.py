@@ -1,5 +1,6 @@
 """The gthread worker: requests side by side, and the loop that goes on meanwhile."""
 
+import collections
 import concurrent.futures
 import json
 import pathlib
@@ -182,3 +183,23 @@ def test_a_reload_loses_nothing(server: StartServer, kind: tuple[str, ...]) -> N
         live.send(signal.SIGHUP)
         wait_until(lambda: len(load.pids() - before) == 2, 15, "both new workers have answered")
     assert load.losses == []
+
+
+@pytest.mark.parametrize("kind", [("gthread", "--threads", "4"), ("gevent",)])
+def test_a_worker_far_beyond_max_requests_passes_on_those_it_keeps(server: StartServer, kind: tuple[str, ...]) -> None:
+    # Replacements take so long to boot that none comes to help.
+    source = "import os, time\nif os.path.exists('served'):\n    time.sleep(60)\n" + SOURCE
+    live = server("app", "-w", "2", "-k", *kind, "--max-requests", "20", source=source)
+    live.wait_log("is ready", count=2)
+    (live.folder / "served").touch()
+    served: collections.Counter[bytes] = collections.Counter()
+    while served.total() < 100:
+        with Connection(live.port) as connection:
+            closes = False
+            while served.total() < 100 and not closes:
+                answer = connection.exchange("/sleep?0.005")
+                closes = answer.closes
+                served[answer.body.split()[0]] += 1
+    # Without replacements both share what is beyond the limit.
+    assert len(served) == 2
+    assert min(served.values()) >= 30

@@ -85,7 +85,7 @@ class ConcurrentWorker(LoopWorker):
         super().__init__(*parts)
         self.running = Running(self.assignment.page)
         self.crowded = False
-        self.capacity = sys.maxsize
+        self.capacity = self.places = sys.maxsize
         self._asked = False
         self._adopts = False
         self._aside: list[Sharing] = []
@@ -199,6 +199,15 @@ class ConcurrentWorker(LoopWorker):
         self.crowded = False
         self._resume()
 
+    def _resume(self) -> None:
+        if not self.crowded:
+            super()._resume()
+
+    def _hold(self, below: int) -> None:
+        super()._hold(below)
+        # Without any capacity even those who are kept are passed on.
+        self.capacity = 0 if self.held else self.places
+
     def _is_full(self) -> bool:
         return len(self.connections) >= self.settings.worker_connections
 
@@ -223,17 +232,17 @@ class ConcurrentWorker(LoopWorker):
             or not connection.reader.idle
             or connection.reader.rest
             or self.draining
-            or self.assignment.board.ready_workers() < 2
+            or self.assignment.board.ready_workers() < (1 if self.held else 2)
         ):
             return False
-        if monotonic() - self.running.oldest_at() < PATIENCE_S:
+        if not self.held and monotonic() - self.running.oldest_at() < PATIENCE_S:
             connection.pause()
             if not self._aside:
                 self.loop.call_at(self.loop.now + PATIENCE_S, self._hear_again)
             self._aside.append(connection)
             return True
         # Whoever has room first takes it. That may be this worker again, but not before it has some.
-        if not self.crowded:
+        if not (self.crowded or self.held):
             self._crowd()
         handed = Handed(connection.sock, connection.listener, connection.kept, b"", connection.introduction)
         if not hand_over(self.hand_off_send, handed):

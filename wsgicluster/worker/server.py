@@ -59,6 +59,7 @@ class LoopWorker(Reception):
         self._drain: Drain | None = None
         self._asked_at = 0.0
         self._decide_at = math.inf
+        self._hold_again_at = 0.0
 
     # -- what a class of the user's own may override
 
@@ -120,8 +121,8 @@ class LoopWorker(Reception):
             self.parent.say(wanted)
         elif (moment := self._recycling.look_again_at) is not None:
             self.loop.call_at(moment, do_nothing)
-        if self._recycling.beyond_ceiling(requests) and not self.draining:
-            self._hold()
+        if (below := self._recycling.yields_to(requests)) and not self.draining:
+            self._hold(below)
 
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
@@ -174,16 +175,23 @@ class LoopWorker(Reception):
             self.begin_drain()
             self.loop.remove(self.parent.fileno())
 
-    def _hold(self) -> None:
-        """Far beyond a limit: leave what is new to siblings, as long as there are any."""
+    def _hold(self, below: int) -> None:
+        """Far beyond a limit: leave what is new to siblings that have served fewer, as long as there are any."""
         # Said first, asked then: of two workers in this state one at least sees the other and goes on.
         cells = self.assignment.page.cells
         cells[Cell.STATE] = WorkerState.HELD
-        self.held = self.assignment.board.ready_workers() > 0
-        if not self.held:
+        held = self.assignment.board.ready_workers(below) > 0
+        if not held:
             cells[Cell.STATE] = WorkerState.READY
-        self._wait_for_clients(not self.held)
-        self.loop.call_at(self.loop.now + HOLD_S, do_nothing)
+        if held is not self.held:
+            self.held = held
+            if held:
+                self._wait_for_clients(False)
+            else:
+                self._resume()
+        if self.loop.now >= self._hold_again_at:
+            self._hold_again_at = self.loop.now + HOLD_S
+            self.loop.call_at(self._hold_again_at, do_nothing)
 
     # -- what connections ask
 

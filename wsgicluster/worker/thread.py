@@ -179,7 +179,7 @@ class ThreadWorker(ConcurrentWorker):
         super().__init__(*parts)
         self._counters = allocate_lock()
         self._pool = Pool(self.settings.threads, self._begin, self.loop.wake)
-        self.capacity = self.settings.threads
+        self.capacity = self.places = self.settings.threads
 
     def submit(self, connection: Sharing) -> None:
         """Put the connection into the queue of the threads."""
