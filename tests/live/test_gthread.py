@@ -2,7 +2,9 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -11,7 +13,7 @@ import time
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import Connection, Load, fetch
+from tests.live.client import BrokenResponse, Connection, Load, fetch
 
 pytestmark = pytest.mark.live
 
@@ -111,6 +113,30 @@ def test_nobody_waits_for_a_busy_worker_while_another_one_is_idle(server: StartS
     busy = next(pid for pid, connections in by_worker.items() if slow in connections)
     assert {waiting.exchange().body.split()[0] != busy for _ in range(20)} == {True}
     assert slow.response().status == 200
+    for each in crowd:
+        each.close()
+
+
+def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
+    """What no thread has begun is not lost with its worker: the next one takes it."""
+    live = gthread(server, "-w", "1", "--threads", "2")
+    live.wait_log("is ready")
+    (worker,) = live.children()
+    idle = len(os.listdir(f"/proc/{worker}/fd"))
+    crowd = [Connection(live.port) for _ in range(8)]
+    for each in crowd[:2]:
+        each.ask("/sleep?60")
+    live.wait_log("asleep", count=2)
+    for each in crowd[2:]:
+        each.ask()
+    # One is accepted all the same, so that clients who are kept are not the only ones to be served.
+    wait_until(lambda: len(os.listdir(f"/proc/{worker}/fd")) == idle + 3, 5)
+    os.kill(worker, signal.SIGKILL)
+    answered = 0
+    for each in crowd[2:]:
+        with contextlib.suppress(ConnectionError, BrokenResponse):
+            answered += each.response().status == 200
+    assert answered == 5
     for each in crowd:
         each.close()
 

@@ -33,8 +33,8 @@ PATIENCE_S = 0.005
 """Requests that have run for longer than this are slow: nobody is to wait behind them while a sibling has room."""
 
 CROWDED_S = 0.005
-"""A client whom no worker has had room for in this time is accepted all the same: all are busy, and the clients they
-keep shall not be the only ones that are served."""
+"""A client whom no worker has had room for in this time is accepted all the same, if the last such one has had its
+turn: all are busy, and the clients they keep shall not be the only ones that are served."""
 
 LOOK_S = 1.0
 """While requests run, the loop wakes at least this often: it beats, and looks for those past their time."""
@@ -91,6 +91,7 @@ class ConcurrentWorker(LoopWorker):
         self._aside: list[Sharing] = []
         self._relents = False
         self._relents_at = 0.0
+        self._early: Sharing | None = None
         self._look_at = 0.0
         self._looks = False
         timeout_s = self.settings.timeout
@@ -156,7 +157,9 @@ class ConcurrentWorker(LoopWorker):
     def _accept(self, index: int, listener: socket.socket) -> None:
         most = ACCEPTS + len(self.connections) // OPEN_FOR_ONE_MORE
         while most and self.listening and not self._paused:
-            if self._is_full() or not (self._relents or self.has_room()):
+            relents, self._relents = self._relents, False
+            roomy = self.has_room()
+            if self._is_full() or not (relents or roomy):
                 self._crowd()
                 if self.assignment.board.ready_workers() > 1:
                     nudge(self.hand_off_send)  # the wake-up may have been for this worker alone
@@ -164,10 +167,11 @@ class ConcurrentWorker(LoopWorker):
             found = self._take(index, listener)
             if not found:
                 return
-            if isinstance(found, Connection):
+            if isinstance(found, Sharing):
                 found.receive_if_open()
+                if not roomy:
+                    self._early = found
             most -= 1
-        self._relents = False
 
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         try:
@@ -191,7 +195,8 @@ class ConcurrentWorker(LoopWorker):
             self.loop.call_at(self._relents_at, self._relent)
 
     def _relent(self) -> None:
-        if self.crowded and not self._is_full():
+        # One at a time: what waits in this process is lost with it, what waits at the listener is not.
+        if self.crowded and not self._is_full() and (self._early is None or not self._early.waits_for_turn):
             self._relents = True
             self._welcome()
 
