@@ -8,6 +8,7 @@ import io
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NoReturn
@@ -33,8 +34,8 @@ PATIENCE_S = 0.005
 """Requests that have run for longer than this are slow: nobody is to wait behind them while a sibling has room."""
 
 CROWDED_S = 0.005
-"""A client whom no worker has had room for in this time is accepted all the same, if the last such one has had its
-turn: all are busy, and the clients they keep shall not be the only ones that are served."""
+"""A client whom no worker has had room for in this time is accepted all the same, if not too many such
+wait already: all are busy, and the clients they keep shall not be the only ones that are served."""
 
 LOOK_S = 1.0
 """While requests run, the loop wakes at least this often: it beats, and looks for those past their time."""
@@ -91,7 +92,8 @@ class ConcurrentWorker(LoopWorker):
         self._aside: list[Sharing] = []
         self._relents = False
         self._relents_at = 0.0
-        self._early: Sharing | None = None
+        self._early: deque[Sharing] = deque()
+        """New clients that were accepted without room, the oldest first."""
         self._look_at = 0.0
         self._looks = False
         timeout_s = self.settings.timeout
@@ -157,9 +159,9 @@ class ConcurrentWorker(LoopWorker):
     def _accept(self, index: int, listener: socket.socket) -> None:
         most = ACCEPTS + len(self.connections) // OPEN_FOR_ONE_MORE
         while most and self.listening and not self._paused:
-            relents, self._relents = self._relents, False
             roomy = self.has_room()
-            if self._is_full() or not (relents or roomy):
+            if self._is_full() or not (roomy or (self._relents and self._may_queue())):
+                self._relents = False
                 self._crowd()
                 if self.assignment.board.ready_workers() > 1:
                     nudge(self.hand_off_send)  # the wake-up may have been for this worker alone
@@ -170,8 +172,9 @@ class ConcurrentWorker(LoopWorker):
             if isinstance(found, Sharing):
                 found.receive_if_open()
                 if not roomy:
-                    self._early = found
+                    self._early.append(found)
             most -= 1
+        self._relents = False
 
     def _take(self, index: int, listener: socket.socket) -> Connection | bool:
         try:
@@ -195,10 +198,19 @@ class ConcurrentWorker(LoopWorker):
             self.loop.call_at(self._relents_at, self._relent)
 
     def _relent(self) -> None:
-        # One at a time: what waits in this process is lost with it, what waits at the listener is not.
-        if self.crowded and not self._is_full() and (self._early is None or not self._early.waits_for_turn):
+        if self.crowded and not self._is_full() and self._may_queue():
             self._relents = True
             self._welcome()
+
+    def _may_queue(self) -> bool:
+        """Whether one more new client may wait here: what waits in this process is lost with it, at the listener not.
+
+        One always may, and as many as there are requests of kept clients that wait, so that these come not first.
+        """
+        early = self._early
+        while early and not early[0].waits_for_turn:
+            early.popleft()
+        return len(early) < max(1, self.queued() // 2)
 
     def _welcome(self) -> None:
         self.crowded = False
