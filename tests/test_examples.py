@@ -95,6 +95,17 @@ def test_django(server: StartServer, tmp_path: pathlib.Path) -> None:
     assert live.stop() == 0
 
 
+def test_profiling_worker(server: StartServer) -> None:
+    arguments = in_repository(documented_command(EXAMPLES / "profiling_worker.py"))
+    arguments[arguments.index("-e") + 1] = "PROFILE_ABOVE_MS=0"
+    live = server(*arguments)
+    live.wait_log("requests above 0 s are explained")
+    assert requests.get(live.url, timeout=TIMEOUT_S).text == "Hello, world!\n"
+    live.wait_log(r"worker 1: GET / took 0\.\d+ s:")
+    assert "hello.py" in live.log()
+    assert live.stop() == 0
+
+
 def test_upload_and_download(server: StartServer, tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "uploads"
     arguments = in_repository(documented_command(EXAMPLES / "upload_download.py"))

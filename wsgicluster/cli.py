@@ -23,7 +23,8 @@ from wsgicluster.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.command_line import help_text
 from wsgicluster.settings.reference import listing
-from wsgicluster.worker.base import boot_worker, check_kind, load_application
+from wsgicluster.worker.base import boot_worker, load_application
+from wsgicluster.worker.kinds import check_kind
 
 INTERRUPTED = 130
 """What a shell expects of a process that Ctrl-C has ended."""

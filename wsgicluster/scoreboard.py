@@ -13,11 +13,13 @@ import enum
 import mmap
 import os
 import struct
+import sys
 import tempfile
 
 from wsgicluster.errors import ServerError
 
 PAGE_BYTES = 4096
+_CELLS_A_PAGE = PAGE_BYTES // 8
 PAGES = 1024
 """Room for 1,023 children at a time; pages that were never touched take no memory."""
 
@@ -190,11 +192,11 @@ class Scoreboard:
         page.cells[Cell.STATE] = WorkerState.BOOTING
         return page
 
-    def ready_workers(self) -> int:
-        """How many workers take new connections now; for the workers themselves."""
-        state, cells_a_page = Cell.STATE, PAGE_BYTES // 8
-        used = self.server.cells[Cell.PAGES_USED]
-        return sum(self._cells[index * cells_a_page + state] == WorkerState.READY for index in range(1, used))
+    def ready_workers(self, served_below: int = sys.maxsize) -> int:
+        """How many workers take new connections now, and have served less than that; for the workers themselves."""
+        cells, state, requests = self._cells, int(Cell.STATE), int(Cell.REQUESTS)
+        pages = range(_CELLS_A_PAGE, self.server.cells[Cell.PAGES_USED] * _CELLS_A_PAGE, _CELLS_A_PAGE)
+        return sum(cells[page + state] == WorkerState.READY and cells[page + requests] < served_below for page in pages)
 
     def free(self, page: Page) -> None:
         """Take a page back from a child that is gone; what it counted is added to the server's totals."""

@@ -1,7 +1,10 @@
 """The gthread worker: requests side by side, and the loop that goes on meanwhile."""
 
+import collections
 import concurrent.futures
+import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -10,7 +13,7 @@ import time
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import Connection, Load, fetch
+from tests.live.client import BrokenResponse, Connection, Load, fetch
 
 pytestmark = pytest.mark.live
 
@@ -114,6 +117,30 @@ def test_nobody_waits_for_a_busy_worker_while_another_one_is_idle(server: StartS
         each.close()
 
 
+def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
+    """What no thread has begun is not lost with its worker: the next one takes it."""
+    live = gthread(server, "-w", "1", "--threads", "2")
+    live.wait_log("is ready")
+    (worker,) = live.children()
+    idle = len(os.listdir(f"/proc/{worker}/fd"))
+    crowd = [Connection(live.port) for _ in range(8)]
+    for each in crowd[:2]:
+        each.ask("/sleep?60")
+    live.wait_log("asleep", count=2)
+    for each in crowd[2:]:
+        each.ask()
+    # One is accepted all the same, so that clients who are kept are not the only ones to be served.
+    wait_until(lambda: len(os.listdir(f"/proc/{worker}/fd")) == idle + 3, 5)
+    os.kill(worker, signal.SIGKILL)
+    answered = 0
+    for each in crowd[2:]:
+        with contextlib.suppress(ConnectionError, BrokenResponse):
+            answered += each.response().status == 200
+    assert answered == 5
+    for each in crowd:
+        each.close()
+
+
 def test_a_stuck_request_is_reported_and_its_worker_replaced(server: StartServer) -> None:
     live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1", "--graceful-timeout", "20")
     (worker,) = live.wait_children(1)
@@ -182,3 +209,23 @@ def test_a_reload_loses_nothing(server: StartServer, kind: tuple[str, ...]) -> N
         live.send(signal.SIGHUP)
         wait_until(lambda: len(load.pids() - before) == 2, 15, "both new workers have answered")
     assert load.losses == []
+
+
+@pytest.mark.parametrize("kind", [("gthread", "--threads", "4"), ("gevent",)])
+def test_a_worker_far_beyond_max_requests_passes_on_those_it_keeps(server: StartServer, kind: tuple[str, ...]) -> None:
+    # Replacements take so long to boot that none comes to help.
+    source = "import os, time\nif os.path.exists('served'):\n    time.sleep(60)\n" + SOURCE
+    live = server("app", "-w", "2", "-k", *kind, "--max-requests", "20", source=source)
+    live.wait_log("is ready", count=2)
+    (live.folder / "served").touch()
+    served: collections.Counter[bytes] = collections.Counter()
+    while served.total() < 100:
+        with Connection(live.port) as connection:
+            closes = False
+            while served.total() < 100 and not closes:
+                answer = connection.exchange("/sleep?0.005")
+                closes = answer.closes
+                served[answer.body.split()[0]] += 1
+    # Without replacements both share what is beyond the limit.
+    assert len(served) == 2
+    assert min(served.values()) >= 30

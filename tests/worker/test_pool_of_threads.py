@@ -58,7 +58,7 @@ def test_an_item_behind_a_blocked_one_gets_another_thread() -> None:
     blocked.release.set()
 
 
-def test_threads_without_work_end_and_come_back() -> None:
+def test_threads_without_work_end_but_for_one_and_come_back() -> None:
     subject = pool(4, idle_s=0.05)
     tasks = [Blocked() for _ in range(4)]
     for task in tasks:
@@ -66,16 +66,20 @@ def test_threads_without_work_end_and_come_back() -> None:
     assert all(task.running.wait(5) for task in tasks)
     for task in tasks:
         task.release.set()
-    wait_until(lambda: subject.threads == 0, 5)
-    again = threading.Event()
-    subject.put(again.set)
-    assert again.wait(5)
+    wait_until(lambda: subject.threads == 1, 5)
+    tasks = [Blocked() for _ in range(4)]
+    for task in tasks:
+        subject.put(task)
+    assert all(task.running.wait(5) for task in tasks)
+    for task in tasks:
+        task.release.set()
 
 
 def test_no_item_is_lost_between_waking_and_ending() -> None:
     """Threads that end at once meet items that come at any moment."""
     subject = pool(2, idle_s=0.0001)
-    for _ in range(2000):
-        served = threading.Event()
-        subject.put(served.set)
-        assert served.wait(5)
+    meeting = threading.Barrier(3)
+    for _ in range(1000):
+        subject.put(lambda: meeting.wait(5))
+        subject.put(lambda: meeting.wait(5))
+        meeting.wait(5)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wsgicluster.worker.recycle import SAMPLE_S, SAMPLES, Recycling, with_jitter
+from wsgicluster.worker.recycle import ANY, SAMPLE_S, SAMPLES, Recycling, with_jitter
 
 MIB = 1 << 20
 
@@ -64,10 +64,43 @@ def test_max_requests_asks_as_much_earlier_as_a_boot_takes() -> None:
     assert 88 <= served <= 92
 
 
-def test_it_never_asks_before_half_of_the_limit() -> None:
+def test_it_never_asks_before_a_quarter_of_the_limit() -> None:
     subject = recycling(max_requests=100, boot_s=60.0)
     asked = [served for served in range(1, 100) if subject.check(10.0 + served * 0.01, served) is not None]
-    assert asked[0] >= 50
+    assert asked[0] == 25
+
+
+def test_the_rate_is_known_soon_after_the_first_request() -> None:
+    subject = recycling(max_requests=100, boot_s=0.5)
+    # A hundred a second: half of the limit is served while a replacement boots.
+    asked = [served for served in range(1, 100) if subject.check(10.0 + served * 0.01, served) is not None]
+    assert 48 <= asked[0] <= 52
+
+
+def test_a_sibling_that_leaves_its_clients_to_this_worker_doubles_the_rate() -> None:
+    subject = recycling(max_requests=1000, boot_s=0.5)
+    for step in range(100):  # a hundred a second
+        assert subject.check(10.0 + step * 0.01, step) is None
+    # A thousand a second: what is served in a boot has grown from 50 to 500.
+    served = next(step for step in range(100, 1000) if subject.check(11.0 + (step - 100) * 0.001, step) is not None)
+    assert 500 <= served <= 620
+
+
+def test_far_beyond_max_requests_those_who_have_served_fewer_come_first() -> None:
+    subject = recycling(max_requests=100)
+    assert subject.check(10.0, 99) is None
+    assert subject.yields_to(99) == 0
+    assert subject.check(10.0, 100) is not None
+    assert subject.yields_to(110) == 0
+    assert subject.yields_to(111) == 111
+
+
+def test_far_beyond_max_memory_everybody_else_comes_first() -> None:
+    subject = recycling(max_memory=100 * MIB, sizes=iter([111 * MIB] * SAMPLES))
+    for step in range(SAMPLES):
+        assert subject.yields_to(step) == 0
+        subject.check(10.0 + step * SAMPLE_S * 1.01, step)
+    assert subject.yields_to(5) == ANY
 
 
 @pytest.mark.parametrize(("limit", "jitter"), [(0, 50), (100, 0)])

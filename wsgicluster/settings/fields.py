@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsgicluster.settings import kinds, proxy_kinds
+from wsgicluster.settings import kinds, proxy_kinds, worker_kinds
 from wsgicluster.settings.declaration import (
     Applies,
     Declaration,
@@ -70,9 +70,9 @@ class Settings:
         kinds.WORKERS, Group.WORKERS, NOW,
         "Number of worker processes; auto is one for each processor that may be used.", ("-w", "--workers"),
         Fallback("WEB_CONCURRENCY")))
-    worker_class: str = declare("sync", Declaration(
-        kinds.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
-        "Kind of the workers.", ("-k", "--worker-class")))
+    worker_class: worker_kinds.WorkerClass = declare("sync", Declaration(  # noqa: RUF009
+        worker_kinds.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
+        "Kind of the workers; in the configuration file it may be a class itself.", ("-k", "--worker-class")))
     threads: int = declare(1, Declaration(
         kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
         "Threads of a gthread worker that run the application; more than one make sync workers such ones.",

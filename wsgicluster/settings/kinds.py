@@ -44,7 +44,6 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 MOST_WORKERS = 500
 """In a reload there may be twice as many for a while, and each needs a page of the scoreboard."""
 _HIGHEST_ID = (1 << 32) - 2
-_DOTTED_NAME = re.compile(r"\w+(?:\.\w+)*(?:[.:#]\w+)")
 
 
 @dataclass(frozen=True)
@@ -244,14 +243,6 @@ def _read_function(value: object) -> Callable[..., Any] | None:
 
 
 CERTIFICATE_DEMANDS = ("none", "optional", "required")
-WORKER_CLASSES = ("sync", "gthread", "gevent")
-
-
-def _read_worker_class(value: object) -> str:
-    name = read_text(value).strip()
-    if name not in WORKER_CLASSES and not _DOTTED_NAME.fullmatch(name):
-        raise ValueError
-    return name
 
 
 def _read_mode(value: object) -> int:
@@ -337,9 +328,6 @@ LOG_FILE = Kind(read_text, "a path, or - for standard error", "PATH")
 OPTIONAL_LOG_FILE = Kind(_read_optional_text, "a path, or - for standard output", "PATH", _show_optional)
 LOG_LEVEL = choice(
     ("debug", "info", "warning", "error", "critical"), "debug, info, warning, error or critical", "LEVEL"
-)
-WORKER_CLASS = Kind(
-    _read_worker_class, "sync, gthread, gevent or the dotted name of a class", "KIND", choices=WORKER_CLASSES
 )
 MODE = Kind(_read_mode, "an octal number from 0 to 777", "MODE", lambda mode: f"0{mode:o}" if mode else "0")
 USER = Kind(lambda value: _identity(value, _uid_of), "the name of a user of this system, or a number", "USER")

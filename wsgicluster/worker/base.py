@@ -6,65 +6,30 @@ The arbiter gets `boot_worker` and `load_application` as values; it knows nothin
 import atexit
 import contextlib
 import gc
-import importlib.util
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wsgicluster import orphan, process
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
+from wsgicluster.errors import AppLoadError, BootError, ServerError
 from wsgicluster.logs import Logs
 from wsgicluster.messages import BootFailed, Broken, ChannelClosed, Ready
 from wsgicluster.settings import Settings
 from wsgicluster.worker.cycle import Application, Cycle
+from wsgicluster.worker.kinds import call_hook, worker_kind
 from wsgicluster.worker.opening import Entrance
 from wsgicluster.worker.recycle import Recycling, with_jitter
 from wsgicluster.worker.reloader import Reloader, failing_application
-from wsgicluster.worker.server import LoopWorker
 from wsgicluster.worker.signals import WorkerSignals
-from wsgicluster.worker.sync import SyncWorker
-from wsgicluster.worker.thread import ThreadWorker
 from wsgicluster.wsgi.loader import load_callable
-
-
-def _gevent_worker() -> type[LoopWorker]:
-    # Late: it is an extra, and only processes that are of this kind shall import it.
-    from wsgicluster.worker.gevent import GeventWorker
-
-    return GeventWorker
-
-
-KINDS: dict[str, Callable[[], type[LoopWorker]]] = {
-    "sync": lambda: SyncWorker,
-    "gthread": lambda: ThreadWorker,
-    "gevent": _gevent_worker,
-}
-
-
-def check_kind(name: str) -> None:
-    """Raise UsageError for a ``worker_class`` that cannot be had here; imports nothing."""
-    if name not in KINDS:
-        raise UsageError(f"worker_class: {name!r} is not available; expected one of {', '.join(KINDS)}")
-    if name == "gevent" and importlib.util.find_spec("gevent") is None:
-        raise UsageError("worker_class: gevent needs the package gevent; pip install 'wsgicluster[gevent]'")
-
-
-def worker_kind(name: str) -> type[LoopWorker]:
-    """The class of a ``worker_class``. Raises UsageError as `check_kind` does."""
-    check_kind(name)
-    return KINDS[name]()
 
 
 def load_application(settings: Settings) -> Application:
     """Import the application that the settings name, in the surroundings that its workers have. Raises AppLoadError."""
-    if settings.worker_class == "gevent":
-        from wsgicluster.worker.gevent import patch
-
-        patch()
+    call_hook(settings.worker_class, worker_kind(settings.worker_class).setup)
     return load_callable(settings.wsgi_app)
 
 
@@ -75,10 +40,8 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
     """
     code = BootError.exit_code
     try:
-        if application is not None and settings.worker_class == "gevent":
-            from wsgicluster.worker.gevent import after_fork
-
-            after_fork()
+        if application is not None:
+            call_hook(settings.worker_class, worker_kind(settings.worker_class).after_fork)
         code = _live(logs, settings, assignment, application)
     except ServerError as error:
         code = error.exit_code
@@ -97,10 +60,10 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     signals.install()
     # Nobody is served yet, so there is nothing to finish.
     orphan.notice(assignment.channel.fileno(), lambda: os._exit(0))
-    kind = worker_kind(settings.worker_class)
-    # Before privileges are dropped: a key is best readable by root alone.
-    entrance = Entrance.of(settings, kind.connection_class, logs.error)
+    # Before privileges are dropped: a key is best readable by root alone. Nothing of the user's is imported before.
+    entrance = Entrance.of(settings, logs.error)
     process.drop_privileges(settings.user, settings.group, settings.initgroups)
+    kind = worker_kind(settings.worker_class)
     reloader = Reloader(settings.reload_extra_files) if settings.reload else None
     if application is None:
         application = _load(logs, settings, reloader)
@@ -125,6 +88,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     orphan.notice(assignment.channel.fileno(), worker.bereave)
     worker.signals = signals
     if entrance is not None:
+        entrance.fit(kind.connection_class)
         # Whoever answers arrivals takes the first that comes for a request.
         worker.entrance, worker.arrivals = entrance, None
     if settings.forwarded_hops or settings.protocol != "http":
@@ -132,7 +96,9 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
         worker.exchange = worker.arrivals = None
     if reloader is not None:
         reloader.watch(lambda message: worker.parent.say(message))
+    call_hook(settings.worker_class, worker.begin)
     worker.serve(Ready(boot_s))
+    call_hook(settings.worker_class, worker.end)
     return 0
 
 

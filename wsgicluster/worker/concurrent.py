@@ -8,6 +8,7 @@ import io
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NoReturn
@@ -33,8 +34,8 @@ PATIENCE_S = 0.005
 """Requests that have run for longer than this are slow: nobody is to wait behind them while a sibling has room."""
 
 CROWDED_S = 0.005
-"""A client whom no worker has had room for in this time is accepted all the same: all are busy, and the clients they
-keep shall not be the only ones that are served."""
+"""A client whom no worker has had room for in this time is accepted all the same, if not too many such
+wait already: all are busy, and the clients they keep shall not be the only ones that are served."""
 
 LOOK_S = 1.0
 """While requests run, the loop wakes at least this often: it beats, and looks for those past their time."""
@@ -85,12 +86,14 @@ class ConcurrentWorker(LoopWorker):
         super().__init__(*parts)
         self.running = Running(self.assignment.page)
         self.crowded = False
-        self.capacity = sys.maxsize
+        self.capacity = self.places = sys.maxsize
         self._asked = False
         self._adopts = False
         self._aside: list[Sharing] = []
         self._relents = False
         self._relents_at = 0.0
+        self._early: deque[Sharing] = deque()
+        """New clients that were accepted without room, the oldest first."""
         self._look_at = 0.0
         self._looks = False
         timeout_s = self.settings.timeout
@@ -156,7 +159,9 @@ class ConcurrentWorker(LoopWorker):
     def _accept(self, index: int, listener: socket.socket) -> None:
         most = ACCEPTS + len(self.connections) // OPEN_FOR_ONE_MORE
         while most and self.listening and not self._paused:
-            if self._is_full() or not (self._relents or self.has_room()):
+            roomy = self.has_room()
+            if self._is_full() or not (roomy or (self._relents and self._may_queue())):
+                self._relents = False
                 self._crowd()
                 if self.assignment.board.ready_workers() > 1:
                     nudge(self.hand_off_send)  # the wake-up may have been for this worker alone
@@ -164,8 +169,10 @@ class ConcurrentWorker(LoopWorker):
             found = self._take(index, listener)
             if not found:
                 return
-            if isinstance(found, Connection):
+            if isinstance(found, Sharing):
                 found.receive_if_open()
+                if not roomy:
+                    self._early.append(found)
             most -= 1
         self._relents = False
 
@@ -191,13 +198,32 @@ class ConcurrentWorker(LoopWorker):
             self.loop.call_at(self._relents_at, self._relent)
 
     def _relent(self) -> None:
-        if self.crowded and not self._is_full():
+        if self.crowded and not self._is_full() and self._may_queue():
             self._relents = True
             self._welcome()
+
+    def _may_queue(self) -> bool:
+        """Whether one more new client may wait here: what waits in this process is lost with it, at the listener not.
+
+        One always may, and as many as there are requests of kept clients that wait, so that these come not first.
+        """
+        early = self._early
+        while early and not early[0].waits_for_turn:
+            early.popleft()
+        return len(early) < max(1, self.queued() // 2)
 
     def _welcome(self) -> None:
         self.crowded = False
         self._resume()
+
+    def _resume(self) -> None:
+        if not self.crowded:
+            super()._resume()
+
+    def _hold(self, below: int) -> None:
+        super()._hold(below)
+        # Without any capacity even those who are kept are passed on.
+        self.capacity = 0 if self.held else self.places
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.settings.worker_connections
@@ -223,17 +249,17 @@ class ConcurrentWorker(LoopWorker):
             or not connection.reader.idle
             or connection.reader.rest
             or self.draining
-            or self.assignment.board.ready_workers() < 2
+            or self.assignment.board.ready_workers() < (1 if self.held else 2)
         ):
             return False
-        if monotonic() - self.running.oldest_at() < PATIENCE_S:
+        if not self.held and monotonic() - self.running.oldest_at() < PATIENCE_S:
             connection.pause()
             if not self._aside:
                 self.loop.call_at(self.loop.now + PATIENCE_S, self._hear_again)
             self._aside.append(connection)
             return True
         # Whoever has room first takes it. That may be this worker again, but not before it has some.
-        if not self.crowded:
+        if not (self.crowded or self.held):
             self._crowd()
         handed = Handed(connection.sock, connection.listener, connection.kept, b"", connection.introduction)
         if not hand_over(self.hand_off_send, handed):

@@ -33,21 +33,6 @@ class RequestTimeout(BaseException):
     """Raised in a greenlet whose request is past its time; no ``except Exception`` of an application stops it."""
 
 
-def patch() -> None:
-    """Make the standard library cooperative, in a process that will import the application."""
-    # Not os.fork and SIGCHLD yet: a mold's workers are no children that a hub should watch.
-    gevent.monkey.patch_all(os=False, signal=False)
-
-
-def after_fork() -> None:
-    """Give a worker of a mold a hub of its own, where the application has made one in the mold.
-
-    To be called before the worker opens anything: the hub's descriptors are closed already, and are closed
-    once more here, by their numbers. What waited in the mold is not there any more, as its threads are not.
-    """
-    gevent.get_hub().destroy(destroy_loop=True)
-
-
 class HubLoop(SharedLoop):
     """A loop that waits by letting the hub run; made and turned in the main greenlet."""
 
@@ -152,6 +137,21 @@ class GeventWorker(ConcurrentWorker):
         gevent.monkey.patch_os()
         gevent.monkey.patch_signal()
         self._free: list[GreenletSeat] = []
+
+    @classmethod
+    def setup(cls) -> None:
+        """Make the standard library cooperative."""
+        # Not os.fork and SIGCHLD yet: a mold's workers are no children that a hub should watch.
+        gevent.monkey.patch_all(os=False, signal=False)
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Give a worker of a mold a hub of its own, where the application has made one in the mold.
+
+        To be called before the worker opens anything: the hub's descriptors are closed already, and are closed
+        once more here, by their numbers. What waited in the mold is not there any more, as its threads are not.
+        """
+        gevent.get_hub().destroy(destroy_loop=True)
 
     def submit(self, connection: Sharing) -> None:
         """Give the request a greenlet."""

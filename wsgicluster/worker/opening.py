@@ -41,40 +41,37 @@ class Entrance:
     ``context`` and ``connection_class`` are for TLS, if it is spoken.
     """
 
-    def __init__(
-        self,
-        plain: type[Connection],
-        mode: ProxyMode | None,
-        speakers: Peers,
-        forwarders: Peers,
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, mode: ProxyMode | None, speakers: Peers, forwarders: Peers, log: logging.Logger) -> None:
         self.mode = mode
         self.forwarders = forwarders
         self.log = log
         self.context: SSLContext | None = None
-        self.connection_class = plain
+        self.connection_class = Connection
         self._speakers = speakers
 
     @classmethod
-    def of(cls, settings: Settings, plain: type[Connection], log: logging.Logger) -> "Entrance | None":
+    def of(cls, settings: Settings, log: logging.Logger) -> "Entrance | None":
         """As the settings say; None where the first thing that a client says is a request. Raises UsageError.
 
-        ``plain`` is the class of the worker's connections without TLS. Reads keys and certificates, so it is called
-        while the worker is still allowed to.
+        Reads keys and certificates, so it is called while the worker is still allowed to.
         """
         mode = _MODES.get(settings.proxy_protocol)
         gateways = settings.protocol == "uwsgi"
         allowed = settings.uwsgi_allow_ips if gateways else settings.proxy_allow_ips if mode is not None else ("*",)
-        entrance = cls(plain, mode, Peers(allowed), Peers(settings.forwarded_allow_ips), log)
+        entrance = cls(mode, Peers(allowed), Peers(settings.forwarded_allow_ips), log)
         if settings.has_tls:
             # Not imported by a server without TLS, whose workers are several megabytes smaller for it.
             from wsgicluster.settings.certificates import server_context
             from wsgicluster.worker.tls import TlsConnection
 
             entrance.context = server_context(settings)
-            entrance.connection_class = shared(TlsConnection) if issubclass(plain, Sharing) else TlsConnection
+            entrance.connection_class = TlsConnection
         return entrance if gateways or mode is not None or entrance.context is not None else None
+
+    def fit(self, plain: type[Connection]) -> None:
+        """Have connections as a worker's kind needs them, whose connections are ``plain`` without an entrance."""
+        if issubclass(plain, Sharing):
+            self.connection_class = shared(self.connection_class)
 
     def admit(self, connection: Connection) -> None:
         """Let a new connection begin; `Connection.receive_if_open` is the first step."""

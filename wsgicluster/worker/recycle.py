@@ -4,6 +4,7 @@ The worker only asks. It serves on until its replacement is ready.
 """
 
 import random
+import sys
 from collections.abc import Callable
 
 from wsgicluster.messages import RecycleWanted
@@ -14,7 +15,13 @@ SAMPLES = 3
 SAMPLE_S = 0.02
 IDLE_SAMPLE_S = 1.0
 _RATE_S = 0.25
+_LEAST_RATE_S = 0.05
+"""What a rate is measured over; and the least, where a worker has not served for longer."""
 
+EARLIEST = 0.25
+"""A worker serves at least this part of ``max_requests`` before it asks, however fast requests come."""
+
+ANY = sys.maxsize
 CEILING = 1.1
 """Beyond this multiple of a limit a worker that waits for its replacement leaves new work to its siblings."""
 
@@ -37,13 +44,14 @@ class Recycling:
         self._rate = 0.0
         self._rate_from = (0.0, 0)
 
-    def beyond_ceiling(self, requests: int) -> bool:
-        """Whether the worker, which has asked to be replaced, should take no more than it must."""
+    def yields_to(self, requests: int) -> int:
+        """A worker far beyond a limit leaves new work to siblings that have served fewer than so many; 0: to nobody."""
         if not self._asked:
-            return False
+            return 0
         if self._max_memory_bytes and self.resident_bytes > self._max_memory_bytes * CEILING:
-            return True
-        return bool(self._max_requests) and requests > self._max_requests * CEILING
+            return ANY
+        # Of several that are beyond it none takes more than the others.
+        return requests if self._max_requests and requests > self._max_requests * CEILING else 0
 
     @property
     def look_again_at(self) -> float | None:
@@ -76,13 +84,18 @@ class Recycling:
 
     def _is_due(self, now: float, requests: int) -> bool:
         # Asking as much earlier as a replacement takes to boot lets the worker leave close to its limit,
-        # not one boot's worth of requests behind it. Half of the limit is the earliest.
+        # not one boot's worth of requests behind it.
         since, counted = self._rate_from
-        if now - since >= _RATE_S:
-            if since:
-                self._rate = (requests - counted) / (now - since)
+        rate, passed_s = self._rate, now - since
+        if not since:
             self._rate_from = (now, requests)
-        ahead = min(self._rate * self._boot_s, self._max_requests / 2)
+        elif passed_s >= _LEAST_RATE_S:
+            # A sibling may have left its clients to this worker a moment ago: the faster rate counts.
+            present = (requests - counted) / passed_s
+            rate = max(rate, present)
+            if passed_s >= _RATE_S:
+                self._rate, self._rate_from = present, (now, requests)
+        ahead = min(rate * self._boot_s, self._max_requests * (1 - EARLIEST))
         return requests + ahead >= self._max_requests
 
 

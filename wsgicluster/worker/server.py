@@ -1,4 +1,4 @@
-"""A worker that waits in an event loop: its life, recycling, drain.
+"""A worker that waits in an event loop: its life, recycling, drain; and what users' own classes may make anew.
 
 The kinds of worker differ in `run`: where the application is called.
 """
@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable, Iterable
 from operator import methodcaller
+from typing import Any
 
 from wsgicluster import orphan
 from wsgicluster.cluster.assignment import Assignment
@@ -32,13 +34,22 @@ UNASKED_S = 0.1
 
 
 class LoopWorker(Reception):
-    """One worker process, from its first listener to its last connection."""
+    """One worker process, from its first listener to its last connection.
+
+    A class of the user's own is derived from one of the kinds, and may override `setup`, `after_fork`, `begin`,
+    `call_application` and `end`. It may use ``settings``, ``application``, ``slot``, ``draining`` and ``log``.
+    """
 
     def __init__(
         self, settings: Settings, assignment: Assignment, cycle: Cycle, recycling: Recycling, logs: Logs
     ) -> None:
         super().__init__(settings, assignment, logs)
         self.cycle = cycle
+        self.slot = assignment.slot
+        self.application = cycle.application
+        if type(self).call_application is not LoopWorker.call_application:
+            # Else the application is called straight away, without a detour for each request.
+            cycle.application = self.call_application
         self.signals: WorkerSignals | None = None
         self.draining = False
         self.orphaned = False
@@ -50,6 +61,30 @@ class LoopWorker(Reception):
         self._drain: Drain | None = None
         self._asked_at = 0.0
         self._decide_at = math.inf
+        self._hold_again_at = 0.0
+
+    # -- what a class of the user's own may override
+
+    @classmethod
+    def setup(cls) -> None:
+        """Called before the application is imported, in each process that imports it; nothing in it runs as root."""
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Called first in a worker that has been forked after the application was imported (``preload_app``)."""
+
+    def begin(self) -> None:
+        """Called when the application is there, before the first request."""
+
+    def call_application(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Called for each request, where its kind has it run; as PEP 3333 has it of an application."""
+        response: Iterable[bytes] = self.application(environ, start_response)
+        return response
+
+    def end(self) -> None:
+        """Called after the last request, unless the worker is ended by force."""
+
+    # -- what a kind decides
 
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
@@ -88,8 +123,8 @@ class LoopWorker(Reception):
             self.parent.say(wanted)
         elif (moment := self._recycling.look_again_at) is not None:
             self.loop.call_at(moment, do_nothing)
-        if self._recycling.beyond_ceiling(requests) and not self.draining:
-            self._hold()
+        if (below := self._recycling.yields_to(requests)) and not self.draining:
+            self._hold(below)
 
     def begin_drain(self) -> None:
         """Leave; called from a signal handler too, so that the request in progress is already told."""
@@ -152,16 +187,23 @@ class LoopWorker(Reception):
                 "worker %d: the arbiter is gone; it finishes what it runs and leaves", self.assignment.slot
             )
 
-    def _hold(self) -> None:
-        """Far beyond a limit: leave what is new to siblings, as long as there are any."""
+    def _hold(self, below: int) -> None:
+        """Far beyond a limit: leave what is new to siblings that have served fewer, as long as there are any."""
         # Said first, asked then: of two workers in this state one at least sees the other and goes on.
         cells = self.assignment.page.cells
         cells[Cell.STATE] = WorkerState.HELD
-        self.held = self.assignment.board.ready_workers() > 0
-        if not self.held:
+        held = self.assignment.board.ready_workers(below) > 0
+        if not held:
             cells[Cell.STATE] = WorkerState.READY
-        self._wait_for_clients(not self.held)
-        self.loop.call_at(self.loop.now + HOLD_S, do_nothing)
+        if held is not self.held:
+            self.held = held
+            if held:
+                self._wait_for_clients(False)
+            else:
+                self._resume()
+        if self.loop.now >= self._hold_again_at:
+            self._hold_again_at = self.loop.now + HOLD_S
+            self.loop.call_at(self._hold_again_at, do_nothing)
 
     # -- what connections ask
 

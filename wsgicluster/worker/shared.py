@@ -84,6 +84,11 @@ class Sharing(_Base):
             sock = self._sock = cast(socket.socket, raw)
         return sock
 
+    @property
+    def waits_for_turn(self) -> bool:
+        """Whether its request is complete, and nobody has begun to answer it."""
+        return self.state is _RUNNING and hasattr(self.reader, "environ")
+
     # -- the loop's side
 
     def on_event(self, events: int) -> None:

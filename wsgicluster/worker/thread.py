@@ -28,7 +28,7 @@ from wsgicluster.wsgi.response import Response
 Item = TypeVar("Item")
 
 IDLE_S = 20.0
-"""A thread without work for this long ends."""
+"""A thread without work for this long ends, unless it is the only one without."""
 
 
 class ThreadedLoop(SharedLoop):
@@ -80,6 +80,8 @@ class ThreadSeat(Seat):
 
 class Pool(Generic[Item]):
     """Threads that take items from one queue; at most ``most``, made when needed, ended after ``idle_s`` without work.
+
+    One stays: to wait without a limit costs less, and a worker with little to do needs no other.
 
     ``begin`` is called in each new thread and answers what serves an item; ``rested`` is called in a thread
     that has found nothing more to do.
@@ -156,9 +158,10 @@ class Pool(Generic[Item]):
         with self._lock:
             if self.waiting:
                 return True
+            limit_s = self._idle_s if self._idle else -1  # none
             self._idle.append(sleeper)
         self._rested()
-        if not sleeper.acquire(True, self._idle_s):
+        if not sleeper.acquire(True, limit_s):
             with self._lock:
                 if sleeper in self._idle:
                     self._idle.remove(sleeper)
@@ -178,8 +181,8 @@ class ThreadWorker(ConcurrentWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         self._counters = allocate_lock()
-        self._pool = Pool(self.settings.threads, self._begin, self.loop.wake)
-        self.capacity = self.settings.threads
+        self._pool = Pool(self.settings.threads, self._begin, self._rested)
+        self.capacity = self.places = self.settings.threads
 
     def submit(self, connection: Sharing) -> None:
         """Put the connection into the queue of the threads."""
@@ -192,6 +195,11 @@ class ThreadWorker(ConcurrentWorker):
     def has_room(self) -> bool:
         """Whether a new connection would be served without having to wait for others."""
         return len(self.running.seats) + len(self._pool.waiting) < self.capacity
+
+    def _rested(self) -> None:
+        # What else a turn of the loop would do has time until the next request, or until the loop looks by itself.
+        if self._access is not None or self._aside or self.crowded:
+            self.loop.wake()
 
     def _begin(self) -> Callable[[Sharing], object]:
         seat = ThreadSeat(self.cycle, self.running, self._counters)

@@ -31,6 +31,9 @@ SEND_BYTES = 4 * BATCH_BYTES
 """Most that is sent at a time, so that one fast reader does not keep the loop."""
 
 
+_received = memoryview(bytearray(RECEIVE_BYTES))
+
+
 class TlsSocket:
     """A non-blocking socket with TLS: what a connection needs of a socket.
 
@@ -99,10 +102,17 @@ class TlsSocket:
                 raise
             # A request may have come with the end of the handshake.
         pieces: list[bytes] = []
+        incoming = self._incoming
         try:
-            while piece := tls.read(RECEIVE_BYTES):
+            while piece := tls.read(RECORD_BYTES):
                 pieces.append(piece)
-            self.ended = True
+                # To be told by an exception that there is no more costs as much as all the rest of a small record.
+                if not (incoming.pending or tls.pending()):
+                    break
+            else:
+                self.ended = True
+            if self._outgoing.pending:
+                self._push()
         except ssl.SSLWantReadError:
             if self._outgoing.pending:
                 self._push()
@@ -119,6 +129,15 @@ class TlsSocket:
         """Encrypt and send what the socket takes; the number of bytes. Raises BlockingIOError."""
         if self._tls is None:
             raise ConnectionError("the connection has been shut down")
+        size = len(data)
+        if 0 < size <= RECORD_BYTES and not (self._owed or self._sealed):
+            # What most responses are: one record, which the socket takes.
+            self._tls.write(data)
+            self._push()
+            if not self._sealed:
+                return size
+            self._owed = size
+            raise BlockingIOError
         view = memoryview(data)
         size = min(len(view), SEND_BYTES)
         sent = 0
@@ -170,9 +189,10 @@ class TlsSocket:
         self._raw.shutdown(how)
 
     def _pull(self, size: int) -> None:
-        data = self._raw.recv(size)
-        if data:
-            self._incoming.write(data)
+        # Sockets are received from in the loop only, so that one place for all will do.
+        received = self._raw.recv_into(_received, size)
+        if received:
+            self._incoming.write(_received[:received])
         else:
             self._incoming.write_eof()
 

@@ -51,6 +51,17 @@ def load_callable(spec: str) -> Callable[..., Any]:
     return _made(found, wanted)
 
 
+def load_object(text: str, module: str, attribute: str) -> Any:
+    """What a module has under a name, which may have dots; errors begin with ``text``. Raises AppLoadError."""
+    wanted = _Specification(text, module, attribute)
+    return _attribute(_import(wanted), wanted)
+
+
+def failed(what: str, error: BaseException) -> AppLoadError:
+    """The error for code of the application's author that has failed: one line, and the traceback beside it."""
+    return AppLoadError(f"{what}: {_summary(error)}", _trace(error))
+
+
 def _parse(spec: str) -> _Specification:
     module, _, rest = spec.strip().partition(":")
     if module.endswith(".py") or "/" in module:
@@ -104,7 +115,7 @@ def _import(wanted: _Specification) -> ModuleType:
             raise AppLoadError(
                 f"{wanted.text}: no module named {error.name!r} in {folder}, nor elsewhere on the Python path{hint}"
             ) from error
-        raise AppLoadError(f"{wanted.text}: cannot be imported: {_summary(error)}", _trace(error)) from error
+        raise failed(f"{wanted.text}: cannot be imported", error) from error
 
 
 def _is_or_contains(name: str | None, module: str) -> bool:
@@ -148,7 +159,7 @@ def _made(factory: Any, wanted: _Specification) -> Callable[..., Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise AppLoadError(f"{wanted.text}: the factory failed: {_summary(error)}", _trace(error)) from error
+        raise failed(f"{wanted.text}: the factory failed", error) from error
     if not callable(application):
         raise AppLoadError(f"{wanted.text}: the factory returned no callable but {_described(application)}")
     made: Callable[..., Any] = application
