@@ -32,6 +32,7 @@ from wsgicluster.http.connection import Phase
 from wsgicluster.worker.ending import State
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.errors import ClientGone, ProtocolError
+from wsgicluster.wsgi.contact import Contact as _Contact
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
 from wsgicluster.wsgi.response import Framing, Response
 
@@ -39,6 +40,7 @@ cdef extern from "Python.h":
     void *PyUnicode_1BYTE_DATA(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t Py_REFCNT(PyObject *value)
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
@@ -118,6 +120,8 @@ DEF OUT_BYTES = 24576
 DEF QUICK_S = 0.0001
 DEF HOLD_FROM_S = 0.00002
 DEF HOLD_TO_S = 0.0005
+# What has the callables of a contact that nobody has kept: it, a `Peer` and an environ; and templates.
+DEF USUAL_REFERENCES = 3
 
 cdef object _HEAD_PHASE = Phase.HEAD
 cdef object _COUNTED_PHASE = Phase.COUNTED_BODY
@@ -137,6 +141,7 @@ cdef object S_HTTP = "http"
 cdef object S_HTTPS = "https"
 
 cdef int KEEP_ALIVE = _head.KEEP_ALIVE
+cdef int HTTP_11 = _head.HTTP_11
 cdef int IS_HEAD = _head.IS_HEAD
 cdef int WANTS_CLOSE = _response_head.WANTS_CLOSE
 cdef int OWN_FIELDS = _response_head.HAS_DATE | _response_head.HAS_SERVER
@@ -233,12 +238,27 @@ cdef class Peer:
     cdef dict template
     cdef bytes client
     cdef bint trusted
+    cdef object contact
+    cdef object hints
+    cdef Py_ssize_t usual
 
-    def __init__(self, int descriptor, dict template not None, bytes client not None, bint trusted):
-        self.descriptor = descriptor
+    def __init__(self, connection, dict template not None):
+        self.descriptor = connection.descriptor
         self.template = template
-        self.client = client
-        self.trusted = trusted
+        self.client = connection.client
+        self.trusted = connection.trusted
+        self.usual = USUAL_REFERENCES + 1
+        self.meet(connection.contact)
+
+    def meet(self, contact):
+        """From now on this is the contact of the connection."""
+        self.contact = contact
+        self.hints = contact.early_hints
+        contact.usual_references += 1
+
+    cdef bint is_kept(self) noexcept:
+        """The twin of `Contact.is_kept`."""
+        return Py_REFCNT(<PyObject *>self.hints) > self.usual
 
 
 class _Nobody:
@@ -276,7 +296,7 @@ cdef class Start:
     cdef bint complete
     cdef long long left
     cdef long long sent_bytes
-    cdef int descriptor
+    cdef Peer peer
     cdef object status
     cdef object headers
     cdef object plain
@@ -296,6 +316,14 @@ cdef class Start:
     def write(self, data):
         """PEP 3333's write callable."""
         self.response().write(data)
+
+    def send_interim(self, bytes data not None):
+        """Send an interim response, unless it is too late or the client knows none. Raises ClientGone."""
+        if self.plain is not None:
+            self.plain.send_interim(data)
+        elif self.exchange.start is self and self.flags & HTTP_11 and not self.head_sent:
+            if not self.exchange._put(self, self.peer, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+                raise ClientGone("the client has left")
 
     cdef object response(self):
         """The same response as a plain one; from now on it decides."""
@@ -357,6 +385,7 @@ cdef class Exchange:
     cdef bint waiting
     cdef object connect
     cdef list templates
+    cdef Peer visitor
     cdef sockaddr_storage address
     cdef readonly int arrival
     cdef int index
@@ -401,6 +430,31 @@ cdef class Exchange:
         ``templates`` are those of the listeners' environs."""
         self.connect = connect
         self.templates = templates
+        self.visitor = Peer.__new__(Peer)
+        self.visitor.usual = USUAL_REFERENCES + len(templates)
+        self._meet_visitors()
+
+    def answer_to(self, contact):
+        """The response that is under way to the client of a contact, or None."""
+        return self.start if self.start is not None and self.start.peer.contact is contact else None
+
+    cdef int _meet_visitors(self) except -1:
+        """Make a contact for those who are answered without a connection of their own."""
+        contact = _Contact(self)
+        for template in self.templates:
+            contact.enter(template)
+        self.visitor.meet(contact)
+        return 0
+
+    cdef int _renew(self, connection, Peer peer, dict environ) except -1:
+        """The application has kept the contact of an earlier request: this one gets another."""
+        if peer is not self.visitor:
+            connection.renew_contact(environ)
+            return 0
+        peer.contact.close()
+        self._meet_visitors()
+        peer.contact.enter(environ)
+        return 0
 
     def accept(self, int listener):
         """The descriptor of the next connection and its peer's address, or None when nobody waits.
@@ -461,6 +515,8 @@ cdef class Exchange:
     def abandon(self):
         """In a process that the application has forked: let go of the client that is being answered."""
         self.gather.abandon()
+        if self.visitor is not None:
+            self.visitor.contact.close()
         if self.arrival >= 0:
             close(self.arrival)
             self.arrival = -1
@@ -499,7 +555,7 @@ cdef class Exchange:
         host = PyUnicode_DecodeLatin1(text, host_size, NULL)
         PyDict_SetItem(environ, S_ADDRESS, host)
         PyDict_SetItem(environ, S_PORT, PyUnicode_DecodeLatin1(text + host_size + 1, size - 1, NULL))
-        peer = Peer.__new__(Peer)
+        peer = self.visitor
         peer.descriptor = descriptor
         peer.client = PyBytes_FromStringAndSize(text, host_size + size)
         peer.trusted = self.trust.trusts(host)
@@ -608,10 +664,13 @@ cdef class Exchange:
         cdef int flags = self.flags
         cdef Start start
         self._begin(peer, started, self.line_size)
+        if peer.is_kept():
+            self._renew(connection, peer, environ)
         snapshot = environ.copy() if self.access is not None else None
         start = Start.__new__(Start)
         start.exchange = self
         start.connection = connection
+        start.peer = peer
         start.flags = flags
         start.started = started
         self.start = start
@@ -815,7 +874,6 @@ cdef class Exchange:
             start.left = self.block.length
             size = self._head(start, start.started, b"Transfer-Encoding: chunked\r\n" if start.chunked else None)
             start.head_sent = True
-            start.descriptor = peer.descriptor
         elif not self.waiting and self.gather.is_quick(_now()) and (start.chunked or length <= start.left):
             return self._gather(start, block)
         elif self.gather.begun and not self._settle(start):
@@ -849,10 +907,10 @@ cdef class Exchange:
 
     cdef int _gather(self, Start start, bytes block) except -1:
         """Keep a block for a moment, since others follow quickly; 0 when the client is gone."""
-        if not self.gather.add(start.descriptor, block, start.chunked):
+        if not self.gather.add(start.peer.descriptor, block, start.chunked):
             if not self._settle(start):
                 return 0
-            if self.waiting or not self.gather.add(start.descriptor, block, start.chunked):
+            if self.waiting or not self.gather.add(start.peer.descriptor, block, start.chunked):
                 framed = b"%x\r\n%b\r\n" % (len(block), block) if start.chunked else block
                 try:
                     self._connect(start).send(framed)
@@ -884,7 +942,7 @@ cdef class Exchange:
             start.overlong = response.overlong
             return _KEEP if response.keep else _CLOSE
         if start.chunked:
-            if self.gather.begun and self.gather.end(start.descriptor):
+            if self.gather.begun and self.gather.end(start.peer.descriptor):
                 if not self._settle(start):
                     return _ABORT
             elif not self._settle(start) or not self._put(start, peer, b"0\r\n\r\n", 5):
@@ -922,7 +980,9 @@ cdef class Exchange:
         if error is not None:
             outcome = cycle.fail(response, connection, line, error)
         else:
+            start.peer.contact.begin(response)
             outcome = cycle.deliver(response, connection, line, result)
+            start.peer.contact.end()
         cycle.record(response, snapshot, line)
         connection.reader.flags = start.flags
         connection.served(outcome)

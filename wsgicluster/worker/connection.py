@@ -16,6 +16,7 @@ from wsgicluster.worker.cycle import Outcome
 from wsgicluster.worker.ending import RECEIVE_BYTES, Ending, State
 from wsgicluster.worker.host import Host, Opening
 from wsgicluster.worker.loop import READ, WRITE
+from wsgicluster.wsgi.contact import Contact
 
 GRACE_S = 1.0
 """How long a client whose time was over, but that has spoken while nobody listened, may take for the rest."""
@@ -37,7 +38,7 @@ class Connection(Ending):
     """
 
     __slots__ = (
-        "_began", "_exchange", "_first_by", "_opening", "client",
+        "_began", "_exchange", "_first_by", "_opening", "client", "contact",
         "introduction", "kept", "listener", "may_keep", "outcome", "peer", "trusted",
     )  # fmt: skip
 
@@ -56,6 +57,8 @@ class Connection(Ending):
         self.peer: Any = None
         self.may_keep = host.may_keep
         self._exchange = host.exchange
+        self.contact = contact = Contact(host.exchange)
+        contact.enter(reader.template)
         self._began = 0.0
         self._opening: Opening | None = None
         self._first_by = math.inf
@@ -189,6 +192,16 @@ class Connection(Ending):
             self._next()
         else:
             self._end()
+
+    def renew_contact(self, environ: dict[str, Any]) -> Contact:
+        """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
+        self.contact.close()
+        self.contact = contact = Contact(self._exchange)
+        contact.enter(self.reader.template)
+        contact.enter(environ)
+        if self.peer is not None:
+            self.peer.meet(contact)
+        return contact
 
     def refuse(self, error: ProtocolError) -> None:
         """Answer with an error and end the connection (RFC 9112, section 9.6)."""

@@ -18,6 +18,7 @@ from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.head import IS_HEAD
 from wsgicluster.http.response import error_response
 from wsgicluster.scoreboard import CLIENT_OFFSET, HISTOGRAM_BOUNDS_S, STORE_REQUEST, Cell, Page
+from wsgicluster.wsgi.contact import Contact
 from wsgicluster.wsgi.files import FileWrapper, file_region
 from wsgicluster.wsgi.response import Framing, Response, Stamp, Transport
 
@@ -44,6 +45,10 @@ class Client(Transport, Protocol):
     """A transport that knows whose it is."""
 
     client: bytes
+    contact: Contact
+
+    def renew_contact(self, environ: dict[str, Any]) -> Contact:
+        """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
 
 
 class Cycle:
@@ -75,8 +80,12 @@ class Cycle:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
         self.started = started = _monotonic()
         self.show(started, client.client, line)
+        contact = client.contact
+        if contact.is_kept():
+            contact = client.renew_contact(environ)
         snapshot = environ.copy() if self.access is not None else None
         response = Response(client, flags, self._stamp if started < self.stamp_due else self.stamp(started))
+        contact.begin(response)
         try:
             result = self.application(environ, response.start_response)
             if type(result) is list and len(result) == 1:
@@ -87,6 +96,7 @@ class Cycle:
         except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
             outcome = self.fail(response, client, line, error)
+        contact.end()
         if self.abandoned:
             self.end_stray()
         self.record(response, snapshot, line)

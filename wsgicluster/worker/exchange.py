@@ -12,6 +12,7 @@ from wsgicluster.http.connection import Phase
 from wsgicluster.http.core import parse_head
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
+from wsgicluster.wsgi.contact import Answer, Contact
 from wsgicluster.wsgi.trust import Trust
 
 RECEIVE_BYTES = 64 * 1024
@@ -28,6 +29,10 @@ class PlainExchange:
         self.serving: Connection | None = None
         self._serve = cycle.serve
         self._trust = trust
+
+    def answer_to(self, _contact: Contact) -> Answer | None:
+        """None: the cycle tells every contact itself."""
+        return None
 
     def receive(self, connection: Connection, _peer: Any) -> bytes | memoryview | None:
         """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream).

@@ -7,13 +7,14 @@ from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.loop import Loop
 from wsgicluster.worker.timing import Timing
+from wsgicluster.wsgi.contact import Answers
 
 if TYPE_CHECKING:
     from wsgicluster.worker.connection import Connection
     from wsgicluster.worker.ending import Ending
 
 
-class Exchange(Protocol):
+class Exchange(Answers, Protocol):
     """A shorter way to receive, which may have answered already; see `wsgicluster.worker.exchange`.
 
     ``received_bytes`` counts; ``serving`` is the connection whose request is being answered.

@@ -126,6 +126,7 @@ class LoopWorker(Reception):
         """In a process that the application has forked: nothing of the worker's is this process's to use or hold."""
         self.cycle.abandoned = True
         for connection in self.connections:
+            connection.contact.close()
             connection.close_socket()
         if self.arrivals is not None:
             self.arrivals.abandon()

@@ -46,7 +46,7 @@ class SyncWorker(LoopWorker):
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Tell the compiled code what it needs of a new connection."""
         if core.compiled:
-            connection.peer = self._peer(connection.descriptor, template, connection.client, connection.trusted)
+            connection.peer = self._peer(connection, template)
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""

@@ -136,6 +136,11 @@ class Response:
         self.sent_bytes = sent_bytes
         self._left = left if framing is _COUNTED else 0
 
+    def send_interim(self, data: bytes) -> None:
+        """Send a whole interim response (RFC 9110, section 15.2), unless it is too late or the client knows none."""
+        if self.framing is _UNSET and not self.complete and self.flags & HTTP_11:
+            self._transport.send(data)
+
     def write(self, data: bytes) -> None:
         """Send one block of the body; an empty one does nothing, not even send the head."""
         data = _checked(data)
