@@ -1,6 +1,6 @@
 """What an application says to its client, and asks of it, beside its response: in every kind of worker, and TLS."""
 
-import pathlib
+import socket
 
 import pytest
 
@@ -41,6 +41,12 @@ def application(environ, start_response):
             hint([("Link", "a\\r\\nX: b")])
         except ValueError as error:
             body = str(error)
+    elif path == "/watch":
+        is_gone = environ["wsgicluster.client_disconnected"]
+        environ["wsgi.errors"].write(f"there: {not is_gone()}\\n")
+        while not is_gone():
+            time.sleep(0.001)
+        environ["wsgi.errors"].write("gone\\n")
     else:
         hint([LINK])
         hint([("X-Second", "2")])
@@ -78,7 +84,7 @@ def subject(request: pytest.FixtureRequest, server: StartServer, certificates: C
     return Subject(server, request.param, certificates)
 
 
-def test_hints(subject: Subject, tmp_path: pathlib.Path) -> None:
+def test_hints_and_departures(subject: Subject) -> None:
     with subject.connect() as client:
         client.ask("/hint")
         first, second, last = client.response(), client.response(), client.response()
@@ -94,4 +100,15 @@ def test_hints(subject: Subject, tmp_path: pathlib.Path) -> None:
         for _ in range(30):
             assert client.exchange("/stray").status == 200
             assert other.exchange("/stray").status == 200
+    # Who leaves in the midst of a request is missed, and so is who has nothing more to send; nobody else is.
+    for way in ("close", "shut down"):
+        with subject.connect() as client, subject.connect() as other:
+            client.ask("/watch")
+            subject.live.wait_log("there: True", count=1 if way == "close" else 2)
+            if way == "close":
+                client.close()
+            else:
+                client.sock.shutdown(socket.SHUT_WR)
+            subject.live.wait_log("gone", count=1 if way == "close" else 2)
+            assert other.exchange("/").status == 103
     assert "Traceback" not in subject.live.log()

@@ -1,4 +1,4 @@
-"""Applications that speak with their clients beside their responses: hints, early, late and forged."""
+"""Applications that speak with their clients beside their responses: hints, and whether they are still there."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.worker.application_shapes import KIB, OK, TYPE, Blocks, length
 from tests.worker.conversation import App, Case, Environ, StartResponse
+from tests.worker.exchange_requests import NEXT
+from tests.worker.looped_client import FIN
 
 LINK = ("Link", "</style.css>; rel=preload; as=style")
 FAULT = LookupError("the application's own fault")
@@ -101,6 +103,40 @@ def _uses_former_callable(case: Case, environ: Environ, start: StartResponse) ->
     return [b"own"]
 
 
+def _watches(*acts: Callable[[Case], object], result: Callable[[Case], Any] = lambda _case: [b"body"]) -> App:
+    """Asks whether its client has left, before and after each act of the client's, and once more in a thread."""
+
+    def app(case: Case, environ: Environ, start: StartResponse) -> Any:
+        is_gone = environ["wsgicluster.client_disconnected"]
+        case.notes.append(is_gone())
+        if "/next" in environ["RAW_URI"]:
+            start(OK, [TYPE])
+            return [b"next"]
+        for act in acts:
+            act(case)
+            case.notes.append(is_gone())
+        thread = threading.Thread(target=lambda: case.notes.append(is_gone()))
+        thread.start()
+        thread.join()
+        case.at_end.append(is_gone)
+        start(OK, [TYPE])
+        return result(case)
+
+    return app
+
+
+def _watches_on_the_way(case: Case, environ: Environ, start: StartResponse) -> Iterator[bytes]:
+    is_gone = environ["wsgicluster.client_disconnected"]
+    case.notes.append(is_gone())
+    yield b""
+    write = start(OK, [TYPE])
+    case.notes.append(is_gone())
+    yield b"one"
+    case.notes.append(is_gone())
+    write(b"written")
+    case.notes.append(is_gone())
+
+
 CONTACTS: dict[str, App] = {
     "hint": _hints([LINK]),
     "hint, stream": _hints([LINK], result=lambda case: Blocks(case, [b"one", b"two"])),
@@ -127,4 +163,10 @@ CONTACTS: dict[str, App] = {
     "hint from a thread": _hints_from_a_thread,
     "former environ": _uses_former_environ,
     "former callable": _uses_former_callable,
+    "watch": _watches(),
+    "watch, stream": _watches(result=lambda case: Blocks(case, [b"one", b"two"])),
+    "watch on the way": _watches_on_the_way,
+    "watch, end": _watches(lambda case: case.client.send(FIN)),
+    "watch, next": _watches(lambda case: case.client.send(NEXT)),
+    "watch, next and end": _watches(lambda case: case.client.send(NEXT), lambda case: case.client.send(FIN)),
 }  # fmt: skip

@@ -90,7 +90,7 @@ def test_callables_that_nobody_keeps_stay_the_same(tmp_path: pathlib.Path, way: 
     seen: list[int] = []
 
     def app(_case: Case, environ: Environ, start: StartResponse) -> Any:
-        seen.append(id(environ["wsgi.early_hints"]))
+        seen.append(id(environ["wsgi.early_hints"]) + id(environ["wsgicluster.client_disconnected"]))
         start("200 OK", [TYPE])
         return [b"own"]
 
@@ -98,6 +98,55 @@ def test_callables_that_nobody_keeps_stay_the_same(tmp_path: pathlib.Path, way: 
         subject.converse(app, (ACCEPTED_FIRST, GET, NEXT, post(b"hello"), GET + NEXT, LAST))
     assert len(seen) == 6
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize("way", ways(*USE))
+@pytest.mark.parametrize("segments", [(GET,), (ACCEPTED_FIRST, GET), (LAST,), (post(b"hello"),), (GET, NEXT)])
+def test_a_client_that_leaves_is_missed(tmp_path: pathlib.Path, way: str, segments: tuple[bytes, ...]) -> None:
+    def app(case: Case, environ: Environ, start: StartResponse) -> Any:
+        is_gone = environ["wsgicluster.client_disconnected"]
+        start("200 OK", [TYPE])
+        if len(segments) == 2 and environ["PATH_INFO"] != "/next" and segments[1] == NEXT:
+            case.notes.append(is_gone())
+            return [b"first"]
+        case.notes.append(is_gone())
+        case.client.leave()
+        case.notes += [is_gone(), is_gone()]
+        case.at_end.append(is_gone)
+        return [b"body"]
+
+    with Subject(way, tmp_path) as subject:
+        seen = subject.converse(app, segments)
+    assert seen.notes[-4:] == [False, True, True, True]
+    assert seen.errors == []
+
+
+@pytest.mark.parametrize("way", ways(*USE))
+@pytest.mark.parametrize("former", ENDS)
+@pytest.mark.parametrize("present", ENDS)
+def test_former_clients_are_told_apart(tmp_path: pathlib.Path, way: str, former: str, present: str) -> None:
+    """What was seen of one client is never that of another, whatever has become of the descriptor."""
+    kept: list[Any] = []
+
+    def app(case: Case, environ: Environ, start: StartResponse) -> Any:
+        is_gone = environ["wsgicluster.client_disconnected"]
+        case.notes.append([former_one() for former_one in kept] + [is_gone()])
+        if len(kept) % 2:
+            case.client.leave()
+            case.notes.append(is_gone())
+        kept.append(is_gone)
+        start("200 OK", [TYPE])
+        return [b"body"]
+
+    with Subject(way, tmp_path) as subject:
+        notes = [subject.converse(app, (ENDS[end],)).notes for end in (former, present, former, present)]
+    assert notes == [
+        [[False]],
+        [[False, False], True],
+        [[False, True, False]],
+        [[False, True, False, False], True],
+    ]
+    assert [is_gone() for is_gone in kept] == [False, True, False, True]
 
 
 @pytest.mark.parametrize("way", ways(*USE))

@@ -46,6 +46,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
     ssize_t send(int descriptor, const void *buffer, size_t size, int flags)
     int MSG_DONTWAIT
+    int MSG_PEEK
     int MSG_NOSIGNAL
     int SOCK_NONBLOCK
     int SOCK_CLOEXEC
@@ -240,6 +241,7 @@ cdef class Peer:
     cdef bint trusted
     cdef object contact
     cdef object hints
+    cdef object gone
     cdef Py_ssize_t usual
 
     def __init__(self, connection, dict template not None):
@@ -254,11 +256,12 @@ cdef class Peer:
         """From now on this is the contact of the connection."""
         self.contact = contact
         self.hints = contact.early_hints
+        self.gone = contact.client_disconnected
         contact.usual_references += 1
 
     cdef bint is_kept(self) noexcept:
         """The twin of `Contact.is_kept`."""
-        return Py_REFCNT(<PyObject *>self.hints) > self.usual
+        return Py_REFCNT(<PyObject *>self.hints) > self.usual or Py_REFCNT(<PyObject *>self.gone) > self.usual
 
 
 class _Nobody:
@@ -275,6 +278,9 @@ class _Nobody:
 
     def may_keep(self):
         return False
+
+    def lost_client(self):
+        return True
 
 
 cdef object _NOBODY = _Nobody()
@@ -324,6 +330,17 @@ cdef class Start:
         elif self.exchange.start is self and self.flags & HTTP_11 and not self.head_sent:
             if not self.exchange._put(self, self.peer, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
                 raise ClientGone("the client has left")
+
+    def lost_client(self):
+        """Whether the client has ended or reset the connection; receives nothing."""
+        cdef char first
+        cdef ssize_t size
+        if self.plain is not None:
+            return self.plain.lost_client()
+        if self.exchange.start is not self:
+            return True
+        size = recv(self.peer.descriptor, &first, 1, MSG_PEEK | MSG_DONTWAIT)
+        return size == 0 or (size < 0 and errno != EAGAIN and errno != EINTR)
 
     cdef object response(self):
         """The same response as a plain one; from now on it decides."""

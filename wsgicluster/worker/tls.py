@@ -7,6 +7,7 @@ block raises BlockingIOError, as with a plain socket. Where keys and certificate
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from wsgicluster.worker.ending import RECEIVE_BYTES, State
 from wsgicluster.worker.host import HandshakeError, Host
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.outbox import Outbox
+from wsgicluster.worker.sender import new_poll
 from wsgicluster.wsgi.files import FileRegion
 from wsgicluster.wsgi.tls import tls_variables
 
@@ -270,6 +272,13 @@ class TlsConnection(Connection):
         """Reset the connection: the client must not take what it got for a complete response."""
         self._aborts = True
         super().abort()
+
+    def lost_client(self) -> bool:
+        """Whether the client has ended or reset the connection."""
+        # Its last bytes are those of TLS that say so, and cannot be told from a next request.
+        poll = new_poll()
+        poll.register(self.descriptor, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def send_interim(self, data: bytes) -> None:
         """Send an interim response. Raises ClientGone."""

@@ -1,7 +1,7 @@
-"""What an application may do with its client beside its response: hint at what the page will need.
+"""What an application may do with its client beside its response: hint at what it will need, see whether it is there.
 
-The callable stands in the template of a connection's environs, so that a request costs next to nothing for it. It
-means the request that is under way, and an application may keep it, or its whole environ, for longer than that. So
+The callables stand in the template of a connection's environs, so that a request costs next to nothing for them. They
+mean the request that is under way, and an application may keep them, or its whole environ, for longer than that. So
 whoever begins a request asks `Contact.is_kept`, and a connection with one that is gets a new one.
 """
 
@@ -24,6 +24,9 @@ class Answer(Protocol):
     def send_interim(self, data: bytes) -> None:
         """Send a whole interim response, unless it is too late for it. Raises ClientGone."""
 
+    def lost_client(self) -> bool:
+        """Whether the client has left; receives nothing."""
+
 
 class Answers(Protocol):
     """Somebody who answers requests without telling their contacts."""
@@ -39,22 +42,36 @@ class Contact:
     callables that no application has taken, while a template and an environ hold them.
     """
 
-    __slots__ = ("_answer", "_answers", "_thread", "early_hints", "usual_references")
+    __slots__ = (
+        "_answer",
+        "_answers",
+        "_gone",
+        "_kept",
+        "_thread",
+        "client_disconnected",
+        "early_hints",
+        "usual_references",
+    )
 
     def __init__(self, answers: Answers | None = None) -> None:
         self._answers = answers
         self._answer: Answer | None = None
+        self._gone = False
+        self._kept: object = None
         self._thread = get_ident()
         self.usual_references = _USUAL_REFERENCES
         self.early_hints: Callable[[Iterable[tuple[str, str]]], None] | None = self._send_hints
+        self.client_disconnected: Callable[[], bool] | None = self._is_gone
 
     def enter(self, environ: dict[str, Any]) -> None:
         """Put the callables into an environ, or into the template of some."""
         environ["wsgi.early_hints"] = self.early_hints
+        environ["wsgicluster.client_disconnected"] = self.client_disconnected
 
     def is_kept(self) -> bool:
         """Whether an application has kept a callable from an earlier request."""
-        return getrefcount(self.early_hints) > self.usual_references
+        usual = self.usual_references
+        return getrefcount(self.early_hints) > usual or getrefcount(self.client_disconnected) > usual
 
     def begin(self, answer: Answer) -> None:
         """A request has begun, in the thread that calls this."""
@@ -67,7 +84,7 @@ class Contact:
 
     def close(self) -> None:
         """It is over, and there will be no other one."""
-        self._answer = self._answers = self.early_hints = None
+        self._answer = self._answers = self._kept = self.early_hints = self.client_disconnected = None
 
     def interrupt(self, data: bytes) -> None:
         """Send an interim response if the request's own has not begun. Raises ClientGone."""
@@ -91,6 +108,17 @@ class Contact:
         fields = format_response(_UNFRAMED, list(headers))[0][_UNFRAMED_BYTES:]
         if fields:
             self.interrupt(b"%b%b\r\n" % (_EARLY_HINTS, fields))
+
+    def _is_gone(self) -> bool:
+        """``wsgicluster.client_disconnected``: whether the client has left, as far as can be seen.
+
+        When the request is over, and in other threads, this is what was seen last.
+        """
+        answer = self._current()
+        if answer is not None and answer.lost_client():
+            # Whoever asks again is told the same, so from now on this contact counts as kept by somebody.
+            self._gone, self._kept = True, self.client_disconnected
+        return self._gone
 
 
 def _usual_references() -> int:
