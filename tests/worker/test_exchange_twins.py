@@ -74,6 +74,8 @@ SURROUNDINGS: dict[str, tuple[dict[str, Any], Callable[[Subject], object]]] = {
     "no sendfile": ({"sendfile": False}, _as_it_is),
     "no access log": ({"access": False}, _as_it_is),
     "no timeout": ({"timeout": 0.0}, _as_it_is),
+    "queue timeout": ({"queue_timeout": 30.0}, _as_it_is),
+    "queue timeout, unix": ({"queue_timeout": 30.0, "bind": "unix"}, _as_it_is),
     "small limits": ({"limit_request_body": 4, "limit_request_fields": 2, "limit_request_line": 30}, _as_it_is),
     "nobody trusted": ({"forwarded_allow_ips": ()}, _as_it_is),
     "unix": ({"bind": "unix"}, _as_it_is),

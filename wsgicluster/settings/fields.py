@@ -113,6 +113,10 @@ class Settings:
     write_timeout: float = declare(30.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time for which a client may pause in taking its response; 0 means no limit.", ("--write-timeout",)))
+    queue_timeout: float = declare(0.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "A request that has waited for longer than this before it is run is answered 503 instead; 0 means never.",
+        ("--queue-timeout",)))
 
     max_requests: int = declare(0, Declaration(
         kinds.COUNT, Group.RECYCLING, NEXT_WORKER,

@@ -58,6 +58,7 @@ cdef extern from "<sys/socket.h>" nogil:
     cdef struct sockaddr_storage:
         unsigned short ss_family
     int accept4(int listener, sockaddr *address, socklen_t *size, int flags)
+    int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size)
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:
@@ -72,8 +73,14 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int sin6_flowinfo
         in6_addr sin6_addr
         unsigned int sin6_scope_id
+    int IPPROTO_TCP
     unsigned short ntohs(unsigned short number)
     unsigned int ntohl(unsigned int number)
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_INFO
+    cdef struct tcp_info:
+        unsigned int tcpi_last_data_recv
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *text, unsigned int size)
@@ -373,12 +380,14 @@ cdef class Start:
 cdef class Exchange:
     """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered.
 
-    ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1.
+    ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1. What has
+    waited for ``aged_ms`` (0: for ever), or may have, is given back.
     """
 
     cdef readonly object cycle
     cdef readonly object serving
     cdef public unsigned long long received_bytes
+    cdef public unsigned int aged_ms
     cdef object application
     cdef object access
     cdef object plain_line
@@ -510,6 +519,7 @@ cdef class Exchange:
         cdef Peer peer = None
         if size > 0:
             self.received_bytes += size
+        if size > 0 and not (self.aged_ms and self._has_waited(descriptor)):
             environ = self._read(size, self.templates[index])
             if environ is not None:
                 peer = self._peer(descriptor, environ)
@@ -626,7 +636,7 @@ cdef class Exchange:
             if size > room:
                 return PyBytes_FromStringAndSize(place, room) + PyBytes_FromStringAndSize(self.data, size - room)
             return PyMemoryView_FromMemory(place, size, PyBUF_READ)
-        if not reader.rest:
+        if not reader.rest and not (self.aged_ms and self._has_waited(peer.descriptor)):
             environ = self._read(size, peer.template)
         if environ is None or (peer.trusted and not self._set_scheme(environ)):
             return PyBytes_FromStringAndSize(self.data, size)
@@ -634,6 +644,14 @@ cdef class Exchange:
         self._serve(connection, peer, environ)
         self.serving = None
         return None
+
+    cdef bint _has_waited(self, int descriptor) noexcept:
+        """Whether what was received last has come a while ago, or that cannot be told."""
+        cdef tcp_info info
+        cdef socklen_t size = sizeof(info)
+        if getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) < 0:
+            return True
+        return info.tcpi_last_data_recv >= self.aged_ms
 
     cdef dict _read(self, Py_ssize_t size, dict template):
         """The environ when what was received is one whole usual request and no more; else None."""

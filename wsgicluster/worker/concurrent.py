@@ -274,10 +274,6 @@ class ConcurrentWorker(LoopWorker):
         self._find_past(now)
         self._begin_to_look()
 
-    def queued(self) -> int:
-        """Requests that nobody runs yet."""
-        return 0
-
     def _find_past(self, now: float) -> None:
         timeout_s = self.settings.timeout
         if not timeout_s:

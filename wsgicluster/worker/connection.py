@@ -38,10 +38,12 @@ class Connection(Ending):
     """
 
     __slots__ = (
-        "_began", "_exchange", "_first_by", "_opening", "client", "contact",
+        "_began", "_exchange", "_first_by", "_opening", "client", "contact", "due",
         "introduction", "kept", "listener", "may_keep", "outcome", "peer", "trusted",
     )  # fmt: skip
 
+    due: float
+    """Until when its request is worth running; for `wsgicluster.worker.admission` alone."""
     movable = True
     awaited = READ
     """What to wait for when the socket would block before the first request."""
@@ -136,7 +138,7 @@ class Connection(Ending):
             return
         if complete:
             self.state = State.RUNNING
-            self._host.run(self)
+            self._host.on_request(self)
         else:
             self._wait_for_rest(fresh if reader.idle else between)
 
@@ -149,7 +151,7 @@ class Connection(Ending):
             return
         if complete:
             self.state = State.RUNNING
-            self._host.run(self)
+            self._host.on_request(self)
         elif self.reader.idle and not self.reader.rest:
             self.wait_for_request()
         else:
@@ -206,7 +208,7 @@ class Connection(Ending):
     def refuse(self, error: ProtocolError) -> None:
         """Answer with an error and end the connection (RFC 9112, section 9.6)."""
         self._host.refused(self, error)
-        answer = error_response(error.status, self._host.date(), error.detail)
+        answer = error_response(error.status, self._host.date(), error.detail, error.fields)
         self.reader.close()
         try:
             self.send(answer)

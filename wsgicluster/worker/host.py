@@ -65,12 +65,11 @@ class Host(Protocol):
     exchange: "Exchange | None"
     limits: tuple[HeadLimits, HeadLimits]
     """On heads from strangers, and from those who are trusted."""
+    on_request: "Callable[[Connection], object]"
+    """The connection's reader has a complete request."""
 
     def adopt(self, connection: "Connection", template: dict[str, Any]) -> None:
         """A connection is new, or has got another client; ``template`` is that of its environs."""
-
-    def run(self, connection: "Connection") -> None:
-        """The connection's reader has a complete request."""
 
     def may_keep(self) -> bool:
         """Whether connections are to be kept, now."""

@@ -7,14 +7,16 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from operator import methodcaller
 
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.errors import Overloaded, ProtocolError, ServerError
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
+from wsgicluster.worker.admission import Admission, Tally
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
@@ -48,6 +50,12 @@ class LoopWorker(Reception):
         self._drain: Drain | None = None
         self._asked_at = 0.0
         self._decide_at = math.inf
+        self.on_request = self.run
+        self.admission: Admission | None = None
+        if settings.queue_timeout:
+            self.admission = Admission(self, settings.queue_timeout)
+            self.on_request = self.admission.admit
+            self._shed = Tally(self.loop, self._say_shed)
 
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
@@ -152,6 +160,34 @@ class LoopWorker(Reception):
         self._wait_for_clients(not self.held)
         self.loop.call_at(self.loop.now + HOLD_S, do_nothing)
 
+    # -- requests that have waited
+
+    def queued(self) -> int:
+        """Requests that nobody runs yet."""
+        return 0
+
+    def withdraw(self, _unwanted: Callable[[Connection], bool]) -> list[Connection]:
+        """Take the oldest out of the queue, as long as they are unwanted."""
+        return []
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Have the loop call something."""
+        self.loop.soon.append(call)
+
+    def shed(self, connection: Connection, gone: bool) -> None:
+        """Count a request that has waited for too long to be run."""
+        self.assignment.page.cells[Cell.SHED] += 1
+        self._shed.add()
+        if gone:
+            self.log.debug("%s: has left while its request waited", connection.client.decode("latin-1"))
+
+    def _say_shed(self, count: int) -> None:
+        self.log.warning(
+            "worker %d: overloaded: %d %s not run after having waited for more than %g s (queue_timeout), or until the "
+            "client had left",
+            self.assignment.slot, count, "request" if count == 1 else "requests", self.settings.queue_timeout,
+        )  # fmt: skip
+
     # -- what connections ask
 
     def waits(self, connection: Connection) -> None:
@@ -172,6 +208,7 @@ class LoopWorker(Reception):
         self.log.error("%s: the response is cut off: %s", connection.client.decode("latin-1"), error)
 
     def refused(self, connection: Connection, error: ProtocolError) -> None:
-        """Log what was refused: our own trouble as an error, a client's as a remark."""
-        level = logging.ERROR if error.status >= 500 and error.status not in (501, 505) else logging.DEBUG
+        """Log what was refused: our own trouble as an error, a client's, or what there is much of, as a remark."""
+        ours = error.status >= 500 and error.status not in (501, 505) and not isinstance(error, Overloaded)
+        level = logging.ERROR if ours else logging.DEBUG
         self.log.log(level, "%s: refused with %d: %s", connection.client.decode("latin-1"), error.status, error.detail)

@@ -7,6 +7,7 @@ from typing import Any
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
+from wsgicluster.worker.admission import LOOK_S
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.ending import State
 from wsgicluster.worker.exchange import PlainExchange
@@ -26,7 +27,8 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if not core.compiled:
-            self.exchange = PlainExchange(self.cycle, self._trust)
+            if self.admission is None:
+                self.exchange = PlainExchange(self.cycle, self._trust)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 
@@ -36,6 +38,7 @@ class SyncWorker(LoopWorker):
         self.exchange = self.arrivals = self.loop.batch = Exchange(
             self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, SLOW_S
         )
+        self.exchange.aged_ms = int(min(self.settings.queue_timeout, LOOK_S) * 1000 + 0.999)
 
     def open_body(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""

@@ -62,6 +62,10 @@ class TlsSocket:
         """As of the socket."""
         self._raw.setsockopt(level, option, value)
 
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """As of the socket."""
+        return self._raw.getsockopt(level, option, size)
+
     def close(self) -> None:
         """Close the socket, without a word."""
         self._tls = None
