@@ -66,7 +66,7 @@ def test_a_busy_sync_worker(server: StartServer, tmp_path: pathlib.Path, pure: s
 
 
 def test_a_full_pool_of_threads(server: StartServer, tmp_path: pathlib.Path) -> None:
-    live = server("app", "--threads", "2", "--queue-timeout", "1", source=SOURCE)
+    live = server("app", "--threads", "2", "--queue-timeout", "1", "--request-id", "make", source=SOURCE)
     live.wait_log("is ready")
     with Connection(live.port) as one, Connection(live.port) as other, Connection(live.port) as late:
         one.ask("/hold/1")
@@ -76,7 +76,9 @@ def test_a_full_pool_of_threads(server: StartServer, tmp_path: pathlib.Path) -> 
             leaving.ask("/left")
         late.ask("/late")
         # It need not wait for a thread to hear that it waits in vain.
-        assert refused(late.response())
+        answer = late.response()
+        assert refused(answer)
+        assert len(answer.headers["x-request-id"]) == 32
         (tmp_path / "release").touch()
         assert one.response().status == other.response().status == 200
         assert one.exchange("/again").status == 200

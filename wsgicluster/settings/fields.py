@@ -183,6 +183,13 @@ class Settings:
         proxy_kinds.HEADER_NAMES, Group.PROXIES, NEXT_WORKER,
         "Header fields with underscores that proxies in forwarded_allow_ips may send all the same; * for any.",
         ("--forwarder-headers",)))
+    request_id: str = declare("off", Declaration(
+        proxy_kinds.REQUEST_ID, Group.PROXIES, NEXT_WORKER,
+        "Give each request an ID, shown in logs and responses: always make one, or accept that of proxies in "
+        "forwarded_allow_ips and make one where there is none.", ("--request-id",)))
+    request_id_header: str = declare("X-Request-ID", Declaration(
+        proxy_kinds.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Header field of these IDs, in requests and responses.", ("--request-id-header",)))
 
     certfile: str | None = declare(None, Declaration(
         kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,

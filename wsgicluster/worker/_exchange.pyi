@@ -6,6 +6,7 @@ from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.wsgi.contact import Answer, Contact
+from wsgicluster.wsgi.request_id import RequestIds
 from wsgicluster.wsgi.trust import Trust
 
 class Peer:
@@ -23,6 +24,7 @@ class Exchange:
     serving: Connection | None
     arrival: int
     aged_ms: int
+    ids: RequestIds | None
     def __init__(self, cycle: Cycle, limits: HeadLimits, trust: Trust, keepalive_s: float, slow_s: float) -> None: ...
     def answer_to(self, contact: Contact) -> Answer | None: ...
     def accept(self, listener: int) -> tuple[int, Any] | None: ...

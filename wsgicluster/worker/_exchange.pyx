@@ -139,6 +139,7 @@ cdef object _CLOSE = Outcome.CLOSE
 cdef object _ABORT = Outcome.ABORT
 cdef object _BytesIO = io.BytesIO
 cdef object _wall_clock = time.time
+cdef object _store_request = _scoreboard.STORE_REQUEST
 # What is there at once gets its length, or an honest 500, from the plain cycle.
 cdef tuple _WHOLE = (list, tuple, _FileWrapper)
 cdef object S_INPUT = "wsgi.input"
@@ -381,13 +382,15 @@ cdef class Exchange:
     """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered.
 
     ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1. What has
-    waited for ``aged_ms`` (0: for ever), or may have, is given back.
+    waited for ``aged_ms`` (0: for ever), or may have, is given back. ``ids`` names requests, or is None.
     """
 
     cdef readonly object cycle
     cdef readonly object serving
     cdef public unsigned long long received_bytes
     cdef public unsigned int aged_ms
+    cdef public object ids
+    cdef object own_fields
     cdef object application
     cdef object access
     cdef object plain_line
@@ -595,6 +598,8 @@ cdef class Exchange:
         if start.connection is None:
             start.connection = self.connect(self.arrival, self.index, self._address(), b"")
             self.arrival = -1
+            if self.ids is not None:
+                start.connection.own_fields = self.own_fields
         return start.connection
 
     def receive(self, connection, Peer peer not None):
@@ -699,6 +704,8 @@ cdef class Exchange:
         cdef int flags = self.flags
         cdef Start start
         self._begin(peer, started, self.line_size)
+        if self.ids is not None:
+            self._identify(connection, peer, environ)
         if peer.is_kept():
             self._renew(connection, peer, environ)
         snapshot = environ.copy() if self.access is not None else None
@@ -747,6 +754,15 @@ cdef class Exchange:
         if outcome is not _KEEP:
             connection.reader.flags = flags
         connection.served(outcome)
+        return 0
+
+    cdef int _identify(self, connection, Peer peer, dict environ) except -1:
+        """Name a request, on the worker's page, too."""
+        line = PyBytes_FromStringAndSize(self.data, self.line_size)
+        self.own_fields, line = self.ids.identify(environ, peer.trusted, line)
+        _store_request(self.page.raw, CLIENT_OFFSET, peer.client, line)
+        if connection is not None:
+            connection.own_fields = self.own_fields
         return 0
 
     cdef int _log(self, Start start, dict snapshot, double duration_s) except -1:

@@ -33,13 +33,14 @@ class Connection(Ending):
     """One connection, from accept or hand-off to its end.
 
     ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
-    has had a response that promised to keep it, ``introduction`` what a proxy has said of whom it is (the
+    has had a response that promised to keep it, ``own_fields`` what the server's own answers to its present request
+    have in their heads, ``introduction`` what a proxy has said of whom it is (the
     header of the PROXY protocol as sent; else empty), ``movable`` whether another process can go on with it.
     """
 
     __slots__ = (
         "_began", "_exchange", "_first_by", "_opening", "client", "contact", "due",
-        "introduction", "kept", "listener", "may_keep", "outcome", "peer", "trusted",
+        "introduction", "kept", "listener", "may_keep", "outcome", "own_fields", "peer", "trusted",
     )  # fmt: skip
 
     due: float
@@ -55,6 +56,7 @@ class Connection(Ending):
         self.introduction = b""
         self.trusted = False
         self.kept = False
+        self.own_fields = ""
         self.outcome = Outcome.CLOSE
         self.peer: Any = None
         self.may_keep = host.may_keep
@@ -208,7 +210,9 @@ class Connection(Ending):
     def refuse(self, error: ProtocolError) -> None:
         """Answer with an error and end the connection (RFC 9112, section 9.6)."""
         self._host.refused(self, error)
-        answer = error_response(error.status, self._host.date(), error.detail, error.fields)
+        # Before the request is whole there are only those of the one before.
+        own = self.own_fields if self.state is State.RUNNING else ""
+        answer = error_response(error.status, self._host.date(), error.detail, error.fields + own)
         self.reader.close()
         try:
             self.send(answer)

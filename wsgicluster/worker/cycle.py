@@ -46,6 +46,7 @@ class Client(Transport, Protocol):
 
     client: bytes
     contact: Contact
+    own_fields: str
 
     def renew_contact(self, environ: dict[str, Any]) -> Contact:
         """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
@@ -191,7 +192,7 @@ class Cycle:
             return Outcome.ABORT
         response.status = "500 Internal Server Error"
         response.headers = []
-        answer = error_response(500, self.date())
+        answer = error_response(500, self.date(), "", client.own_fields)
         if response.flags & IS_HEAD:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         try:

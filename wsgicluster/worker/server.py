@@ -24,6 +24,7 @@ from wsgicluster.worker.loop import do_nothing
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.reception import Reception
 from wsgicluster.worker.recycle import Recycling
+from wsgicluster.worker.rules import request_ids
 from wsgicluster.worker.signals import WorkerSignals
 
 HOLD_S = 0.05
@@ -56,6 +57,10 @@ class LoopWorker(Reception):
             self.admission = Admission(self, settings.queue_timeout)
             self.on_request = self.admission.admit
             self._shed = Tally(self.loop, self._say_shed)
+        self.ids = request_ids(settings)
+        if self.ids is not None:
+            cycle.application = self.ids.wrap(cycle.application)
+            self._on_named_request, self.on_request = self.on_request, self._name_request
 
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
@@ -159,6 +164,12 @@ class LoopWorker(Reception):
             cells[Cell.STATE] = WorkerState.READY
         self._wait_for_clients(not self.held)
         self.loop.call_at(self.loop.now + HOLD_S, do_nothing)
+
+    def _name_request(self, connection: Connection) -> None:
+        reader = connection.reader
+        assert self.ids is not None, "else nobody would ask for names"
+        connection.own_fields, reader.line = self.ids.identify(reader.environ, connection.trusted, reader.line)
+        self._on_named_request(connection)
 
     # -- requests that have waited
 

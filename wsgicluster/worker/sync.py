@@ -27,7 +27,7 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if not core.compiled:
-            if self.admission is None:
+            if self.admission is None and self.ids is None:
                 self.exchange = PlainExchange(self.cycle, self._trust)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
@@ -38,6 +38,7 @@ class SyncWorker(LoopWorker):
         self.exchange = self.arrivals = self.loop.batch = Exchange(
             self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, SLOW_S
         )
+        self.exchange.ids = self.ids
         self.exchange.aged_ms = int(min(self.settings.queue_timeout, LOOK_S) * 1000 + 0.999)
 
     def open_body(self, length: int) -> BodyStore:
