@@ -61,3 +61,14 @@ class Overloaded(ProtocolError):
 
 class ClientGone(ConnectionError):
     """The client left before its response was complete; raised into an application that still writes."""
+
+
+class BrokenBody(ClientGone):
+    """A request's body will never be complete; raised into an application that reads it while it arrives.
+
+    ``refusal`` is what is wrong with it, or None when its client has left.
+    """
+
+    def __init__(self, message: str, refusal: ProtocolError | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal

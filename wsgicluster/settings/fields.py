@@ -81,6 +81,10 @@ class Settings:
         kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
         "Connections that a gthread or gevent worker keeps open; at so many it accepts no more.",
         ("--worker-connections",)))
+    stream_body: str = declare("large", Declaration(
+        kinds.STREAM_BODY, Group.WORKERS, NEXT_WORKER,
+        "Request bodies that a gevent worker gives to the application while they arrive: those whose length is above "
+        "64 KiB (large), all, or none (off).", ("--stream-body",)))
     sendfile: bool = declare(True, Declaration(
         kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
         "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),

@@ -341,6 +341,7 @@ LOG_LEVEL = choice(
 WORKER_CLASS = Kind(
     _read_worker_class, "sync, gthread, gevent or the dotted name of a class", "KIND", choices=WORKER_CLASSES
 )
+STREAM_BODY = choice(("off", "large", "all"), "off, large or all", "WHICH")
 MODE = Kind(_read_mode, "an octal number from 0 to 777", "MODE", lambda mode: f"0{mode:o}" if mode else "0")
 USER = Kind(lambda value: _identity(value, _uid_of), "the name of a user of this system, or a number", "USER")
 GROUP = Kind(lambda value: _identity(value, _gid_of), "the name of a group of this system, or a number", "GROUP")

@@ -278,7 +278,7 @@ class ConcurrentWorker(LoopWorker):
         timeout_s = self.settings.timeout
         if not timeout_s:
             return
-        past = [seat for seat in self.running if now - seat.started >= timeout_s]
+        past = [seat for seat in self.running if now - seat.started - seat.waited_s(now) >= timeout_s]
         new = [seat for seat in past if not seat.reported]
         for seat in new:
             seat.reported = True

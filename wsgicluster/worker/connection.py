@@ -21,7 +21,7 @@ from wsgicluster.wsgi.contact import Contact
 GRACE_S = 1.0
 """How long a client whose time was over, but that has spoken while nobody listened, may take for the rest."""
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 # Members of an Enum cost a look-up each time.
@@ -304,7 +304,7 @@ class Connection(Ending):
 
     def _send_continue(self) -> bool:
         try:
-            self.send_interim(_CONTINUE)
+            self.send_interim(CONTINUE)
         except ClientGone:
             self.close()
             return False

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 from wsgicluster.access_log import AccessLog
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.head import IS_HEAD
-from wsgicluster.http.response import error_response
+from wsgicluster.http.response import REASONS, error_response
 from wsgicluster.scoreboard import CLIENT_OFFSET, HISTOGRAM_BOUNDS_S, STORE_REQUEST, Cell, Page
 from wsgicluster.wsgi.contact import Contact
 from wsgicluster.wsgi.files import FileWrapper, file_region
@@ -187,12 +187,16 @@ class Cycle:
             self.log_failure("the application failed after its response was complete", line, error)
             return Outcome.KEEP if response.keep else Outcome.CLOSE
         self.log_failure("the application failed", line, error)
+        return self.answer_instead(response, client, 500)
+
+    def answer_instead(self, response: Response, client: Client, status: int, detail: str = "") -> Outcome:
+        """Answer with an error of our own, as long as nothing else was sent."""
         response.complete = True
         if response.head_sent:
             return Outcome.ABORT
-        response.status = "500 Internal Server Error"
+        response.status = f"{status} {REASONS[status]}"
         response.headers = []
-        answer = error_response(500, self.date(), "", client.own_fields)
+        answer = error_response(status, self.date(), detail, client.own_fields)
         if response.flags & IS_HEAD:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         try:

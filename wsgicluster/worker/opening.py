@@ -17,7 +17,7 @@ from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.host import HandshakeError
-from wsgicluster.worker.shared import Sharing, shared
+from wsgicluster.worker.shared import alike
 from wsgicluster.wsgi.trust import Peers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Entrance:
             from wsgicluster.worker.tls import TlsConnection
 
             entrance.context = server_context(settings)
-            entrance.connection_class = shared(TlsConnection) if issubclass(plain, Sharing) else TlsConnection
+            entrance.connection_class = alike(plain, TlsConnection)
         return entrance if gateways or mode is not None or entrance.context is not None else None
 
     def admit(self, connection: Connection) -> None:
