@@ -47,6 +47,28 @@ class ProtocolError(Exception):
         self.status = status
         self.detail = detail
 
+    fields = ""
+    """Lines for the head of the answer, each with its CRLF."""
+
+
+class Overloaded(ProtocolError):
+    """A request that came, or was looked at, too late (503); the client may try again in ``retry_s`` seconds."""
+
+    def __init__(self, detail: str, retry_s: int) -> None:
+        super().__init__(503, detail)
+        self.fields = f"Retry-After: {retry_s}\r\n"
+
 
 class ClientGone(ConnectionError):
     """The client left before its response was complete; raised into an application that still writes."""
+
+
+class BrokenBody(ClientGone):
+    """A request's body will never be complete; raised into an application that reads it while it arrives.
+
+    ``refusal`` is what is wrong with it, or None when its client has left.
+    """
+
+    def __init__(self, message: str, refusal: ProtocolError | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal

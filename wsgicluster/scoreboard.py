@@ -48,10 +48,12 @@ class Cell(enum.IntEnum):
     """In the server's page only: no page from this one on has ever been used."""
     LAG = 13
     """How late the worker's loop has woken last, in microseconds; 0 when no request runs outside the loop."""
+    SHED = 14
+    """Requests that were not run, since they had waited for too long or their clients had left while they waited."""
     HISTOGRAM = 16
 
 
-TOTALS = (Cell.REQUESTS, Cell.FAILED, Cell.BYTES_IN, Cell.BYTES_OUT)
+TOTALS = (Cell.REQUESTS, Cell.FAILED, Cell.BYTES_IN, Cell.BYTES_OUT, Cell.SHED)
 """Counters that outlive the child that counted them."""
 
 CLIENT_OFFSET = 512
@@ -100,6 +102,7 @@ class Facts:
     resident_bytes: int
     client: str
     request_line: str
+    shed: int = 0
 
 
 class Page:
@@ -136,6 +139,7 @@ class Page:
             resident_bytes=cells[Cell.RESIDENT],
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
+            shed=cells[Cell.SHED],
         )
 
 

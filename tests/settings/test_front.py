@@ -115,3 +115,15 @@ def test_contexts_are_safe() -> None:
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
     assert usual_context(Settings(tls_minimum="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+def test_names_of_requests(tmp_path: pathlib.Path) -> None:
+    found = settings(tmp_path)
+    assert (found.request_id, found.request_id_header) == ("off", "X-Request-ID")
+    found = settings(tmp_path, "--request-id", "make", "--request-id-header", "X-Trace")
+    assert (found.request_id, found.request_id_header) == ("make", "X-Trace")
+    with pytest.raises(UsageError, match="request_id: 'on'; expected off, accept or make"):
+        settings(tmp_path, source="request_id = 'on'")
+    for name in ("X Trace", "X_Trace", "", "Content-Length", "X:"):
+        with pytest.raises(UsageError, match=r"request_id_header: .*; expected the name of a header field"):
+            settings(tmp_path, source=f"request_id_header = {name!r}")

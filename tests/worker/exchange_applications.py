@@ -21,6 +21,7 @@ from tests.worker.application_shapes import (
     wraps,
     writes,
 )
+from tests.worker.contact_applications import CONTACTS
 from tests.worker.conversation import App, Case
 
 JOIN = 16 * KIB
@@ -307,11 +308,11 @@ SURROUNDED: dict[str, App] = {
     "file, connection: close": wraps(shapes._real_file(5000), ("Connection", "close")),
 }
 
-APPLICATIONS: dict[str, App] = {**AT_ONCE, **STREAMED, **WRITTEN, **STARTED, **HEADED, **SURROUNDED}
+APPLICATIONS: dict[str, App] = {**AT_ONCE, **STREAMED, **WRITTEN, **STARTED, **HEADED, **SURROUNDED, **CONTACTS}
 
 CENTRAL = (
     "list", "list, length too large", "list of several", "list of JOIN + 1", "list with str", "generator", "stream",
     "stream, length too small", "stream fails later", "close fails", "write, list", "former response", "raise",
-    "connection: close", "changed environ", "echo", "stream the input", "file",
+    "connection: close", "changed environ", "echo", "stream the input", "file", "hint on the way", "former environ",
 )  # fmt: skip
 """The applications that every request is given to."""

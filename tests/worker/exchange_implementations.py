@@ -23,7 +23,8 @@ def _use_cycle(worker: SyncWorker) -> None:
 
 def _use_python(worker: SyncWorker) -> None:
     _use_cycle(worker)
-    worker.exchange = PlainExchange(worker.cycle, worker._trust, worker.timing.keepalive_s, sync.SLOW_S)
+    if worker.admission is None and worker.ids is None:
+        worker.exchange = PlainExchange(worker.cycle, worker._trust, worker.timing.keepalive_s, sync.SLOW_S)
 
 
 def _use_compiled(worker: SyncWorker) -> None:
@@ -33,6 +34,8 @@ def _use_compiled(worker: SyncWorker) -> None:
     worker.exchange = worker.arrivals = Exchange(
         worker.cycle, worker.limits[False], worker._trust, worker.timing.keepalive_s, sync.SLOW_S
     )
+    worker.exchange.ids = worker.ids
+    worker.exchange.aged_ms = 50 if worker.admission else 0
 
 
 USE: dict[str, Callable[[SyncWorker], None]] = {PLAIN: _use_cycle, "python": _use_python, "compiled": _use_compiled}

@@ -14,7 +14,7 @@ from tests.worker.application_shapes import returns, whole
 from tests.worker.conversation import Seen, Subject, differences
 from tests.worker.exchange_applications import APPLICATIONS
 from tests.worker.exchange_implementations import PLAIN, TWINS, ways
-from tests.worker.exchange_requests import GET, LAST, REQUESTS
+from tests.worker.exchange_requests import ACCEPTED_FIRST, GET, LAST, REQUESTS, get, post
 from wsgicluster.http import core
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.scoreboard import Cell, WorkerState
@@ -74,6 +74,8 @@ SURROUNDINGS: dict[str, tuple[dict[str, Any], Callable[[Subject], object]]] = {
     "no sendfile": ({"sendfile": False}, _as_it_is),
     "no access log": ({"access": False}, _as_it_is),
     "no timeout": ({"timeout": 0.0}, _as_it_is),
+    "queue timeout": ({"queue_timeout": 30.0}, _as_it_is),
+    "queue timeout, unix": ({"queue_timeout": 30.0, "bind": "unix"}, _as_it_is),
     "small limits": ({"limit_request_body": 4, "limit_request_fields": 2, "limit_request_line": 30}, _as_it_is),
     "nobody trusted": ({"forwarded_allow_ips": ()}, _as_it_is),
     "unix": ({"bind": "unix"}, _as_it_is),
@@ -116,6 +118,43 @@ def _has_ipv6() -> bool:
     with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
         return True
     return False
+
+
+@pytest.mark.parametrize("way", ways(*TWINS))
+def test_named_requests(tmp_path: pathlib.Path, way: str) -> None:
+    named = get(b"X-Request-ID: abc-1\r\n")
+    conversations = {
+        "kept": (named, get(b"X-Request-ID: abc-2\r\n")),
+        "accepted first": (ACCEPTED_FIRST, named),
+        "closed": (get(b"Connection: close\r\nX-Request-ID: abc-1\r\n"),),
+        "long": (get(b"X-Request-ID: abc-1\r\n", b"GET /" + b"x" * 300 + b" HTTP/1.1"),),
+        "pipelined": (named + get(b"X-Request-ID: abc-2\r\n"),),
+        "post": (post(b"hello", b"X-Request-ID: abc-1\r\n"),),
+        "refused": (named, get(b"Bad Name: 1\r\n")),
+    }
+    applications = (
+        "list", "list of several", "stream", "stream fails later", "raise", "echo", "write", "list with str",
+        "header of three", "headers in a tuple", "file", "hint on the way", "list, length too small",
+    )  # fmt: skip
+    with (
+        Subject(PLAIN, tmp_path, request_id="accept") as plain,
+        Subject(way, tmp_path, request_id="accept") as twin,
+    ):
+        complaints = [
+            f"{name} | {conversation} | {text}"
+            for name in applications
+            for conversation, segments in conversations.items()
+            for text in differences(
+                plain.converse(APPLICATIONS[name], segments), twin.converse(APPLICATIONS[name], segments)
+            )
+        ]
+        seen = twin.converse(APPLICATIONS["raise"], (named,))
+    assert not complaints, "\n" + "\n".join(complaints[:10])
+    assert b"\r\nX-Request-ID: abc-1\r\n" in seen.received
+    (error,) = seen.errors
+    assert error.startswith("ERROR the application failed in GET /a/path?query=1 HTTP/1.1 [abc-1] (")
+    assert seen.shown[0][1] == "GET /a/path?query=1 HTTP/1.1 [abc-1]"
+    assert seen.environs[0]["HTTP_X_REQUEST_ID"] == seen.environs[0]["wsgicluster.request_id"] == "abc-1"
 
 
 SHORT = {

@@ -48,6 +48,22 @@ def test_items_run_side_by_side_up_to_the_most() -> None:
         task.release.set()
 
 
+def test_what_waits_can_be_taken_back_from_the_oldest_on() -> None:
+    subject = pool(1)
+    blocked = Blocked()
+    subject.put(blocked)
+    assert blocked.running.wait(5)
+    served: list[int] = []
+    tasks: list[Task] = [lambda number=number: served.append(number) for number in range(4)]  # type: ignore[misc]
+    for task in tasks:
+        subject.put(task)
+    assert subject.withdraw(lambda task: task in (tasks[0], tasks[1], tasks[3])) == tasks[:2]
+    assert subject.withdraw(lambda task: task is tasks[3]) == []
+    blocked.release.set()
+    wait_until(lambda: served == [2, 3], 5)
+    assert subject.withdraw(lambda _task: True) == []
+
+
 def test_an_item_behind_a_blocked_one_gets_another_thread() -> None:
     subject = pool(2)
     blocked, quick = Blocked(), threading.Event()

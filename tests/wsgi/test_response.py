@@ -36,6 +36,9 @@ class Wire:
     def may_keep(self) -> bool:
         return self.keeps
 
+    def lost_client(self) -> bool:
+        return False
+
     @property
     def head(self) -> bytes:
         return self.data.partition(b"\r\n\r\n")[0] + b"\r\n"

@@ -173,5 +173,8 @@ class RequestReader:
     def _unchunk(self) -> None:
         # RFC 9112, section 7.1.3: a decoded message has a length and is not chunked any more. Applications
         # that only look at CONTENT_LENGTH then see the body, and none can pass both lengths on to a next server.
-        del self.environ["HTTP_TRANSFER_ENCODING"]
-        self.environ["CONTENT_LENGTH"] = str(self._decoder.received)
+        environ = getattr(self, "environ", None)
+        # An application that reads the body while it arrives has the environ already.
+        if environ is not None:
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(self._decoder.received)

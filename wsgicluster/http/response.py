@@ -99,14 +99,14 @@ def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes,
     return text.encode("latin-1"), length, info
 
 
-def error_response(status: int, date: str, detail: str = "") -> bytes:
-    """A whole response of the server's own, after which the connection is closed."""
+def error_response(status: int, date: str, detail: str = "", fields: str = "") -> bytes:
+    """A whole response of the server's own, after which the connection is closed; ``fields`` are further lines."""
     reason = REASONS.get(status, "")
     body = f"{status} {reason}: {detail}\n" if detail else f"{status} {reason}\n"
     content = body.encode()
     head = (
         f"HTTP/1.1 {status} {reason}\r\nServer: wsgicluster\r\nDate: {date}\r\nConnection: close\r\n"
-        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(content)}\r\n{fields}\r\n"
     )
     return head.encode("latin-1") + content
 

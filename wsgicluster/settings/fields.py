@@ -81,6 +81,10 @@ class Settings:
         kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
         "Connections that a gthread or gevent worker keeps open; at so many it accepts no more.",
         ("--worker-connections",)))
+    stream_body: str = declare("large", Declaration(
+        kinds.STREAM_BODY, Group.WORKERS, NEXT_WORKER,
+        "Request bodies that a gevent worker gives to the application while they arrive: those whose length is above "
+        "64 KiB (large), all, or none (off).", ("--stream-body",)))
     sendfile: bool = declare(True, Declaration(
         kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
         "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),
@@ -113,6 +117,10 @@ class Settings:
     write_timeout: float = declare(30.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time for which a client may pause in taking its response; 0 means no limit.", ("--write-timeout",)))
+    queue_timeout: float = declare(0.0, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "A request that has waited for longer than this before it is run is answered 503 instead; 0 means never.",
+        ("--queue-timeout",)))
 
     max_requests: int = declare(0, Declaration(
         kinds.COUNT, Group.RECYCLING, NEXT_WORKER,
@@ -179,6 +187,13 @@ class Settings:
         proxy_kinds.HEADER_NAMES, Group.PROXIES, NEXT_WORKER,
         "Header fields with underscores that proxies in forwarded_allow_ips may send all the same; * for any.",
         ("--forwarder-headers",)))
+    request_id: str = declare("off", Declaration(
+        proxy_kinds.REQUEST_ID, Group.PROXIES, NEXT_WORKER,
+        "Give each request an ID, shown in logs and responses: always make one, or accept that of proxies in "
+        "forwarded_allow_ips and make one where there is none.", ("--request-id",)))
+    request_id_header: str = declare("X-Request-ID", Declaration(
+        proxy_kinds.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Header field of these IDs, in requests and responses.", ("--request-id-header",)))
 
     certfile: str | None = declare(None, Declaration(
         kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,

@@ -329,6 +329,7 @@ OPTIONAL_LOG_FILE = Kind(_read_optional_text, "a path, or - for standard output"
 LOG_LEVEL = choice(
     ("debug", "info", "warning", "error", "critical"), "debug, info, warning, error or critical", "LEVEL"
 )
+STREAM_BODY = choice(("off", "large", "all"), "off, large or all", "WHICH")
 MODE = Kind(_read_mode, "an octal number from 0 to 777", "MODE", lambda mode: f"0{mode:o}" if mode else "0")
 USER = Kind(lambda value: _identity(value, _uid_of), "the name of a user of this system, or a number", "USER")
 GROUP = Kind(lambda value: _identity(value, _gid_of), "the name of a group of this system, or a number", "GROUP")

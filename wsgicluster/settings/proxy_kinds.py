@@ -8,6 +8,7 @@ import re
 from wsgicluster.settings.kinds import Kind, WrongEntry, choice, read_list, read_text, whole
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Z_-]+")
+_OWN_NAMES = ("connection", "content-length", "date", "host", "server", "transfer-encoding")
 
 PROXY_MODES = ("off", "v1", "v2", "auto")
 FORWARDED_FIELDS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "forwarded")
@@ -49,6 +50,14 @@ def _read_header_names(value: object) -> tuple[str, ...]:
     return names
 
 
+def _read_header_name(value: object) -> str:
+    name = read_text(value).strip()
+    # With an underscore it would never come in: such fields are dropped.
+    if not _HEADER_NAME.fullmatch(name.upper()) or "_" in name or name.lower() in _OWN_NAMES:
+        raise ValueError
+    return name
+
+
 PROXY_MODE = Kind(_read_proxy_mode, "off, v1, v2 or auto", "MODE", choices=PROXY_MODES)
 HOPS = Kind(
     _read_hops,
@@ -67,3 +76,5 @@ FORWARDED = Kind(
 PROTOCOL = choice(("http", "uwsgi"), "http or uwsgi", "NAME")
 HEADER_MAP = choice(("drop", "refuse", "dangerous"), "drop, refuse or dangerous", "HOW")
 HEADER_NAMES = Kind(_read_header_names, "names of header fields parted by commas, or *", "NAMES", ",".join)
+HEADER_NAME = Kind(_read_header_name, "the name of a header field that the server itself does not use", "NAME")
+REQUEST_ID = choice(("off", "accept", "make"), "off, accept or make", "HOW")

@@ -32,6 +32,7 @@ from wsgicluster.http.connection import Phase
 from wsgicluster.worker.ending import State
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.errors import ClientGone, ProtocolError
+from wsgicluster.wsgi.contact import Contact as _Contact
 from wsgicluster.wsgi.files import FileWrapper as _FileWrapper
 from wsgicluster.wsgi.response import Framing, Response
 
@@ -39,11 +40,13 @@ cdef extern from "Python.h":
     void *PyUnicode_1BYTE_DATA(object text)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    Py_ssize_t Py_REFCNT(PyObject *value)
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void *buffer, size_t size, int flags)
     ssize_t send(int descriptor, const void *buffer, size_t size, int flags)
     int MSG_DONTWAIT
+    int MSG_PEEK
     int MSG_NOSIGNAL
     int SOCK_NONBLOCK
     int SOCK_CLOEXEC
@@ -55,6 +58,7 @@ cdef extern from "<sys/socket.h>" nogil:
     cdef struct sockaddr_storage:
         unsigned short ss_family
     int accept4(int listener, sockaddr *address, socklen_t *size, int flags)
+    int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size)
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:
@@ -69,8 +73,14 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int sin6_flowinfo
         in6_addr sin6_addr
         unsigned int sin6_scope_id
+    int IPPROTO_TCP
     unsigned short ntohs(unsigned short number)
     unsigned int ntohl(unsigned int number)
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_INFO
+    cdef struct tcp_info:
+        unsigned int tcpi_last_data_recv
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *address, char *text, unsigned int size)
@@ -118,6 +128,8 @@ DEF OUT_BYTES = 24576
 DEF QUICK_S = 0.0001
 DEF HOLD_FROM_S = 0.00002
 DEF HOLD_TO_S = 0.0005
+# What has the callables of a contact that nobody has kept: it, a `Peer` and an environ; and templates.
+DEF USUAL_REFERENCES = 3
 
 cdef object _HEAD_PHASE = Phase.HEAD
 cdef object _COUNTED_PHASE = Phase.COUNTED_BODY
@@ -127,6 +139,7 @@ cdef object _CLOSE = Outcome.CLOSE
 cdef object _ABORT = Outcome.ABORT
 cdef object _BytesIO = io.BytesIO
 cdef object _wall_clock = time.time
+cdef object _store_request = _scoreboard.STORE_REQUEST
 # What is there at once gets its length, or an honest 500, from the plain cycle.
 cdef tuple _WHOLE = (list, tuple, _FileWrapper)
 cdef object S_INPUT = "wsgi.input"
@@ -137,6 +150,7 @@ cdef object S_HTTP = "http"
 cdef object S_HTTPS = "https"
 
 cdef int KEEP_ALIVE = _head.KEEP_ALIVE
+cdef int HTTP_11 = _head.HTTP_11
 cdef int IS_HEAD = _head.IS_HEAD
 cdef int WANTS_CLOSE = _response_head.WANTS_CLOSE
 cdef int OWN_FIELDS = _response_head.HAS_DATE | _response_head.HAS_SERVER
@@ -233,12 +247,29 @@ cdef class Peer:
     cdef dict template
     cdef bytes client
     cdef bint trusted
+    cdef object contact
+    cdef object hints
+    cdef object gone
+    cdef Py_ssize_t usual
 
-    def __init__(self, int descriptor, dict template not None, bytes client not None, bint trusted):
-        self.descriptor = descriptor
+    def __init__(self, connection, dict template not None):
+        self.descriptor = connection.descriptor
         self.template = template
-        self.client = client
-        self.trusted = trusted
+        self.client = connection.client
+        self.trusted = connection.trusted
+        self.usual = USUAL_REFERENCES + 1
+        self.meet(connection.contact)
+
+    def meet(self, contact):
+        """From now on this is the contact of the connection."""
+        self.contact = contact
+        self.hints = contact.early_hints
+        self.gone = contact.client_disconnected
+        contact.usual_references += 1
+
+    cdef bint is_kept(self) noexcept:
+        """The twin of `Contact.is_kept`."""
+        return Py_REFCNT(<PyObject *>self.hints) > self.usual or Py_REFCNT(<PyObject *>self.gone) > self.usual
 
 
 class _Nobody:
@@ -255,6 +286,9 @@ class _Nobody:
 
     def may_keep(self):
         return False
+
+    def lost_client(self):
+        return True
 
 
 cdef object _NOBODY = _Nobody()
@@ -276,7 +310,7 @@ cdef class Start:
     cdef bint complete
     cdef long long left
     cdef long long sent_bytes
-    cdef int descriptor
+    cdef Peer peer
     cdef object status
     cdef object headers
     cdef object plain
@@ -296,6 +330,25 @@ cdef class Start:
     def write(self, data):
         """PEP 3333's write callable."""
         self.response().write(data)
+
+    def send_interim(self, bytes data not None):
+        """Send an interim response, unless it is too late or the client knows none. Raises ClientGone."""
+        if self.plain is not None:
+            self.plain.send_interim(data)
+        elif self.exchange.start is self and self.flags & HTTP_11 and not self.head_sent:
+            if not self.exchange._put(self, self.peer, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+                raise ClientGone("the client has left")
+
+    def lost_client(self):
+        """Whether the client has ended or reset the connection; receives nothing."""
+        cdef char first
+        cdef ssize_t size
+        if self.plain is not None:
+            return self.plain.lost_client()
+        if self.exchange.start is not self:
+            return True
+        size = recv(self.peer.descriptor, &first, 1, MSG_PEEK | MSG_DONTWAIT)
+        return size == 0 or (size < 0 and errno != EAGAIN and errno != EINTR)
 
     cdef object response(self):
         """The same response as a plain one; from now on it decides."""
@@ -328,12 +381,16 @@ cdef class Start:
 cdef class Exchange:
     """The exchanges of one worker; ``received_bytes`` counts, ``serving`` is the connection being answered.
 
-    ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1.
+    ``arrival`` is the descriptor of a client that is answered and has no connection object, or -1. What has
+    waited for ``aged_ms`` (0: for ever), or may have, is given back. ``ids`` names requests, or is None.
     """
 
     cdef readonly object cycle
     cdef readonly object serving
     cdef public unsigned long long received_bytes
+    cdef public unsigned int aged_ms
+    cdef public object ids
+    cdef object own_fields
     cdef object application
     cdef object access
     cdef object plain_line
@@ -357,6 +414,7 @@ cdef class Exchange:
     cdef bint waiting
     cdef object connect
     cdef list templates
+    cdef Peer visitor
     cdef sockaddr_storage address
     cdef readonly int arrival
     cdef int index
@@ -401,6 +459,31 @@ cdef class Exchange:
         ``templates`` are those of the listeners' environs."""
         self.connect = connect
         self.templates = templates
+        self.visitor = Peer.__new__(Peer)
+        self.visitor.usual = USUAL_REFERENCES + len(templates)
+        self._meet_visitors()
+
+    def answer_to(self, contact):
+        """The response that is under way to the client of a contact, or None."""
+        return self.start if self.start is not None and self.start.peer.contact is contact else None
+
+    cdef int _meet_visitors(self) except -1:
+        """Make a contact for those who are answered without a connection of their own."""
+        contact = _Contact(self)
+        for template in self.templates:
+            contact.enter(template)
+        self.visitor.meet(contact)
+        return 0
+
+    cdef int _renew(self, connection, Peer peer, dict environ) except -1:
+        """The application has kept the contact of an earlier request: this one gets another."""
+        if peer is not self.visitor:
+            connection.renew_contact(environ)
+            return 0
+        peer.contact.close()
+        self._meet_visitors()
+        peer.contact.enter(environ)
+        return 0
 
     def accept(self, int listener):
         """The descriptor of the next connection and its peer's address, or None when nobody waits.
@@ -439,6 +522,7 @@ cdef class Exchange:
         cdef Peer peer = None
         if size > 0:
             self.received_bytes += size
+        if size > 0 and not (self.aged_ms and self._has_waited(descriptor)):
             environ = self._read(size, self.templates[index])
             if environ is not None:
                 peer = self._peer(descriptor, environ)
@@ -461,6 +545,8 @@ cdef class Exchange:
     def abandon(self):
         """In a process that the application has forked: let go of the client that is being answered."""
         self.gather.abandon()
+        if self.visitor is not None:
+            self.visitor.contact.close()
         if self.arrival >= 0:
             close(self.arrival)
             self.arrival = -1
@@ -499,7 +585,7 @@ cdef class Exchange:
         host = PyUnicode_DecodeLatin1(text, host_size, NULL)
         PyDict_SetItem(environ, S_ADDRESS, host)
         PyDict_SetItem(environ, S_PORT, PyUnicode_DecodeLatin1(text + host_size + 1, size - 1, NULL))
-        peer = Peer.__new__(Peer)
+        peer = self.visitor
         peer.descriptor = descriptor
         peer.client = PyBytes_FromStringAndSize(text, host_size + size)
         peer.trusted = self.trust.trusts(host)
@@ -512,6 +598,8 @@ cdef class Exchange:
         if start.connection is None:
             start.connection = self.connect(self.arrival, self.index, self._address(), b"")
             self.arrival = -1
+            if self.ids is not None:
+                start.connection.own_fields = self.own_fields
         return start.connection
 
     def receive(self, connection, Peer peer not None):
@@ -553,7 +641,7 @@ cdef class Exchange:
             if size > room:
                 return PyBytes_FromStringAndSize(place, room) + PyBytes_FromStringAndSize(self.data, size - room)
             return PyMemoryView_FromMemory(place, size, PyBUF_READ)
-        if not reader.rest:
+        if not reader.rest and not (self.aged_ms and self._has_waited(peer.descriptor)):
             environ = self._read(size, peer.template)
         if environ is None or (peer.trusted and not self._set_scheme(environ)):
             return PyBytes_FromStringAndSize(self.data, size)
@@ -561,6 +649,14 @@ cdef class Exchange:
         self._serve(connection, peer, environ)
         self.serving = None
         return None
+
+    cdef bint _has_waited(self, int descriptor) noexcept:
+        """Whether what was received last has come a while ago, or that cannot be told."""
+        cdef tcp_info info
+        cdef socklen_t size = sizeof(info)
+        if getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) < 0:
+            return True
+        return info.tcpi_last_data_recv >= self.aged_ms
 
     cdef dict _read(self, Py_ssize_t size, dict template):
         """The environ when what was received is one whole usual request and no more; else None."""
@@ -608,10 +704,15 @@ cdef class Exchange:
         cdef int flags = self.flags
         cdef Start start
         self._begin(peer, started, self.line_size)
+        if self.ids is not None:
+            self._identify(connection, peer, environ)
+        if peer.is_kept():
+            self._renew(connection, peer, environ)
         snapshot = environ.copy() if self.access is not None else None
         start = Start.__new__(Start)
         start.exchange = self
         start.connection = connection
+        start.peer = peer
         start.flags = flags
         start.started = started
         self.start = start
@@ -653,6 +754,15 @@ cdef class Exchange:
         if outcome is not _KEEP:
             connection.reader.flags = flags
         connection.served(outcome)
+        return 0
+
+    cdef int _identify(self, connection, Peer peer, dict environ) except -1:
+        """Name a request, on the worker's page, too."""
+        line = PyBytes_FromStringAndSize(self.data, self.line_size)
+        self.own_fields, line = self.ids.identify(environ, peer.trusted, line)
+        _store_request(self.page.raw, CLIENT_OFFSET, peer.client, line)
+        if connection is not None:
+            connection.own_fields = self.own_fields
         return 0
 
     cdef int _log(self, Start start, dict snapshot, double duration_s) except -1:
@@ -815,7 +925,6 @@ cdef class Exchange:
             start.left = self.block.length
             size = self._head(start, start.started, b"Transfer-Encoding: chunked\r\n" if start.chunked else None)
             start.head_sent = True
-            start.descriptor = peer.descriptor
         elif not self.waiting and self.gather.is_quick(_now()) and (start.chunked or length <= start.left):
             return self._gather(start, block)
         elif self.gather.begun and not self._settle(start):
@@ -849,10 +958,10 @@ cdef class Exchange:
 
     cdef int _gather(self, Start start, bytes block) except -1:
         """Keep a block for a moment, since others follow quickly; 0 when the client is gone."""
-        if not self.gather.add(start.descriptor, block, start.chunked):
+        if not self.gather.add(start.peer.descriptor, block, start.chunked):
             if not self._settle(start):
                 return 0
-            if self.waiting or not self.gather.add(start.descriptor, block, start.chunked):
+            if self.waiting or not self.gather.add(start.peer.descriptor, block, start.chunked):
                 framed = b"%x\r\n%b\r\n" % (len(block), block) if start.chunked else block
                 try:
                     self._connect(start).send(framed)
@@ -884,7 +993,7 @@ cdef class Exchange:
             start.overlong = response.overlong
             return _KEEP if response.keep else _CLOSE
         if start.chunked:
-            if self.gather.begun and self.gather.end(start.descriptor):
+            if self.gather.begun and self.gather.end(start.peer.descriptor):
                 if not self._settle(start):
                     return _ABORT
             elif not self._settle(start) or not self._put(start, peer, b"0\r\n\r\n", 5):
@@ -922,7 +1031,9 @@ cdef class Exchange:
         if error is not None:
             outcome = cycle.fail(response, connection, line, error)
         else:
+            start.peer.contact.begin(response)
             outcome = cycle.deliver(response, connection, line, result)
+            start.peer.contact.end()
         cycle.record(response, snapshot, line)
         connection.reader.flags = start.flags
         connection.served(outcome)

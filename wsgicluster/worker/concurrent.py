@@ -300,15 +300,11 @@ class ConcurrentWorker(LoopWorker):
         self._find_past(now)
         self._begin_to_look()
 
-    def queued(self) -> int:
-        """Requests that nobody runs yet."""
-        return 0
-
     def _find_past(self, now: float) -> None:
         timeout_s = self.settings.timeout
         if not timeout_s:
             return
-        past = [seat for seat in self.running if now - seat.started >= timeout_s]
+        past = [seat for seat in self.running if now - seat.started - seat.waited_s(now) >= timeout_s]
         new = [seat for seat in past if not seat.reported]
         for seat in new:
             seat.reported = True

@@ -16,11 +16,12 @@ from wsgicluster.worker.cycle import Outcome
 from wsgicluster.worker.ending import RECEIVE_BYTES, Ending, State
 from wsgicluster.worker.host import Host, Opening
 from wsgicluster.worker.loop import READ, WRITE
+from wsgicluster.wsgi.contact import Contact
 
 GRACE_S = 1.0
 """How long a client whose time was over, but that has spoken while nobody listened, may take for the rest."""
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 # Members of an Enum cost a look-up each time.
@@ -33,15 +34,18 @@ class Connection(Ending):
     """One connection, from accept or hand-off to its end.
 
     ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
-    has had a response that promised to keep it, ``introduction`` what a proxy has said of whom it is (the
+    has had a response that promised to keep it, ``own_fields`` what the server's own answers to its present request
+    have in their heads, ``introduction`` what a proxy has said of whom it is (the
     header of the PROXY protocol as sent; else empty), ``movable`` whether another process can go on with it.
     """
 
     __slots__ = (
-        "_began", "_exchange", "_first_by", "_opening", "client",
-        "introduction", "kept", "listener", "may_keep", "outcome", "peer", "trusted",
+        "_began", "_exchange", "_first_by", "_opening", "client", "contact", "due",
+        "introduction", "kept", "listener", "may_keep", "outcome", "own_fields", "peer", "trusted",
     )  # fmt: skip
 
+    due: float
+    """Until when its request is worth running; for `wsgicluster.worker.admission` alone."""
     movable = True
     awaited = READ
     """What to wait for when the socket would block before the first request."""
@@ -53,10 +57,13 @@ class Connection(Ending):
         self.introduction = b""
         self.trusted = False
         self.kept = False
+        self.own_fields = ""
         self.outcome = Outcome.CLOSE
         self.peer: Any = None
         self.may_keep = host.may_keep
         self._exchange = host.exchange
+        self.contact = contact = Contact(host.exchange)
+        contact.enter(reader.template)
         self._began = 0.0
         self._opening: Opening | None = None
         self._first_by = math.inf
@@ -139,7 +146,7 @@ class Connection(Ending):
             return
         if complete:
             self.state = State.RUNNING
-            self._host.run(self)
+            self._host.on_request(self)
         else:
             self._wait_for_rest(fresh if reader.idle else between)
 
@@ -153,7 +160,7 @@ class Connection(Ending):
             return
         if complete:
             self.state = State.RUNNING
-            self._host.run(self)
+            self._host.on_request(self)
         elif self.reader.idle and not self.reader.rest:
             self.wait_for_request()
         else:
@@ -199,10 +206,22 @@ class Connection(Ending):
         else:
             self._end()
 
+    def renew_contact(self, environ: dict[str, Any]) -> Contact:
+        """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
+        self.contact.close()
+        self.contact = contact = Contact(self._exchange)
+        contact.enter(self.reader.template)
+        contact.enter(environ)
+        if self.peer is not None:
+            self.peer.meet(contact)
+        return contact
+
     def refuse(self, error: ProtocolError) -> None:
         """Answer with an error and end the connection (RFC 9112, section 9.6)."""
         self._host.refused(self, error)
-        answer = error_response(error.status, self._host.date(), error.detail)
+        # Before the request is whole there are only those of the one before.
+        own = self.own_fields if self.state is State.RUNNING else ""
+        answer = error_response(error.status, self._host.date(), error.detail, error.fields + own)
         self.reader.close()
         try:
             self.send(answer)
@@ -295,7 +314,7 @@ class Connection(Ending):
 
     def _send_continue(self) -> bool:
         try:
-            self.send_interim(_CONTINUE)
+            self.send_interim(CONTINUE)
         except ClientGone:
             self.close()
             return False

@@ -16,8 +16,9 @@ from typing import Any, NoReturn, Protocol
 from wsgicluster.access_log import AccessLog
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.head import IS_HEAD
-from wsgicluster.http.response import error_response
+from wsgicluster.http.response import REASONS, error_response
 from wsgicluster.scoreboard import CLIENT_OFFSET, HISTOGRAM_BOUNDS_S, STORE_REQUEST, Cell, Page
+from wsgicluster.wsgi.contact import Contact
 from wsgicluster.wsgi.files import FileWrapper, file_region
 from wsgicluster.wsgi.response import Framing, Response, Stamp, Transport
 
@@ -44,6 +45,11 @@ class Client(Transport, Protocol):
     """A transport that knows whose it is."""
 
     client: bytes
+    contact: Contact
+    own_fields: str
+
+    def renew_contact(self, environ: dict[str, Any]) -> Contact:
+        """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
 
 
 class Cycle:
@@ -75,8 +81,12 @@ class Cycle:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
         self.started = started = _monotonic()
         self.show(started, client.client, line)
+        contact = client.contact
+        if contact.is_kept():
+            contact = client.renew_contact(environ)
         snapshot = environ.copy() if self.access is not None else None
         response = Response(client, flags, self.latest if started < self.stamp_due else self.stamp(started))
+        contact.begin(response)
         try:
             result = self.application(environ, response.start_response)
             if type(result) is list and len(result) == 1:
@@ -87,6 +97,7 @@ class Cycle:
         except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
             outcome = self.fail(response, client, line, error)
+        contact.end()
         if self.abandoned:
             self.end_stray()
         self.record(response, snapshot, line)
@@ -183,12 +194,16 @@ class Cycle:
             self.log_failure("the application failed after its response was complete", line, error)
             return Outcome.KEEP if response.keep else Outcome.CLOSE
         self.log_failure("the application failed", line, error)
+        return self.answer_instead(response, client, 500)
+
+    def answer_instead(self, response: Response, client: Client, status: int, detail: str = "") -> Outcome:
+        """Answer with an error of our own, as long as nothing else was sent."""
         response.complete = True
         if response.head_sent:
             return Outcome.ABORT
-        response.status = "500 Internal Server Error"
+        response.status = f"{status} {REASONS[status]}"
         response.headers = []
-        answer = error_response(500, self.date())
+        answer = error_response(status, self.date(), detail, client.own_fields)
         if response.flags & IS_HEAD:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         try:

@@ -16,6 +16,7 @@ from wsgicluster.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell, WorkerSta
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle, Outcome
 from wsgicluster.worker.ending import RECEIVE_BYTES
+from wsgicluster.wsgi.contact import Answer, Contact
 from wsgicluster.wsgi.response import JOIN_BYTES, ExcInfo, Framing, Response
 from wsgicluster.wsgi.trust import Trust
 
@@ -59,6 +60,21 @@ class Start:
         """PEP 3333's write callable."""
         self.response().write(data)
 
+    def is_for(self, contact: Contact) -> bool:
+        """Whether this is a response to the client of a contact."""
+        return self._connection.contact is contact
+
+    def send_interim(self, data: bytes) -> None:
+        """Send a whole interim response, unless it is too late. Raises ClientGone."""
+        if self.plain is not None:
+            self.plain.send_interim(data)
+        elif not self.over:
+            self._connection.send(data)
+
+    def lost_client(self) -> bool:
+        """Whether the client has left; receives nothing."""
+        return self._connection.lost_client()
+
     def response(self) -> Response:
         """The same response as a full one; from now on it decides."""
         plain = self.plain
@@ -83,8 +99,14 @@ class PlainExchange:
         self.serving: Connection | None = None
         self._cycle = cycle
         self._trust = trust
+        self._start: Start | None = None
         self._quick_s = slow_s if keepalive_s > 0 else 0.0
         self._floats, self._cells, self._raw = cycle.page.floats, cycle.page.cells, cycle.page.raw
+
+    def answer_to(self, contact: Contact) -> Answer | None:
+        """The response that is under way to the client of a contact, unless the cycle has told it itself."""
+        start = self._start
+        return start if start is not None and start.is_for(contact) else None
 
     def receive(self, connection: Connection, _peer: Any) -> bytes | memoryview | None:
         """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream).
@@ -115,7 +137,7 @@ class PlainExchange:
         self.serving = connection
         answer = self._answer if flags == _USUAL else self._cycle.serve
         outcome = answer(connection, environ, flags, line)
-        self.serving = None
+        self.serving = self._start = None
         connection.served(outcome)
         return None
 
@@ -128,8 +150,10 @@ class PlainExchange:
             floats[_DEADLINE] = started + cycle.beat_s
         floats[_STARTED] = started
         STORE_REQUEST(self._raw, CLIENT_OFFSET, connection.client, line)
+        if connection.contact.is_kept():
+            connection.renew_contact(environ)
         snapshot = environ.copy() if cycle.access is not None else None
-        start = Start(cycle, connection)
+        self._start = start = Start(cycle, connection)
         try:
             result = cycle.application(environ, start.begin)
             head = start.head

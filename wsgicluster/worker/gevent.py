@@ -9,21 +9,29 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import gevent.hub
 import gevent.monkey
 from greenlet import getcurrent, greenlet
 
+from wsgicluster.errors import BrokenBody
+from wsgicluster.http.connection import BodyStore
 from wsgicluster.scoreboard import Page
 from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
-from wsgicluster.worker.cycle import Cycle
+from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.cycle import Client, Cycle, Outcome
 from wsgicluster.worker.seats import Running, Seat
-from wsgicluster.worker.shared import Sharing
+from wsgicluster.worker.shared import Sharing, shared
+from wsgicluster.worker.streaming import BodyFeed, Streaming, is_streamed
+from wsgicluster.wsgi.response import Response
 
 FREE = 256
 """Greenlets without work that are kept; each takes about 20 KiB."""
+
+LONGEST_CHAIN = 20
+"""Of errors that were raised because of each other."""
 
 _READ = 1
 """libev's EV_READ."""
@@ -38,13 +46,13 @@ class HubLoop(SharedLoop):
 
     def __init__(self, page: Page, beat_s: float) -> None:
         super().__init__(page, beat_s)
-        self._hub = gevent.get_hub()
+        self.hub = gevent.get_hub()
         self._main = getcurrent()
         self._waits = False
         self._called = False
         self._wakes_at = 0.0
         self._timer: Any = None
-        self._watcher = self._hub.loop.io(self.fileno(), _READ)
+        self._watcher = self.hub.loop.io(self.fileno(), _READ)
         self._watcher.start(self._resume)
         self._poll = self._yield
 
@@ -56,7 +64,7 @@ class HubLoop(SharedLoop):
         if self.occupied:
             self.beat(monotonic())
         self._waits = True
-        self._hub.switch()
+        self.hub.switch()
         return self._epoll.poll(0, most)
 
     def _set_timer(self, timeout_s: float) -> None:
@@ -67,7 +75,7 @@ class HubLoop(SharedLoop):
         if self._timer is not None:
             self._timer.close()
         self._wakes_at = now + timeout_s
-        self._timer = self._hub.loop.timer(timeout_s)
+        self._timer = self.hub.loop.timer(timeout_s)
         self._timer.start(self._ring)
 
     def _ring(self) -> None:
@@ -79,7 +87,7 @@ class HubLoop(SharedLoop):
         """Have the loop turn once all greenlets that can run have run."""
         if not self._called:
             self._called = True
-            self._hub.loop.run_callback(self._answer_call)
+            self.hub.loop.run_callback(self._answer_call)
 
     def _answer_call(self) -> None:
         self._called = False
@@ -93,7 +101,23 @@ class HubLoop(SharedLoop):
 
     def soon_in_hub(self, call: Callable[..., object], *arguments: object) -> None:
         """Have the hub call something, after what is ready now."""
-        self._hub.loop.run_callback(call, *arguments)
+        self.hub.loop.run_callback(call, *arguments)
+
+
+class HubWaiter:
+    """One wait of a greenlet."""
+
+    def __init__(self, loop: HubLoop) -> None:
+        self._loop = loop
+        self._waiter: Any = gevent.hub.Waiter()
+
+    def wait(self) -> None:
+        """Let others run until `wake`, which may have been called already."""
+        self._waiter.get()
+
+    def wake(self) -> None:
+        """End the wait."""
+        self._loop.soon_in_hub(self._waiter.switch, None)
 
 
 class GreenletSeat(Seat):
@@ -108,11 +132,28 @@ class GreenletSeat(Seat):
         self._serve = serve
         self._hub = gevent.get_hub()
         self.greenlet = greenlet(self._run, self._hub)
+        self.connection: Streaming | None = None
 
     def _run(self, connection: Sharing | None) -> None:
         while connection is not None and self._serve(self, connection):
             connection = None  # nothing of it is kept while the seat is free
             connection = self._hub.switch()
+
+    def waited_s(self, now: float) -> float:
+        """How much of the time of the request its client has taken."""
+        return self.connection.body_wait_s(now) if self.connection is not None else 0.0
+
+    def fail(self, response: Response, client: Client, line: bytes, error: BaseException) -> Outcome:
+        """The application raised: because of its client, if that has not sent the body it should, else as ever."""
+        broken = broken_body(error)
+        if broken is None or self.abandoned or response.complete:
+            return super().fail(response, client, line, error)
+        # What the application has made of it may be of interest to its author.
+        trace = error if error is not broken else None
+        self.error_log.debug("%s: the body broke off: %s", client.client.decode("latin-1"), broken, exc_info=trace)
+        if broken.refusal is None:
+            return Outcome.ABORT
+        return self.answer_instead(response, client, broken.refusal.status, broken.refusal.detail)
 
     def cancel(self, started: float, error: BaseException) -> None:
         """Raise an error in the greenlet, wherever it waits, if its request is still that which began then."""
@@ -131,6 +172,7 @@ class GeventWorker(ConcurrentWorker):
 
     loop_class = HubLoop
     loop: HubLoop
+    connection_class = shared(Connection, Streaming)
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -158,6 +200,16 @@ class GeventWorker(ConcurrentWorker):
         seat = self._free.pop() if self._free else GreenletSeat(self.cycle, self.running, self._serve)
         self.loop.soon_in_hub(seat.greenlet.switch, connection)
 
+    def open_body(self, length: int) -> BodyStore:
+        """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
+        return BodyFeed() if is_streamed(self.settings.stream_body, length) else super().open_body(length)
+
+    def new_waiter(self) -> HubWaiter:
+        """For a greenlet that has to wait."""
+        if gevent.get_hub() is not self.loop.hub:
+            raise RuntimeError("the body of a request is read in the worker's own thread, by whatever greenlet")
+        return HubWaiter(self.loop)
+
     def has_room(self) -> bool:
         """Whether a new connection would be served without having to wait for others: greenlets are never short."""
         return True
@@ -165,7 +217,9 @@ class GeventWorker(ConcurrentWorker):
     def _serve(self, seat: GreenletSeat, connection: Sharing) -> bool:
         """In a seat's greenlet; False when it is not needed any more."""
         try:
+            seat.connection = cast(Streaming, connection)
             outcome = self.answer(seat, connection)
+            seat.connection = None
             # No other thread, no other greenlet while nothing waits: the connection can be gone on with here and now.
             self.loop.now = monotonic()
             connection.finished(outcome)
@@ -190,3 +244,12 @@ class GeventWorker(ConcurrentWorker):
             assert isinstance(seat, GreenletSeat)
             error = RequestTimeout(f"timeout of {self.settings.timeout:g} s passed")
             self.loop.soon_in_hub(seat.cancel, seat.started, error)
+
+
+def broken_body(error: BaseException | None) -> BrokenBody | None:
+    """The failure of a client that has led to an error, whatever an application has made of it, or None."""
+    for _ in range(LONGEST_CHAIN):
+        if error is None or isinstance(error, BrokenBody):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

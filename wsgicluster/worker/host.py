@@ -7,13 +7,14 @@ from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.loop import Loop
 from wsgicluster.worker.timing import Timing
+from wsgicluster.wsgi.contact import Answers
 
 if TYPE_CHECKING:
     from wsgicluster.worker.connection import Connection
     from wsgicluster.worker.ending import Ending
 
 
-class Exchange(Protocol):
+class Exchange(Answers, Protocol):
     """A shorter way to receive, which may have answered already; see `wsgicluster.worker.exchange`.
 
     ``received_bytes`` counts; ``serving`` is the connection whose request is being answered.
@@ -64,12 +65,11 @@ class Host(Protocol):
     exchange: "Exchange | None"
     limits: tuple[HeadLimits, HeadLimits]
     """On heads from strangers, and from those who are trusted."""
+    on_request: "Callable[[Connection], object]"
+    """The connection's reader has a complete request."""
 
     def adopt(self, connection: "Connection", template: dict[str, Any]) -> None:
         """A connection is new, or has got another client; ``template`` is that of its environs."""
-
-    def run(self, connection: "Connection") -> None:
-        """The connection's reader has a complete request."""
 
     def may_keep(self) -> bool:
         """Whether connections are to be kept, now."""

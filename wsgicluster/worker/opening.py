@@ -17,7 +17,7 @@ from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.host import HandshakeError
-from wsgicluster.worker.shared import Sharing, shared
+from wsgicluster.worker.shared import alike
 from wsgicluster.wsgi.trust import Peers
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ class Entrance:
 
     def fit(self, plain: type[Connection]) -> None:
         """Have connections as a worker's kind needs them, whose connections are ``plain`` without an entrance."""
-        if issubclass(plain, Sharing):
-            self.connection_class = shared(self.connection_class)
+        self.connection_class = alike(plain, self.connection_class)
 
     def admit(self, connection: Connection) -> None:
         """Let a new connection begin; `Connection.receive_if_open` is the first step."""

@@ -249,4 +249,6 @@ class Reception(Host):
 
     def left(self, connection: Ending) -> None:
         """A connection is closed or handed over."""
+        assert isinstance(connection, Connection)
         self.connections.discard(connection)
+        connection.contact.close()

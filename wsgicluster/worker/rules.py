@@ -6,6 +6,7 @@ from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Underscores
 from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.settings import Settings
+from wsgicluster.wsgi.request_id import RequestIds
 from wsgicluster.wsgi.trust import Forwarding, Trust
 
 
@@ -25,6 +26,13 @@ def head_limits(settings: Settings) -> tuple[HeadLimits, HeadLimits]:
 def reader_class(settings: Settings) -> type[RequestReader]:
     """What makes requests of the bytes of a connection."""
     return UwsgiReader if settings.protocol == "uwsgi" else RequestReader
+
+
+def request_ids(settings: Settings) -> RequestIds | None:
+    """How requests are named, if they are."""
+    if settings.request_id == "off":
+        return None
+    return RequestIds(settings.request_id_header, settings.request_id == "accept")
 
 
 def trust(settings: Settings) -> Trust:

@@ -81,6 +81,10 @@ class Seat(Cycle):
         self.reported = False
         self.running.begin(self)
 
+    def waited_s(self, now: float) -> float:
+        """How much of the time of the request its client has taken."""
+        return 0.0
+
     def hide(self) -> None:
         """It runs no more."""
         self.running.end(self)

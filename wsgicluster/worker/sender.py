@@ -13,6 +13,9 @@ from wsgicluster.errors import ClientGone
 from wsgicluster.worker.outbox import MEMORY_BYTES, Outbox
 from wsgicluster.wsgi.files import FileRegion
 
+# As it is now: gevent puts one there that lets other greenlets run.
+new_poll = select.poll
+
 PACE_S = 0.001, 0.008
 """How long, at least and at most, a response may wait for a client that reads as fast as the application writes, before
 it is stored. That costs as much as sending it twice, but whoever reads slowly must not keep the worker."""
@@ -86,6 +89,15 @@ class Sender:
             return bool(self.sock.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
+
+    def lost_client(self) -> bool:
+        """Whether the client has ended or reset the connection; what it has sent before is still to be received."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def send_interim(self, data: bytes) -> None:
         """Send an interim response, if the socket takes it now. Raises ClientGone."""

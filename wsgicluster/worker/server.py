@@ -13,11 +13,12 @@ from typing import Any
 
 from wsgicluster import orphan
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.errors import Overloaded, ProtocolError, ServerError
 from wsgicluster.logs import Logs
 from wsgicluster.messages import Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
+from wsgicluster.worker.admission import Admission, Tally
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.drain import Drain, rescue
@@ -25,6 +26,7 @@ from wsgicluster.worker.loop import do_nothing
 from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.reception import Reception
 from wsgicluster.worker.recycle import Recycling
+from wsgicluster.worker.rules import request_ids
 from wsgicluster.worker.signals import WorkerSignals
 
 HOLD_S = 0.05
@@ -62,6 +64,16 @@ class LoopWorker(Reception):
         self._asked_at = 0.0
         self._decide_at = math.inf
         self._hold_again_at = 0.0
+        self.on_request = self.run
+        self.admission: Admission | None = None
+        if settings.queue_timeout:
+            self.admission = Admission(self, settings.queue_timeout)
+            self.on_request = self.admission.admit
+            self._shed = Tally(self.loop, self._say_shed)
+        self.ids = request_ids(settings)
+        if self.ids is not None:
+            cycle.application = self.ids.wrap(cycle.application)
+            self._on_named_request, self.on_request = self.on_request, self._name_request
 
     # -- what a class of the user's own may override
 
@@ -163,6 +175,7 @@ class LoopWorker(Reception):
         """In a process that the application has forked: nothing of the worker's is this process's to use or hold."""
         self.cycle.abandoned = True
         for connection in self.connections:
+            connection.contact.close()
             connection.close_socket()
         if self.arrivals is not None:
             self.arrivals.abandon()
@@ -205,6 +218,40 @@ class LoopWorker(Reception):
             self._hold_again_at = self.loop.now + HOLD_S
             self.loop.call_at(self._hold_again_at, do_nothing)
 
+    def _name_request(self, connection: Connection) -> None:
+        reader = connection.reader
+        assert self.ids is not None, "else nobody would ask for names"
+        connection.own_fields, reader.line = self.ids.identify(reader.environ, connection.trusted, reader.line)
+        self._on_named_request(connection)
+
+    # -- requests that have waited
+
+    def queued(self) -> int:
+        """Requests that nobody runs yet."""
+        return 0
+
+    def withdraw(self, _unwanted: Callable[[Connection], bool]) -> list[Connection]:
+        """Take the oldest out of the queue, as long as they are unwanted."""
+        return []
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Have the loop call something."""
+        self.loop.soon.append(call)
+
+    def shed(self, connection: Connection, gone: bool) -> None:
+        """Count a request that has waited for too long to be run."""
+        self.assignment.page.cells[Cell.SHED] += 1
+        self._shed.add()
+        if gone:
+            self.log.debug("%s: has left while its request waited", connection.client.decode("latin-1"))
+
+    def _say_shed(self, count: int) -> None:
+        self.log.warning(
+            "worker %d: overloaded: %d %s not run after having waited for more than %g s (queue_timeout), or until the "
+            "client had left",
+            self.assignment.slot, count, "request" if count == 1 else "requests", self.settings.queue_timeout,
+        )  # fmt: skip
+
     # -- what connections ask
 
     def waits(self, connection: Connection) -> None:
@@ -225,6 +272,7 @@ class LoopWorker(Reception):
         self.log.error("%s: the response is cut off: %s", connection.client.decode("latin-1"), error)
 
     def refused(self, connection: Connection, error: ProtocolError) -> None:
-        """Log what was refused: our own trouble as an error, a client's as a remark."""
-        level = logging.ERROR if error.status >= 500 and error.status not in (501, 505) else logging.DEBUG
+        """Log what was refused: our own trouble as an error, a client's, or what there is much of, as a remark."""
+        ours = error.status >= 500 and error.status not in (501, 505) and not isinstance(error, Overloaded)
+        level = logging.ERROR if ours else logging.DEBUG
         self.log.log(level, "%s: refused with %d: %s", connection.client.decode("latin-1"), error.status, error.detail)

@@ -10,7 +10,7 @@ from _thread import LockType, allocate_lock
 from collections.abc import Callable
 from functools import cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.connection import RequestReader
@@ -55,8 +55,11 @@ class Sharing(_Base):
 
     if not TYPE_CHECKING:  # `shared` gives its classes the slots
         __slots__ = ()
+    own_slots: ClassVar[tuple[str, ...]] = ("_broken", "_promised", "_turn", "guest")
 
     _host: "ConcurrentHost"
+    how: "ClassVar[type[Sharing]]"
+    """Itself, without what `shared` has added."""
     _broken: bool
     """What waited to be sent cannot be sent to its end."""
     _turn: LockType | None
@@ -223,9 +226,16 @@ class Sharing(_Base):
 
 
 @cache
-def shared(connection_class: type[Connection]) -> type[Connection]:
+def shared(connection_class: type[Connection], how: type[Sharing] = Sharing) -> type[Connection]:
     """The class of connections that are shared, and otherwise like ``connection_class``."""
     if issubclass(connection_class, Sharing):
         return connection_class
-    body: dict[str, Any] = {"__slots__": ("_broken", "_promised", "_turn", "guest"), "__doc__": Sharing.__doc__}
-    return cast(type[Connection], type(f"Shared{connection_class.__name__}", (Sharing, connection_class), body))
+    body: dict[str, Any] = {"__slots__": how.own_slots, "__doc__": how.__doc__, "how": how}
+    return cast(type[Connection], type(f"{how.__name__}{connection_class.__name__}", (how, connection_class), body))
+
+
+def alike(connection_class: type[Connection], other: type[Connection]) -> type[Connection]:
+    """``other``, shared in the way of ``connection_class`` if that is."""
+    if not issubclass(connection_class, Sharing):
+        return other
+    return shared(other, connection_class.how)  # type: ignore[arg-type]  # which takes no classes for hashable

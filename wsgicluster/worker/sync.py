@@ -7,6 +7,7 @@ from typing import Any
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
+from wsgicluster.worker.admission import LOOK_S
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.server import LoopWorker
@@ -25,7 +26,8 @@ class SyncWorker(LoopWorker):
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
         if not core.compiled:
-            self.exchange = PlainExchange(self.cycle, self._trust, self.timing.keepalive_s, SLOW_S)
+            if self.admission is None and self.ids is None:
+                self.exchange = PlainExchange(self.cycle, self._trust, self.timing.keepalive_s, SLOW_S)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 
@@ -35,6 +37,8 @@ class SyncWorker(LoopWorker):
         self.exchange = self.arrivals = self.loop.batch = Exchange(
             self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, SLOW_S
         )
+        self.exchange.ids = self.ids
+        self.exchange.aged_ms = int(min(self.settings.queue_timeout, LOOK_S) * 1000 + 0.999)
 
     def open_body(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
@@ -45,7 +49,7 @@ class SyncWorker(LoopWorker):
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Tell the compiled code what it needs of a new connection."""
         if core.compiled:
-            connection.peer = self._peer(connection.descriptor, template, connection.client, connection.trusted)
+            connection.peer = self._peer(connection, template)
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""

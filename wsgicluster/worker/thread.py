@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from wsgicluster.scoreboard import Page
 from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
+from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.loop import READ
 from wsgicluster.worker.seats import Running, Seat
@@ -111,6 +112,23 @@ class Pool(Generic[Item]):
         if not self._rousing:
             self._rouse()
 
+    def withdraw(self, unwanted: Callable[[Item], bool]) -> list[Item]:
+        """Take back what no thread has taken: the oldest items, as long as they are unwanted."""
+        found: list[Item] = []
+        waiting = self.waiting
+        try:
+            while unwanted(waiting[0]):
+                item = waiting.popleft()
+                if not unwanted(item):
+                    # A thread was quicker, and this is the one behind.
+                    waiting.appendleft(item)
+                    self._rouse()
+                    break
+                found.append(item)
+        except IndexError:
+            pass  # that was the last one
+        return found
+
     def _rouse(self) -> None:
         with self._lock:
             if self._rousing or not self.waiting:
@@ -192,6 +210,10 @@ class ThreadWorker(ConcurrentWorker):
         """Requests that no thread has taken yet."""
         return len(self._pool.waiting)
 
+    def withdraw(self, unwanted: Callable[[Connection], bool]) -> list[Connection]:
+        """Take the oldest out of the queue, as long as they are unwanted."""
+        return [*self._pool.withdraw(unwanted)]
+
     def has_room(self) -> bool:
         """Whether a new connection would be served without having to wait for others."""
         return len(self.running.seats) + len(self._pool.waiting) < self.capacity
@@ -215,7 +237,7 @@ class ThreadWorker(ConcurrentWorker):
             elif self.crowded:
                 self.loop.wake()
 
-        return serve
+        return serve if self.admission is None else self.admission.guard(serve)  # type: ignore[arg-type]
 
     def stack_of(self, seat: Seat) -> str:
         """The stack of the thread that runs the seat's request."""

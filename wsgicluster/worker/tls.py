@@ -7,6 +7,7 @@ block raises BlockingIOError, as with a plain socket. Where keys and certificate
 
 import contextlib
 import os
+import select
 import socket
 import ssl
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from wsgicluster.worker.ending import RECEIVE_BYTES, State
 from wsgicluster.worker.host import HandshakeError, Host
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.outbox import Outbox
+from wsgicluster.worker.sender import new_poll
 from wsgicluster.wsgi.files import FileRegion
 from wsgicluster.wsgi.tls import tls_variables
 
@@ -62,6 +64,10 @@ class TlsSocket:
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
         """As of the socket."""
         self._raw.setsockopt(level, option, value)
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """As of the socket."""
+        return self._raw.getsockopt(level, option, size)
 
     def close(self) -> None:
         """Close the socket, without a word."""
@@ -290,6 +296,13 @@ class TlsConnection(Connection):
         """Reset the connection: the client must not take what it got for a complete response."""
         self._aborts = True
         super().abort()
+
+    def lost_client(self) -> bool:
+        """Whether the client has ended or reset the connection."""
+        # Its last bytes are those of TLS that say so, and cannot be told from a next request.
+        poll = new_poll()
+        poll.register(self.descriptor, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def send_interim(self, data: bytes) -> None:
         """Send an interim response. Raises ClientGone."""

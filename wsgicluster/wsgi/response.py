@@ -37,6 +37,9 @@ class Transport(Protocol):
     def may_keep(self) -> bool:
         """Whether the server is willing to keep this connection, now."""
 
+    def lost_client(self) -> bool:
+        """Whether the client has left; receives nothing."""
+
 
 class Framing(enum.Enum):
     """How the end of the body is marked (RFC 9112, section 6.3)."""
@@ -136,6 +139,15 @@ class Response:
         self.keep = keep
         self.sent_bytes = sent_bytes
         self._left = left if framing is _COUNTED else 0
+
+    def send_interim(self, data: bytes) -> None:
+        """Send a whole interim response (RFC 9110, section 15.2), unless it is too late or the client knows none."""
+        if self.framing is _UNSET and not self.complete and self.flags & HTTP_11:
+            self._transport.send(data)
+
+    def lost_client(self) -> bool:
+        """Whether the client has left; receives nothing."""
+        return self._transport.lost_client()
 
     def write(self, data: bytes) -> None:
         """Send one block of the body; an empty one does nothing, not even send the head."""
