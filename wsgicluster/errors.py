@@ -35,6 +35,14 @@ class AppLoadError(ServerError):
         self.trace = trace
 
 
+class RehearsalError(BootError):
+    """The application does not answer as ``smoke`` asks; ``trace`` is the traceback of what it raised, or empty."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class AddressError(ServerError):
     """An address cannot be bound or taken over."""
 

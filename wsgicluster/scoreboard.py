@@ -76,8 +76,17 @@ class WorkerState(enum.IntEnum):
 class ServerState(enum.IntEnum):
     """What the arbiter tells all workers through the first page."""
 
-    SERVING = 0
-    STOPPING = 1
+    STARTING = 0
+    """Fewer workers than ``min_ready`` asks for have been ready yet."""
+    SERVING = 1
+    LEAVING = 2
+    """It serves as before, but will stop soon: nobody should send it new clients."""
+    STOPPING = 3
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send clients here."""
+        return self is ServerState.SERVING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

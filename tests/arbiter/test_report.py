@@ -122,6 +122,8 @@ def test_a_hang_without_stacks_or_request() -> None:
     text = report.hang(child(), IDLE, "", 3.0, 112.5)
     assert "is stuck between requests: timeout" in text
     assert "no stacks" in text
+    text = report.hang(child(ready_at=None), BUSY, STACKS, 3.0, 112.5)
+    assert "is stuck in its rehearsal, in " in text
     text = report.hang(child(ready_at=None), None, STACKS, 3.0, 103.0)
     assert "is not ready after 3.0 s and boots no longer: timeout of 3.0 s passed" in text
 

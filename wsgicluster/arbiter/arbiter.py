@@ -198,6 +198,8 @@ class Arbiter:
             self._tell_stopping()
         supervisor.carry_out()
         self._take_back_logs()
+        if supervisor.started and self._board.told() is ServerState.STARTING:
+            self._board.tell(ServerState.SERVING)
         if supervisor.pool.stopping and not supervisor.pool.children:
             return True
         due = supervisor.next_due()
@@ -205,7 +207,7 @@ class Arbiter:
         return False
 
     def _tell_stopping(self) -> None:
-        if self._board.told() is ServerState.SERVING:
+        if self._board.told() is not ServerState.STOPPING:
             self._board.tell(ServerState.STOPPING)
             self._close_listeners()
 

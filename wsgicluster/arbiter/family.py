@@ -89,7 +89,7 @@ class Family:
                 if order.role is Role.MOLD:
                     self._spawn_mold(link, theirs, settings)
                 else:
-                    self._spawn_worker(link, theirs, settings)
+                    self._spawn_worker(link, theirs, order, settings)
             undo.pop_all()
         self._links[child.key] = link
         if child.pid:
@@ -117,7 +117,7 @@ class Family:
         ours.setblocking(False)
         link.orders = ours
 
-    def _spawn_worker(self, link: Link, channel: Channel, settings: Settings) -> None:
+    def _spawn_worker(self, link: Link, channel: Channel, order: Spawn, settings: Settings) -> None:
         child = link.child
         assignment = Assignment(
             slot=child.slot,
@@ -129,6 +129,7 @@ class Family:
             hand_off_receive=self._hand_off[0],
             hand_off_send=self._hand_off[1],
             stacks_fd=link.stacks_fd,
+            rehearse=order.rehearse,
         )
         maker = self._mold_of(child.generation)
         if maker is not None and maker.orders is not None:

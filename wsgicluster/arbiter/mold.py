@@ -57,6 +57,7 @@ def send_order(orders: socket.socket, ticket: int, assignment: Assignment) -> No
         "slot": assignment.slot,
         "generation": assignment.generation,
         "page": assignment.page.index,
+        "rehearse": assignment.rehearse,
     }
     descriptors = [
         assignment.channel.fileno(),
@@ -85,6 +86,7 @@ def _receive_order(place: Place) -> tuple[int, Assignment]:
         hand_off_receive=_Socket(fileno=receive),
         hand_off_send=_Socket(fileno=send),
         stacks_fd=stacks_fd,
+        rehearse=fields["rehearse"],
     )
     return fields["ticket"], assignment
 

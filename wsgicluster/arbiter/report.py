@@ -113,7 +113,9 @@ def own_frames(stacks: str) -> str:
 
 def hang(child: Child, facts: Facts | None, stacks: str, timeout_s: float, now: float) -> str:
     """The one record of a child that is past its deadline, with the stacks of all its threads."""
-    if child.ready_at is None:
+    if child.ready_at is None and facts is not None and facts.started:
+        what = f"is stuck in its rehearsal, {request(facts, now)}"
+    elif child.ready_at is None:
         what = f"is not ready after {duration(now - child.forked_at)} and boots no longer"
     elif child.role is Role.MOLD:
         what = "does not fork the worker that it was ordered to"

@@ -15,7 +15,7 @@ from wsgicluster.arbiter.child import UNASKED, Ask, Child, End, Input, Role, Sta
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.pool import DUMP_S, Pool, Spawn, Stop, Verdict
 from wsgicluster.arbiter.report import Exit
-from wsgicluster.arbiter.rollout import Generation
+from wsgicluster.arbiter.rollout import Attempt, Generation, Result
 from wsgicluster.clock import Clock
 from wsgicluster.errors import BootError, ServerError
 from wsgicluster.logs import Logs
@@ -32,6 +32,8 @@ class Supervisor:
     def __init__(self, family: Family, logs: Logs, clock: Clock) -> None:
         self.pool = Pool()
         self.exit_code = 0
+        self.started = False
+        """As many workers as ``min_ready`` asks for have been ready at the same time."""
         self.source_changed = False
         """A worker says that source files have changed since this was last set to False."""
         self._family = family
@@ -51,9 +53,17 @@ class Supervisor:
     def begin(self, settings: Settings) -> None:
         """Try new settings and code; the present ones serve until these have shown that they work."""
         self._numbers += 1
-        generation = Generation(self._numbers, settings.workers, settings.preload_app)
+        generation = Generation(
+            self._numbers,
+            settings.workers,
+            settings.preload_app,
+            settings.reload_surge,
+            settings.min_ready,
+            rehearses=bool(settings.smoke),
+        )
         self._settings[generation.number] = settings
         superseded = self.pool.reload(generation)
+        self.pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         self._failure_said = None
         if superseded is not None:
             self._log.info("Generation %d is given up for a newer one", superseded.number)
@@ -110,6 +120,8 @@ class Supervisor:
 
     def _promoted(self) -> None:
         serving = self.pool.rollout.serving
+        if serving is not None:
+            self.pool.rollout.last = Attempt(serving.number, Result.TOOK_OVER, self._clock.time())
         if serving is not None and serving.number > 1:
             self._log.info("Generation %d works and takes over", serving.number)
         self._settings = {k: v for k, v in self._settings.items() if self._is_in_use(k)}
@@ -153,7 +165,13 @@ class Supervisor:
         trace = f"\n{message.trace.rstrip()}" if message.trace and failure != self._failure_said else ""
         self._failure_said = failure
         self._log.error("%s cannot boot: %s%s", child, message.summary, trace)
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, message.summary, message.trace)
         self._judged(verdict, wait, message.exit_code)
+
+    def _called_off(self, child: Child, reason: str, trace: str = "") -> None:
+        at = self._clock.time()
+        self.pool.rollout.last = Attempt(child.generation, Result.CALLED_OFF, at, reason, trace)
 
     def _judged(self, verdict: Verdict, wait: Wait | None, exit_code: int) -> None:
         if verdict is Verdict.CALL_OFF:
@@ -195,6 +213,8 @@ class Supervisor:
         elif end not in (End.BOOT_FAILED, End.TIMED_OUT, End.CUT) and asked:
             served = f", {facts.requests} requests served" if facts is not None and child.role is Role.WORKER else ""
             self._log.info("%s is gone: %s%s", child, end.value, served)
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, f"{child}: {end.value}, {ended}")
         self._judged(verdict, wait, BootError.exit_code)
         self._family.release(child)
 
@@ -233,6 +253,8 @@ class Supervisor:
         self._family.signal(child, process.DUMP_SIGNAL)
         self._hung[child.key] = now + DUMP_S
         verdict, wait = self.pool.hung(child, now)
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, f"{child}: not ready within timeout")
         self._judged(verdict, wait, BootError.exit_code)
 
     def _shortest_timeout(self) -> float:
@@ -264,6 +286,8 @@ class Supervisor:
                 self._spawn(order, now)
             else:
                 self._stop(order, now)
+        if not self.pool.stopping and self.pool.enough():
+            self._say_started()
         if not self.pool.stopping and self.pool.whole():
             self._say_whole(now)
 
@@ -296,6 +320,12 @@ class Supervisor:
             child.end = End.CUT
         self.pool.asked(child, order.ask, now, settings.graceful_timeout)
         self._family.signal(child, _SIGNALS[order.ask])
+
+    def _say_started(self) -> None:
+        if not self.started and not self.pool.whole():
+            wanted = self.pool.rollout.workers
+            self._log.info("Started: %d of %d workers serve, the others boot", self.pool.ready_slots(), wanted)
+        self.started = True
 
     def _say_whole(self, now: float) -> None:
         rollout = self.pool.rollout

@@ -16,6 +16,7 @@ class Assignment:
     workers share: a worker that leaves sends its idle connections into it, the
     others take them out as they take new ones from a listener. ``stacks_fd`` is
     an empty file of this child alone, for ``faulthandler``; the arbiter reads it.
+    ``rehearse`` says that this worker tries its application before it serves.
     """
 
     slot: int
@@ -27,6 +28,7 @@ class Assignment:
     hand_off_receive: socket.socket
     hand_off_send: socket.socket
     stacks_fd: int
+    rehearse: bool = False
 
     def descriptors(self) -> set[int]:
         """All descriptors that the child keeps; every other one above 2 (but those of the logs) is closed."""

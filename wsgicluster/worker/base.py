@@ -11,17 +11,19 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from wsgicluster import process
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
+from wsgicluster.errors import AppLoadError, BootError, RehearsalError, ServerError, UsageError
 from wsgicluster.logs import Logs
 from wsgicluster.messages import BootFailed, ChannelClosed, Ready
 from wsgicluster.settings import Settings
 from wsgicluster.worker.cycle import Application, Cycle
 from wsgicluster.worker.opening import Entrance
 from wsgicluster.worker.recycle import Recycling, with_jitter
+from wsgicluster.worker.rehearsal import Rehearsal
 from wsgicluster.worker.reloader import Reloader, failing_application
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.worker.signals import WorkerSignals
@@ -81,7 +83,7 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
         code = _live(logs, settings, assignment, application)
     except ServerError as error:
         code = error.exit_code
-        trace = error.trace if isinstance(error, AppLoadError) else ""
+        trace = error.trace if isinstance(error, AppLoadError | RehearsalError) else ""
         _say_failed(assignment, code, str(error), trace)
     except BaseException:  # noqa: BLE001
         # The boundary of this process: a fault of our own ends one worker and is logged with its traceback.
@@ -100,6 +102,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     reloader = Reloader(settings.reload_extra_files) if settings.reload else None
     if application is None:
         application = _load(logs, settings, reloader)
+    if assignment.rehearse and settings.smoke:
+        _rehearse(logs, settings, assignment, kind, application)
     taken = signals.reinstall()
     if taken:
         logs.error.warning(
@@ -129,6 +133,17 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
         reloader.watch(lambda message: worker.parent.say(message))
     worker.serve(Ready(boot_s))
     return 0
+
+
+def _rehearse(
+    logs: Logs, settings: Settings, assignment: Assignment, kind: type[LoopWorker], application: Application
+) -> None:
+    """Have the application answer what ``smoke`` names. Raises RehearsalError."""
+    facts = kind.facts(settings, assignment)
+    failure = kind.aside(partial(Rehearsal(settings, assignment, logs, facts).run, application))
+    if failure is not None:
+        raise failure
+    logs.error.info("worker %d: the application answers: %s", assignment.slot, ", ".join(settings.smoke))
 
 
 def _load(logs: Logs, settings: Settings, reloader: Reloader | None) -> Application:

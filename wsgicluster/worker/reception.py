@@ -69,15 +69,20 @@ class Reception(Host):
         self._trust = trust(settings)
         self._reader_class = reader_class(settings)
         self.limits = head_limits(settings)
-        facts: dict[str, Any] = {
-            "wsgi.multithread": self.multithread,
-            "wsgi.multiprocess": settings.workers > 1,
-            "wsgicluster.slot": assignment.slot,
-        }
+        facts = self.facts(settings, assignment)
         self._templates = [
             listener_template(listener.getsockname(), self.error_stream(log.error), facts)
             for listener in assignment.listeners
         ]
+
+    @classmethod
+    def facts(cls, settings: Settings, assignment: Assignment) -> dict[str, Any]:
+        """What stands in all environs of this worker, and of this worker only."""
+        return {
+            "wsgi.multithread": cls.multithread,
+            "wsgi.multiprocess": settings.workers > 1,
+            "wsgicluster.slot": assignment.slot,
+        }
 
     # -- listeners
 

@@ -7,7 +7,9 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from operator import methodcaller
+from typing import TypeVar
 
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import ProtocolError, ServerError
@@ -23,6 +25,8 @@ from wsgicluster.worker.parent import Parent
 from wsgicluster.worker.reception import Reception
 from wsgicluster.worker.recycle import Recycling
 from wsgicluster.worker.signals import WorkerSignals
+
+Answer = TypeVar("Answer")
 
 HOLD_S = 0.05
 
@@ -52,6 +56,11 @@ class LoopWorker(Reception):
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
         raise NotImplementedError
+
+    @staticmethod
+    def aside(call: Callable[[], Answer]) -> Answer:
+        """Call before this kind serves, where its requests would run: in the main thread, and nothing else runs."""
+        return call()
 
     # -- the life of the worker
 

@@ -104,7 +104,7 @@ def _import(wanted: _Specification) -> ModuleType:
             raise AppLoadError(
                 f"{wanted.text}: no module named {error.name!r} in {folder}, nor elsewhere on the Python path{hint}"
             ) from error
-        raise AppLoadError(f"{wanted.text}: cannot be imported: {_summary(error)}", _trace(error)) from error
+        raise AppLoadError(f"{wanted.text}: cannot be imported: {summary_of(error)}", trace_of(error)) from error
 
 
 def _is_or_contains(name: str | None, module: str) -> bool:
@@ -148,7 +148,7 @@ def _made(factory: Any, wanted: _Specification) -> Callable[..., Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise AppLoadError(f"{wanted.text}: the factory failed: {_summary(error)}", _trace(error)) from error
+        raise AppLoadError(f"{wanted.text}: the factory failed: {summary_of(error)}", trace_of(error)) from error
     if not callable(application):
         raise AppLoadError(f"{wanted.text}: the factory returned no callable but {_described(application)}")
     made: Callable[..., Any] = application
@@ -164,7 +164,8 @@ def _described(value: object) -> str:
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
-def _summary(error: BaseException) -> str:
+def summary_of(error: BaseException) -> str:
+    """An error in one line, as Python would end its traceback."""
     lines = list(traceback.TracebackException.from_exception(error).format_exception_only())
     # A syntax error is told with its place first, any other with its notes last.
     line = lines[-1] if isinstance(error, SyntaxError) else lines[0]
@@ -172,7 +173,7 @@ def _summary(error: BaseException) -> str:
     return " ".join(line.split()) + place
 
 
-def _trace(error: BaseException) -> str:
+def trace_of(error: BaseException) -> str:
     """The traceback as Python would show it to the application's author, without our frames and the import system's."""
     whole = traceback.TracebackException.from_exception(error)
     pending: list[traceback.TracebackException | None] = [whole]
