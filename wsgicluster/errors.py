@@ -25,6 +25,12 @@ class BootError(ServerError):
     exit_code = 3
 
 
+class ForcedStop(ServerError):
+    """The server has stopped, but had to cut requests off or kill workers; a meaning for an exit code, never raised."""
+
+    exit_code = 5
+
+
 class AppLoadError(ServerError):
     """The application cannot be loaded; ``trace`` is its own traceback, or empty."""
 

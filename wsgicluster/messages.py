@@ -55,9 +55,18 @@ class Forked:
     pid: int
 
 
-Message: TypeAlias = Ready | BootFailed | RecycleWanted | Forked
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenersEnd:
+    """To a worker: of its listeners those with these numbers are nobody's any more once its like have left."""
 
-_CLASSES: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, BootFailed, RecycleWanted, Forked)}
+    numbers: list[int]
+
+
+Message: TypeAlias = Ready | BootFailed | RecycleWanted | Forked | ListenersEnd
+
+_CLASSES: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Ready, BootFailed, RecycleWanted, Forked, ListenersEnd)
+}
 
 
 def encode(message: Message) -> bytes:

@@ -46,6 +46,8 @@ class Cell(enum.IntEnum):
     """In the server's page only: no page from this one on has ever been used."""
     LAG = 13
     """How late the worker's loop has woken last, in microseconds; 0 when no request runs outside the loop."""
+    CUT = 15
+    """Requests that were not over when the worker's time to drain was."""
     HISTOGRAM = 16
 
 
@@ -107,6 +109,7 @@ class Facts:
     resident_bytes: int
     client: str
     request_line: str
+    cut: int = 0
 
 
 class Page:
@@ -143,6 +146,7 @@ class Page:
             resident_bytes=cells[Cell.RESIDENT],
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
+            cut=cells[Cell.CUT],
         )
 
 

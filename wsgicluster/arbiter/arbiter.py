@@ -12,24 +12,26 @@ import math
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from wsgicluster import __version__, process
+from wsgicluster.arbiter.addresses import Addresses
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
-from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
+from wsgicluster.arbiter.listeners import Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
 from wsgicluster.arbiter.pool import Stopping
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.clock import Clock, SystemClock
-from wsgicluster.errors import ServerError
+from wsgicluster.errors import ForcedStop, ServerError
 from wsgicluster.logs import LogOptions, Logs
 from wsgicluster.scoreboard import Scoreboard, ServerState
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
+from wsgicluster.settings.difference import changed
 from wsgicluster.settings.fields import SETTINGS
 
 __all__ = ["Arbiter", "Roles", "log_options"]
@@ -73,7 +75,8 @@ class Arbiter:
         self._log_options = log_options(settings)
         self._reload_wanted = False
         self._events: collections.deque[Event] = collections.deque()
-        self._listeners: list[Listener] = []
+        self._addresses = Addresses(self._log)
+        self._leaves_at = math.inf
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
             signal.SIGHUP: self._want_reload,
@@ -110,8 +113,17 @@ class Arbiter:
             gc.collect()
             gc.freeze()
             self._loop()
-        self._log.info("Stopped")
-        return self._supervisor.exit_code
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        supervisor = self._supervisor
+        code = supervisor.exit_code
+        if supervisor.forced:
+            code = code or ForcedStop.exit_code
+            self._log.warning("Stopped by force: %s; the exit code is %d", supervisor.forced, code)
+        else:
+            self._log.info("Stopped")
+        return code
 
     def _start(self, owned: contextlib.ExitStack) -> None:
         settings = self._settings
@@ -124,26 +136,34 @@ class Arbiter:
             pidfile = PidFile(settings.pidfile)
             pidfile.create(os.getpid())
             owned.callback(self._remove, pidfile)
-        self._listen()
+        numbers = self._listen()
         owned.callback(self._close_listeners)
         self._board = Scoreboard(self._heartbeat_folder())
         owned.callback(self._board.close)
         family = Family(self._board, self._inbox, self._roles, self._logs)
         owned.callback(family.close)
-        family.listeners = [listener.sock for listener in self._listeners]
         self._supervisor = Supervisor(family, self._logs, self._clock)
         self._prepare(settings)
-        self._supervisor.begin(settings)
+        self._supervisor.begin(settings, self._addresses.places(numbers))
 
-    def _listen(self) -> None:
+    def _listen(self) -> list[int]:
         settings = self._settings
-        owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
-        self._listeners = open_listeners(settings.bind, Queue(settings.backlog, settings.defer_accept), owner)
-        for listener in self._listeners:
-            self._log.info("Listening at: %s (%d)", listener.address, os.getpid())
+        numbers = self._open_addresses(settings)
+        self._say_listening(numbers)
         limit = backlog_limit()
         if limit is not None and limit < settings.backlog:
             self._log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
+        return numbers
+
+    def _open_addresses(self, settings: Settings) -> list[int]:
+        """The numbers of the listeners that these settings ask for; new ones are opened. Raises AddressError."""
+        owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
+        queue = Queue(settings.backlog, settings.defer_accept)
+        return self._addresses.open(settings.bind, lambda missing: open_listeners(missing, queue, owner))
+
+    def _say_listening(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._log.info("Listening at: %s (%d)", self._addresses.shown(number), os.getpid())
 
     def _heartbeat_folder(self) -> str | None:
         folder = self._settings.worker_tmp_dir
@@ -193,16 +213,19 @@ class Arbiter:
         if self._reload_wanted or supervisor.source_changed:
             self._reload()
         supervisor.look()
+        if self._clock.monotonic() >= self._leaves_at:
+            self._stop_now()
         if supervisor.pool.stopping:
             # Before the workers are told: they drain differently when nobody takes over.
             self._tell_stopping()
         supervisor.carry_out()
+        self._let_go_of_addresses()
         self._take_back_logs()
         if supervisor.started and self._board.told() is ServerState.STARTING:
             self._board.tell(ServerState.SERVING)
         if supervisor.pool.stopping and not supervisor.pool.children:
             return True
-        due = supervisor.next_due()
+        due = min(supervisor.next_due(), self._leaves_at)
         self._events += self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
@@ -212,12 +235,13 @@ class Arbiter:
             self._close_listeners()
 
     def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            try:
-                listener.close()
-            except OSError as error:
-                self._log.warning("cannot remove the socket file of %s: %s", listener.address, error.strerror)
-        self._listeners = []
+        self._addresses.keep(())
+
+    def _let_go_of_addresses(self) -> None:
+        """Close what no generation needs that serves, or is on trial; its workers have been told by now."""
+        if not self._supervisor.pool.stopping:
+            for address in self._addresses.keep(self._supervisor.listeners):
+                self._log.info("No longer listening at: %s", address)
 
     def _remove(self, pidfile: PidFile) -> None:
         try:
@@ -236,24 +260,39 @@ class Arbiter:
 
     def _reload(self) -> None:
         self._reload_wanted = self._supervisor.source_changed = False
-        if self._supervisor.pool.stopping:
+        if self._supervisor.pool.stopping or self._leaves_at < math.inf:
+            self._log.info("The reload is left out: the server is about to stop")
             return
+        present = self._supervisor.serving or self._settings
+        before = self._addresses.numbers()
         try:
             wanted = self._reload_settings()
             fixed = self._fixed(wanted)
             settings = dataclasses.replace(wanted, **{name: getattr(self._settings, name) for name in fixed})
             self._prepare(settings)
+            numbers = self._open_addresses(settings)
             self._apply_logs(settings)
         except ServerError as error:
+            self._supervisor.refuse(str(error))
             self._log.error("The reload is called off, the present settings stay in force: %s", error)
             return
-        except BaseException:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             # A configuration file is a program of somebody else's: whatever it raises, the server goes on.
+            self._supervisor.refuse(repr(error))
             self._log.exception("The reload is called off, the present settings stay in force")
             return
+        self._say_changes(changed(present, wanted), fixed)
+        self._say_listening(number for number in numbers if number not in before)
+        self._supervisor.begin(settings, self._addresses.places(numbers))
+
+    def _say_changes(self, changes: dict[str, str], fixed: Sequence[str]) -> None:
+        now = [f"{name}: {change}" for name, change in changes.items() if name not in fixed]
+        if now:
+            self._log.info("Changed settings: %s", "; ".join(now))
         for name in fixed:
-            self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
-        self._supervisor.begin(settings)
+            self._log.warning(
+                "%s has changed, which needs a restart; the present value stays in force (%s)", name, changes[name]
+            )
 
     def _fixed(self, wanted: Settings) -> list[str]:
         """The settings that have changed and cannot while the server runs."""
@@ -281,13 +320,26 @@ class Arbiter:
             self._log.error("%s", error)
 
     def _stop_gracefully(self) -> None:
-        if not self._supervisor.pool.stopping:
-            self._log.info("SIGTERM: graceful stop")
+        if self._supervisor.pool.stopping:
+            return
+        serving = self._supervisor.serving
+        delay_s = serving.drain_delay if serving is not None and self._leaves_at == math.inf else 0.0
+        if delay_s:
+            self._leaves_at = self._clock.monotonic() + delay_s
+            self._board.tell(ServerState.LEAVING)
+            self._log.info("SIGTERM: graceful stop in %g s (drain_delay); serving until then, but not ready", delay_s)
+            return
+        self._log.info("SIGTERM: graceful stop")
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        self._leaves_at = math.inf
         self._supervisor.pool.stop(Stopping.GRACEFUL)
 
     def _stop_quickly(self) -> None:
         again = self._supervisor.pool.stopping is Stopping.QUICK
         self._log.info("Stop by force" if again else "SIGINT or SIGQUIT: quick stop")
+        self._leaves_at = math.inf
         self._supervisor.pool.stop(Stopping.FORCED if again else Stopping.QUICK)
 
     def _one_more(self) -> None:

@@ -58,6 +58,7 @@ def send_order(orders: socket.socket, ticket: int, assignment: Assignment) -> No
         "generation": assignment.generation,
         "page": assignment.page.index,
         "rehearse": assignment.rehearse,
+        "listener_numbers": assignment.listener_numbers,
     }
     descriptors = [
         assignment.channel.fileno(),
@@ -87,6 +88,7 @@ def _receive_order(place: Place) -> tuple[int, Assignment]:
         hand_off_send=_Socket(fileno=send),
         stacks_fd=stacks_fd,
         rehearse=fields["rehearse"],
+        listener_numbers=tuple(fields["listener_numbers"]),
     )
     return fields["ticket"], assignment
 

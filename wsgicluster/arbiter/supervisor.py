@@ -9,17 +9,19 @@ import signal
 
 from wsgicluster import process
 from wsgicluster.arbiter import report
+from wsgicluster.arbiter.addresses import Places
 from wsgicluster.arbiter.backoff import Wait
 from wsgicluster.arbiter.beats import Beats
 from wsgicluster.arbiter.child import UNASKED, Ask, Child, End, Input, Role, State
 from wsgicluster.arbiter.family import Family
+from wsgicluster.arbiter.forced import Forced
 from wsgicluster.arbiter.pool import DUMP_S, Pool, Spawn, Stop, Verdict
 from wsgicluster.arbiter.report import Exit
 from wsgicluster.arbiter.rollout import Attempt, Generation, Result
 from wsgicluster.clock import Clock
 from wsgicluster.errors import BootError, ServerError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import BootFailed, Forked, Ready, RecycleWanted
+from wsgicluster.messages import BootFailed, Forked, ListenersEnd, Ready, RecycleWanted
 from wsgicluster.settings import Settings
 
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
@@ -32,6 +34,7 @@ class Supervisor:
     def __init__(self, family: Family, logs: Logs, clock: Clock) -> None:
         self.pool = Pool()
         self.exit_code = 0
+        self.forced = Forced()
         self.started = False
         """As many workers as ``min_ready`` asks for have been ready at the same time."""
         self.source_changed = False
@@ -50,8 +53,8 @@ class Supervisor:
 
     # What is wanted
 
-    def begin(self, settings: Settings) -> None:
-        """Try new settings and code; the present ones serve until these have shown that they work."""
+    def begin(self, settings: Settings, places: Places) -> None:
+        """Try new settings and code, and listen at these places; the present ones serve until the new ones work."""
         self._numbers += 1
         generation = Generation(
             self._numbers,
@@ -62,17 +65,28 @@ class Supervisor:
             rehearses=bool(settings.smoke),
         )
         self._settings[generation.number] = settings
+        self._family.listeners[generation.number] = places
         superseded = self.pool.reload(generation)
         self.pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         self._failure_said = None
         if superseded is not None:
             self._log.info("Generation %d is given up for a newer one", superseded.number)
 
+    def refuse(self, reason: str) -> None:
+        """There are no new settings to try, for this reason."""
+        self.pool.rollout.last = Attempt(0, Result.REFUSED, self._clock.time(), reason)
+
     @property
     def serving(self) -> Settings | None:
         """The settings of the generation that serves."""
         generation = self.pool.rollout.serving
         return self._settings[generation.number] if generation else None
+
+    @property
+    def listeners(self) -> set[int]:
+        """The numbers of the listeners that the present generation, and the one on trial, need."""
+        places = self._family.listeners
+        return {number for k in places if self.pool.rollout.wanted(k) for number, _ in places[k]}
 
     def tell_all(self, number: signal.Signals) -> None:
         """Send a signal to every child."""
@@ -89,7 +103,7 @@ class Supervisor:
                 self._log.warning("%s sent nonsense: %s", child, report.shown(str(message)))
             elif isinstance(message, Forked):
                 self._claim(message)
-            elif child is not None:
+            elif child is not None and not isinstance(message, ListenersEnd):
                 self._heard(child, message)
         stillborn = self._family.never_born(key)
         if stillborn is not None:
@@ -125,6 +139,7 @@ class Supervisor:
         if serving is not None and serving.number > 1:
             self._log.info("Generation %d works and takes over", serving.number)
         self._settings = {k: v for k, v in self._settings.items() if self._is_in_use(k)}
+        self._family.listeners = {k: v for k, v in self._family.listeners.items() if self._is_in_use(k)}
 
     def _is_in_use(self, number: int) -> bool:
         alive = any(child.generation == number for child in self.pool.children.values())
@@ -207,6 +222,8 @@ class Supervisor:
         end = report.why(child, ended, self._is_oom(child, ended))
         facts = self._family.facts(child)
         asked = child.asked
+        if self.pool.stopping:
+            self.forced.note(child, end, facts)
         verdict, wait = self.pool.gone(child, end, now)
         if end in UNASKED:
             self._log.error("%s", report.unasked_end(child, end, ended, facts, now))
@@ -281,6 +298,8 @@ class Supervisor:
         for child in self.pool.workers():
             if child.ready_at is None:
                 child.takes_requests = self._family.takes_requests(child)
+        if not self.pool.stopping:
+            self._family.end_listeners(self.listeners)
         for order in self.pool.plan(now):
             if isinstance(order, Spawn):
                 self._spawn(order, now)

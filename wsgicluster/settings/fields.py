@@ -59,7 +59,7 @@ class Settings:
         "File (or pattern) to watch besides the source files; may be given several times.", ("--reload-extra-file",)))
 
     bind: tuple[Address, ...] = declare((TcpAddress("127.0.0.1", 8000),), Declaration(
-        kinds.ADDRESSES, Group.ADDRESSES, RESTART,
+        kinds.ADDRESSES, Group.ADDRESSES, NEXT_WORKER,
         "Address to listen at; may be given several times. Port 0 lets the system choose.", ("-b", "--bind"),
         Fallback("PORT", "0.0.0.0:{}")))
     backlog: int = declare(2048, Declaration(
@@ -113,6 +113,10 @@ class Settings:
     graceful_timeout: float = declare(30.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time in which a worker that is asked to leave may finish its requests.", ("--graceful-timeout",)))
+    drain_delay: float = declare(0.0, Declaration(
+        kinds.DURATION, Group.TIMES, NOW,
+        "After TERM, time for which the server goes on as before but says that it is not ready, so that load balancers "
+        "send it nobody any more when it stops.", ("--drain-delay",)))
     keepalive: float = declare(75.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time for which a connection waits for its next request; 0 closes each after its response.",

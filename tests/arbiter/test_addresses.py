@@ -1,0 +1,68 @@
+"""Listeners by numbers: what a new list has in common with the present one stays the same socket."""
+
+import logging
+import pathlib
+import socket
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from wsgicluster.arbiter.addresses import Addresses
+from wsgicluster.arbiter.listeners import Listener, Owner, Queue, open_listeners
+from wsgicluster.errors import AddressError
+from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
+
+ANY = TcpAddress("127.0.0.1", 0)
+
+
+def make(addresses: Sequence[Address]) -> list[Listener]:
+    return open_listeners(addresses, Queue(5), Owner())
+
+
+@pytest.fixture
+def addresses() -> Iterator[Addresses]:
+    made = Addresses(logging.getLogger("tests.addresses"))
+    yield made
+    made.keep(())
+
+
+def test_what_is_wanted_again_stays(addresses: Addresses, tmp_path: pathlib.Path) -> None:
+    path = UnixAddress(str(tmp_path / "s"))
+    assert addresses.open([ANY, path], make) == [0, 1]
+    first = dict(addresses.places([0, 1]))
+    assert addresses.open([path, ANY, ANY], make) == [1, 0, 2]
+    assert dict(addresses.places([1, 0])) == first
+    assert addresses.numbers() == {0, 1, 2}
+
+
+def test_numbers_are_never_used_twice(addresses: Addresses, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "s"
+    assert addresses.open([UnixAddress(str(path)), ANY], make) == [0, 1]
+    assert addresses.keep({1}) == [f"unix:{path}"]
+    assert not path.exists()
+    assert addresses.open([UnixAddress(str(path)), ANY], make) == [2, 1]
+
+
+def test_one_that_cannot_be_had_changes_nothing(addresses: Addresses) -> None:
+    addresses.open([ANY], make)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(AddressError, match="in use"):
+            addresses.open([ANY, ANY, TcpAddress("127.0.0.1", taken.getsockname()[1])], make)
+    assert addresses.numbers() == {0}
+
+
+def test_a_descriptor_can_only_be_taken_over_at_the_start(addresses: Addresses) -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    inherited = FdAddress(sock.detach())
+    assert addresses.open([inherited], make) == [0]
+    assert addresses.open([inherited, ANY], make) == [0, 1]
+    with pytest.raises(AddressError, match="only be taken over at the start"):
+        addresses.open([inherited, FdAddress(250)], make)
+
+
+def test_another_mode_is_the_same_address(
+    addresses: Addresses, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses.open([UnixAddress(str(tmp_path / "s"), 0o600)], make)
+    assert addresses.open([UnixAddress(str(tmp_path / "s"), 0o660)], make) == [0]
+    assert "mode and owner change with a restart only" in caplog.text
