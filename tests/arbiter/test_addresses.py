@@ -1,12 +1,14 @@
 """Listeners by numbers: what a new list has in common with the present one stays the same socket."""
 
 import logging
+import os
 import pathlib
 import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from wsgicluster.arbiter import holders
 from wsgicluster.arbiter.addresses import Addresses
 from wsgicluster.arbiter.listeners import Listener, Owner, Queue, open_listeners
 from wsgicluster.errors import AddressError
@@ -49,6 +51,44 @@ def test_one_that_cannot_be_had_changes_nothing(addresses: Addresses) -> None:
         with pytest.raises(AddressError, match="in use"):
             addresses.open([ANY, ANY, TcpAddress("127.0.0.1", taken.getsockname()[1])], make)
     assert addresses.numbers() == {0}
+
+
+def test_no_newcomer_is_let_in_but_who_has_begun_is(addresses: Addresses) -> None:
+    (number,) = addresses.open([ANY], make)
+    listener = dict(addresses.places([number]))[number]
+    with socket.create_connection(listener.getsockname(), 5) as early:
+        assert addresses.shut([number], {os.getpid()}) == {listener.getsockname()[1]}
+        with socket.socket() as late:
+            late.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                late.connect(listener.getsockname())
+        taken, _ = listener.accept()
+        with taken:
+            early.sendall(b"as usual")
+            assert taken.recv(100) == b"as usual"
+
+
+def test_a_socket_that_others_have_is_left_alone(addresses: Addresses, tmp_path: pathlib.Path) -> None:
+    inherited = FdAddress(socket.create_server(("127.0.0.1", 0)).detach())
+    numbers = addresses.open([ANY, UnixAddress(str(tmp_path / "s")), inherited], make)
+    # As if another server had the first one, too: this process is none of the family.
+    assert addresses.shut(numbers, {1}) == set()
+    assert addresses.shut(numbers[1:], {os.getpid()}) == set()
+    for _, listener in addresses.places(numbers):
+        with socket.socket(listener.family) as client:
+            client.settimeout(5)
+            client.connect(listener.getsockname())
+
+
+def test_handshakes_that_are_not_over(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "proc/net"
+    folder.mkdir(parents=True)
+    rows = ["  0: 0100007F:1F90 0100007F:8A1C 03 rest", "  1: 0100007F:1F90 00000000:0000 0A rest"]
+    (folder / "tcp").write_text("\n".join(["  sl  local_address", *rows, "  2: 0100007F:1F91 0100007F:1 03 rest", ""]))
+    assert holders.handshakes({8080}, str(tmp_path)) == 1
+    assert holders.handshakes({8080, 8081}, str(tmp_path)) == 2
+    assert holders.handshakes(set(), str(tmp_path)) == 0
+    assert holders.handshakes({8080}, str(tmp_path / "none")) == 0
 
 
 def test_a_descriptor_can_only_be_taken_over_at_the_start(addresses: Addresses) -> None:

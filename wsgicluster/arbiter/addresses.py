@@ -3,13 +3,17 @@
 A socket that two generations listen at is one socket, with one number. What opens one is given as a function.
 """
 
+import contextlib
 import logging
+import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from wsgicluster import process
+from wsgicluster.arbiter import holders
 from wsgicluster.arbiter.listeners import Listener
 from wsgicluster.errors import AddressError
-from wsgicluster.settings import Address, FdAddress, UnixAddress
+from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 Places = tuple[tuple[int, socket.socket], ...]
 """The numbers and sockets of one generation."""
@@ -67,6 +71,22 @@ class Addresses:
         """The address as clients know it."""
         return self._open[number][1].address
 
+    def shut(self, numbers: Iterable[int], family: Collection[int]) -> set[int]:
+        """Let no newcomer in by these, where that is possible; answers their TCP ports.
+
+        The others are left alone: sockets that processes outside the ``family`` have as well, such as another server
+        or whoever has passed them on, who go on listening. Nobody is lost with those, when they are closed here.
+        """
+        ports = set()
+        for number in set(numbers):
+            address, listener = self._open[number]
+            if not isinstance(address, TcpAddress) or not _is_ours(listener.sock, family):
+                continue
+            with contextlib.suppress(OSError):  # not Linux, or not allowed here: a few may be refused in mid-air
+                process.drop_newcomers(listener.sock)
+                ports.add(listener.sock.getsockname()[1])
+        return ports
+
     def keep(self, wanted: Collection[int]) -> list[str]:
         """Close all others, as far as this process goes; answers their addresses."""
         closed = []
@@ -78,6 +98,10 @@ class Addresses:
             except OSError as error:
                 self._log.warning("cannot remove the socket file of %s: %s", listener.address, error.strerror)
         return closed
+
+
+def _is_ours(sock: socket.socket, family: Collection[int]) -> bool:
+    return set(holders.pids({str(os.fstat(sock.fileno()).st_ino)})) <= set(family)
 
 
 def _is_same(present: Address, wanted: Address) -> bool:

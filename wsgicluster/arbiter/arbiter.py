@@ -19,6 +19,7 @@ from wsgicluster.arbiter.addresses import Addresses
 from wsgicluster.arbiter.daemon import Background
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
+from wsgicluster.arbiter.holders import handshakes
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
@@ -38,6 +39,10 @@ __all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
 _SHARED_MEMORY = "/dev/shm"
+DOOR_S = 1.0
+"""How long clients are waited for who had begun to connect when the server was told to stop; most take no time."""
+
+DOOR_LOOK_S = 0.01
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
 
@@ -77,6 +82,8 @@ class Arbiter:
         self._events: collections.deque[Event] = collections.deque()
         self._addresses = Addresses(self._log)
         self._leaves_at = math.inf
+        self._shut_ports: set[int] | None = None
+        self._door_closes_at = math.inf
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
             signal.SIGHUP: self._want_reload,
@@ -214,7 +221,7 @@ class Arbiter:
             self._reload()
         supervisor.look()
         if self._clock.monotonic() >= self._leaves_at:
-            self._stop_now()
+            self._shut_and_stop()
         if supervisor.pool.stopping:
             # Before the workers are told: they drain differently when nobody takes over.
             self._tell_stopping()
@@ -240,7 +247,9 @@ class Arbiter:
     def _let_go_of_addresses(self) -> None:
         """Close what no generation needs that serves, or is on trial; its workers have been told by now."""
         if not self._supervisor.pool.stopping:
-            for address in self._addresses.keep(self._supervisor.listeners):
+            wanted = self._supervisor.listeners
+            self._addresses.shut(self._addresses.numbers() - wanted, self._supervisor.pids())
+            for address in self._addresses.keep(wanted):
                 self._log.info("No longer listening at: %s", address)
 
     def _remove(self, pidfile: PidFile) -> None:
@@ -324,15 +333,22 @@ class Arbiter:
             return
         serving = self._supervisor.serving
         delay_s = serving.drain_delay if serving is not None and self._leaves_at == math.inf else 0.0
+        self._leaves_at = self._clock.monotonic() + delay_s
+        self._board.tell(ServerState.LEAVING)
         if delay_s:
-            self._leaves_at = self._clock.monotonic() + delay_s
-            self._board.tell(ServerState.LEAVING)
             self._log.info("SIGTERM: graceful stop in %g s (drain_delay); serving until then, but not ready", delay_s)
-            return
-        self._log.info("SIGTERM: graceful stop")
-        self._stop_now()
+        else:
+            self._log.info("SIGTERM: graceful stop")
 
-    def _stop_now(self) -> None:
+    def _shut_and_stop(self) -> None:
+        """Let no newcomer in, and stop as soon as all are in who were at the door: later they would meet a reset."""
+        now = self._clock.monotonic()
+        if self._shut_ports is None:
+            self._shut_ports = self._addresses.shut(self._addresses.numbers(), self._supervisor.pids())
+            self._door_closes_at = now + DOOR_S
+        if now < self._door_closes_at and handshakes(self._shut_ports):
+            self._leaves_at = now + DOOR_LOOK_S
+            return
         self._leaves_at = math.inf
         self._supervisor.pool.stop(Stopping.GRACEFUL)
 

@@ -5,6 +5,7 @@ arbiter itself gets and no listener.
 """
 
 import math
+import os
 import signal
 
 from wsgicluster import process
@@ -87,6 +88,10 @@ class Supervisor:
         """The numbers of the listeners that the present generation, and the one on trial, need."""
         places = self._family.listeners
         return {number for k in places if self.pool.rollout.wanted(k) for number, _ in places[k]}
+
+    def pids(self) -> set[int]:
+        """All processes of this server, as far as they are known."""
+        return {os.getpid(), *(child.pid for child in self.pool.children.values())}
 
     def tell_all(self, number: signal.Signals) -> None:
         """Send a signal to every child."""
