@@ -252,6 +252,7 @@ _NO_NEWCOMERS = (
 """A classic BPF program, as ``struct sock_filter``: code, jump if true, jump if false, operand."""
 
 _SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
 
 
 def drop_newcomers(sock: socket.socket) -> None:
@@ -266,3 +267,8 @@ def drop_newcomers(sock: socket.socket) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     packed = struct.pack("@HP", len(_NO_NEWCOMERS), ctypes.addressof(buffer))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, packed)
+
+
+def take_newcomers(sock: socket.socket) -> None:
+    """Undo `drop_newcomers`. Raises OSError."""
+    sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

@@ -57,7 +57,7 @@ def test_no_newcomer_is_let_in_but_who_has_begun_is(addresses: Addresses) -> Non
     (number,) = addresses.open([ANY], make)
     listener = dict(addresses.places([number]))[number]
     with socket.create_connection(listener.getsockname(), 5) as early:
-        assert addresses.shut([number], {os.getpid()}) == {listener.getsockname()[1]}
+        assert addresses.shut({os.getpid()}) == {number: listener.getsockname()[1]}
         with socket.socket() as late:
             late.settimeout(0.3)
             with pytest.raises(TimeoutError):
@@ -66,14 +66,17 @@ def test_no_newcomer_is_let_in_but_who_has_begun_is(addresses: Addresses) -> Non
         with taken:
             early.sendall(b"as usual")
             assert taken.recv(100) == b"as usual"
+    addresses.open_again([number])
+    with socket.create_connection(listener.getsockname(), 5):
+        pass
 
 
 def test_a_socket_that_others_have_is_left_alone(addresses: Addresses, tmp_path: pathlib.Path) -> None:
     inherited = FdAddress(socket.create_server(("127.0.0.1", 0)).detach())
     numbers = addresses.open([ANY, UnixAddress(str(tmp_path / "s")), inherited], make)
     # As if another server had the first one, too: this process is none of the family.
-    assert addresses.shut(numbers, {1}) == set()
-    assert addresses.shut(numbers[1:], {os.getpid()}) == set()
+    assert addresses.shut({1}) == {}
+    assert addresses.held() == set()
     for _, listener in addresses.places(numbers):
         with socket.socket(listener.family) as client:
             client.settimeout(5)

@@ -1,8 +1,10 @@
 """The pool's rules for rollouts with settings of their own: how many too many, how few, and the rehearsal."""
 
+import random
+
 import pytest
 
-from tests.arbiter.test_pool import World, ready_shape
+from tests.arbiter.test_pool import World, go_through_anything, ready_shape
 from wsgicluster.arbiter.child import Ask, Child, End, State
 from wsgicluster.arbiter.pool import Spawn, Stop, Verdict
 from wsgicluster.arbiter.rollout import PROBATION_S, Generation, Stage
@@ -152,3 +154,10 @@ def test_a_rehearsal_that_was_killed_from_outside_is_held_again() -> None:
 def test_a_rehearsal_that_fails_at_the_start_ends_the_server() -> None:
     world = Rollouts(2, smoke=True)
     assert world.pool.cannot_boot(world.one(1, 1, State.BOOTING), world.now)[0] is Verdict.HALT
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_the_pool_comes_back(seed: int) -> None:
+    rng = random.Random(seed)
+    surge, least = rng.choice([(0, 1), (0, 2), (1, 1), (3, 0)])
+    go_through_anything(Rollouts(rng.randint(2, 6), surge, least, smoke=seed % 2 == 0, preload=seed % 3 == 0), rng)

@@ -112,9 +112,11 @@ def test_who_waits_at_an_address_that_goes_is_answered(
             connection.ask()
         bind(tmp_path, first)
         reload(live, 1)
+        late = stack.enter_context(Connection(second))  # the old worker has not let go of it yet
+        late.ask()
         (tmp_path / "go").touch()
         assert busy.response().status == 200
-        for connection in waiting:
+        for connection in (*waiting, late):
             response = connection.response()
             assert (response.status, response.body.split()[0]) == (200, str(second).encode())
     wait_until(lambda: is_refused(second), 10)

@@ -71,21 +71,30 @@ class Addresses:
         """The address as clients know it."""
         return self._open[number][1].address
 
-    def shut(self, numbers: Iterable[int], family: Collection[int]) -> set[int]:
-        """Let no newcomer in by these, where that is possible; answers their TCP ports.
+    def shut(self, family: Collection[int]) -> dict[int, int]:
+        """Let no newcomer in by TCP, where that is possible; answers the numbers of these listeners, and their ports.
 
         The others are left alone: sockets that processes outside the ``family`` have as well, such as another server
         or whoever has passed them on, who go on listening. Nobody is lost with those, when they are closed here.
         """
-        ports = set()
-        for number in set(numbers):
-            address, listener = self._open[number]
-            if not isinstance(address, TcpAddress) or not _is_ours(listener.sock, family):
+        ports = {}
+        for number, (address, listener) in self._open.items():
+            if not isinstance(address, TcpAddress) or not _holders(listener.sock) <= set(family):
                 continue
-            with contextlib.suppress(OSError):  # not Linux, or not allowed here: a few may be refused in mid-air
+            with contextlib.suppress(OSError):  # not Linux, or not allowed here: a few may be reset in mid-air
                 process.drop_newcomers(listener.sock)
-                ports.add(listener.sock.getsockname()[1])
+                ports[number] = listener.sock.getsockname()[1]
         return ports
+
+    def held(self) -> set[int]:
+        """The numbers of those that other processes have open, too."""
+        return {number for number, (_, listener) in self._open.items() if _holders(listener.sock) - {os.getpid()}}
+
+    def open_again(self, numbers: Iterable[int]) -> None:
+        """Let newcomers in again, by listeners that somebody will be slow to let go of."""
+        for number in numbers:
+            with contextlib.suppress(OSError):  # they time out, then
+                process.take_newcomers(self._open[number][1].sock)
 
     def keep(self, wanted: Collection[int]) -> list[str]:
         """Close all others, as far as this process goes; answers their addresses."""
@@ -100,8 +109,8 @@ class Addresses:
         return closed
 
 
-def _is_ours(sock: socket.socket, family: Collection[int]) -> bool:
-    return set(holders.pids({str(os.fstat(sock.fileno()).st_ino)})) <= set(family)
+def _holders(sock: socket.socket) -> set[int]:
+    return set(holders.pids({str(os.fstat(sock.fileno()).st_ino)}))
 
 
 def _is_same(present: Address, wanted: Address) -> bool:

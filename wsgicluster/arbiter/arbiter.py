@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from wsgicluster import __version__, process
 from wsgicluster.arbiter.addresses import Addresses
 from wsgicluster.arbiter.daemon import Background
+from wsgicluster.arbiter.door import LOOK_S, Door
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
-from wsgicluster.arbiter.holders import handshakes
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
 from wsgicluster.arbiter.listeners import Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.pidfile import PidFile
@@ -39,10 +39,6 @@ __all__ = ["Arbiter", "Roles", "log_options"]
 
 _CLOCK = SystemClock()
 _SHARED_MEMORY = "/dev/shm"
-DOOR_S = 1.0
-"""How long clients are waited for who had begun to connect when the server was told to stop; most take no time."""
-
-DOOR_LOOK_S = 0.01
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
 
@@ -82,8 +78,7 @@ class Arbiter:
         self._events: collections.deque[Event] = collections.deque()
         self._addresses = Addresses(self._log)
         self._leaves_at = math.inf
-        self._shut_ports: set[int] | None = None
-        self._door_closes_at = math.inf
+        self._door = Door(self._addresses)
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
             signal.SIGHUP: self._want_reload,
@@ -232,14 +227,16 @@ class Arbiter:
             self._board.tell(ServerState.SERVING)
         if supervisor.pool.stopping and not supervisor.pool.children:
             return True
-        due = min(supervisor.next_due(), self._leaves_at)
+        due = min(supervisor.next_due(), self._leaves_at, self._door.look_at)
         self._events += self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
     def _tell_stopping(self) -> None:
+        now = self._clock.monotonic()
         if self._board.told() is not ServerState.STOPPING:
             self._board.tell(ServerState.STOPPING)
-            self._close_listeners()
+            self._door.leave(now)
+        self._door.look(now)
 
     def _close_listeners(self) -> None:
         self._addresses.keep(())
@@ -247,9 +244,7 @@ class Arbiter:
     def _let_go_of_addresses(self) -> None:
         """Close what no generation needs that serves, or is on trial; its workers have been told by now."""
         if not self._supervisor.pool.stopping:
-            wanted = self._supervisor.listeners
-            self._addresses.shut(self._addresses.numbers() - wanted, self._supervisor.pids())
-            for address in self._addresses.keep(wanted):
+            for address in self._addresses.keep(self._supervisor.listeners):
                 self._log.info("No longer listening at: %s", address)
 
     def _remove(self, pidfile: PidFile) -> None:
@@ -343,11 +338,8 @@ class Arbiter:
     def _shut_and_stop(self) -> None:
         """Let no newcomer in, and stop as soon as all are in who were at the door: later they would meet a reset."""
         now = self._clock.monotonic()
-        if self._shut_ports is None:
-            self._shut_ports = self._addresses.shut(self._addresses.numbers(), self._supervisor.pids())
-            self._door_closes_at = now + DOOR_S
-        if now < self._door_closes_at and handshakes(self._shut_ports):
-            self._leaves_at = now + DOOR_LOOK_S
+        if not self._door.is_clear(self._supervisor.pids(), now):
+            self._leaves_at = now + LOOK_S
             return
         self._leaves_at = math.inf
         self._supervisor.pool.stop(Stopping.GRACEFUL)

@@ -5,7 +5,7 @@ Functions take ``root``, the folder that stands for ``/``. Knows no listener.
 
 import os
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 
 _LISTEN = "0A"
 _SYN_RECEIVED = "03"
@@ -29,7 +29,7 @@ def tcp_inodes(port: int, root: str = "/") -> set[str]:
     return found
 
 
-def handshakes(ports: Collection[int], root: str = "/") -> int:
+def handshakes(ports: Iterable[int], root: str = "/") -> int:
     """How many clients have begun to connect to one of these TCP ports, and are not in the accept queue yet."""
     ends = tuple(f":{port:04X}" for port in ports)
     lines = [

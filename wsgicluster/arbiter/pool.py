@@ -299,7 +299,7 @@ class Pool:
             return False
         here = [child for child in self.workers() if child.slot == slot]
         on_trial = self.rollout.on_trial is not None and slot == self._trial_slot()
-        return on_trial or any(child.state is State.DRAINING or child.key in leaving for child in here)
+        return on_trial or any(child.asked or child.key in leaving for child in here)
 
     def _serves(self, child: Child) -> bool:
         """Is it ready, and of a generation that serves or has served? Others have been tried and given up."""
@@ -342,7 +342,7 @@ class Pool:
             return []
         slot = self._trial_slot()
         taken = not self.rollout.batch and any(
-            child.slot == slot and child.state is not State.KILLED for child in self.workers()
+            child.slot == slot and (child.asked or child.state is not State.KILLED) for child in self.workers()
         )
         if taken or not self.backoff.due(slot, now):
             return []
