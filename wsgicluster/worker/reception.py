@@ -277,4 +277,4 @@ class Reception(Host):
 
     def left(self, connection: Ending) -> None:
         """A connection is closed or handed over."""
-        self.connections.discard(connection)  # type: ignore[arg-type]  # of those, all are Connections
+        self.connections.discard(connection)
