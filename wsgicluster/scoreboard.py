@@ -48,6 +48,8 @@ class Cell(enum.IntEnum):
     """In the server's page only: no page from this one on has ever been used."""
     LAG = 13
     """How late the worker's loop has woken last, in microseconds; 0 when no request runs outside the loop."""
+    CUT = 15
+    """Requests that were not over when the worker's time to drain was."""
     HISTOGRAM = 16
 
 
@@ -78,8 +80,17 @@ class WorkerState(enum.IntEnum):
 class ServerState(enum.IntEnum):
     """What the arbiter tells all workers through the first page."""
 
-    SERVING = 0
-    STOPPING = 1
+    STARTING = 0
+    """Fewer workers than ``min_ready`` asks for have been ready yet."""
+    SERVING = 1
+    LEAVING = 2
+    """It serves as before, but will stop soon: nobody should send it new clients."""
+    STOPPING = 3
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send clients here."""
+        return self is ServerState.SERVING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +111,7 @@ class Facts:
     resident_bytes: int
     client: str
     request_line: str
+    cut: int = 0
 
 
 class Page:
@@ -136,6 +148,7 @@ class Page:
             resident_bytes=cells[Cell.RESIDENT],
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
+            cut=cells[Cell.CUT],
         )
 
 
