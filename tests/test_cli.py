@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from wsgicluster import __version__
-from wsgicluster.arbiter.arbiter import log_options
+from wsgicluster.arbiter.logbook import log_options
 from wsgicluster.cli import main, versions
 from wsgicluster.settings import Settings
 

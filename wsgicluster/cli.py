@@ -13,7 +13,8 @@ from typing import NoReturn
 from wsgicluster import __version__, process
 from wsgicluster.access_log import compile_format
 from wsgicluster.arbiter import spawn
-from wsgicluster.arbiter.arbiter import Arbiter, Roles, log_options
+from wsgicluster.arbiter.arbiter import Arbiter, Roles
+from wsgicluster.arbiter.logbook import log_options
 from wsgicluster.arbiter.origin import Origin, take
 from wsgicluster.arbiter.upgrade import say_failed
 from wsgicluster.cluster.assignment import Assignment

@@ -25,10 +25,24 @@ class BootError(ServerError):
     exit_code = 3
 
 
+class ForcedStop(ServerError):
+    """The server has stopped, but had to cut requests off or kill workers; a meaning for an exit code, never raised."""
+
+    exit_code = 5
+
+
 class AppLoadError(ServerError):
     """The application cannot be loaded; ``trace`` is its own traceback, or empty."""
 
     exit_code = 4
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+class RehearsalError(BootError):
+    """The application does not answer as ``smoke`` asks; ``trace`` is the traceback of what it raised, or empty."""
 
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)

@@ -63,10 +63,17 @@ class Forked:
     pid: int
 
 
-Message: TypeAlias = Ready | BootFailed | Broken | RecycleWanted | Forked
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenersEnd:
+    """To a worker: of its listeners those with these numbers are nobody's any more once its like have left."""
+
+    numbers: list[int]
+
+
+Message: TypeAlias = Ready | BootFailed | Broken | RecycleWanted | Forked | ListenersEnd
 
 _CLASSES: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Ready, BootFailed, Broken, RecycleWanted, Forked)
+    kind.__name__: kind for kind in (Ready, BootFailed, Broken, RecycleWanted, Forked, ListenersEnd)
 }
 
 

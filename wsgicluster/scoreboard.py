@@ -50,6 +50,8 @@ class Cell(enum.IntEnum):
     """How late the worker's loop has woken last, in microseconds; 0 when no request runs outside the loop."""
     SHED = 14
     """Requests that were not run, since they had waited for too long or their clients had left while they waited."""
+    CUT = 15
+    """Requests that were not over when the worker's time to drain was."""
     HISTOGRAM = 16
 
 
@@ -80,8 +82,17 @@ class WorkerState(enum.IntEnum):
 class ServerState(enum.IntEnum):
     """What the arbiter tells all workers through the first page."""
 
-    SERVING = 0
-    STOPPING = 1
+    STARTING = 0
+    """Fewer workers than ``min_ready`` asks for have been ready yet."""
+    SERVING = 1
+    LEAVING = 2
+    """It serves as before, but will stop soon: nobody should send it new clients."""
+    STOPPING = 3
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send clients here."""
+        return self is ServerState.SERVING
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ class Facts:
     client: str
     request_line: str
     shed: int = 0
+    cut: int = 0
 
 
 class Page:
@@ -140,6 +152,7 @@ class Page:
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
             shed=cells[Cell.SHED],
+            cut=cells[Cell.CUT],
         )
 
 

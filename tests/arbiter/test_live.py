@@ -299,7 +299,8 @@ def test_a_graceful_stop_cuts_what_takes_too_long(small: Any, tmp_path: pathlib.
     server = small(workers=1, graceful_timeout=0.5).start().ready()
     with contextlib.suppress(TimeoutError):  # it is not going to be answered
         server.raw("stubborn", 0.3)
-    assert server.stop() == 0
+    assert server.stop() == 5
+    assert "1 request was cut off (GET /stubborn), 1 worker had to be killed; the exit code is 5" in server.log()
     assert re.search(r"was cut off after graceful_timeout of 0\.5 s, in GET /stubborn", server.log())
 
 

@@ -645,9 +645,12 @@ def test_one_that_was_told_to_go_at_once_may_finish_after_all() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_happens_the_pool_comes_back(seed: int) -> None:
-    """Random events; `World` checks that nobody goes before the replacement is ready."""
     rng = random.Random(seed)
-    world = World(rng.randint(1, 6), preload=seed % 3 == 0)
+    go_through_anything(World(rng.randint(1, 6), preload=seed % 3 == 0), rng)
+
+
+def go_through_anything(world: World, rng: random.Random) -> None:
+    """Random events; `World` checks that nobody goes before the replacement is ready."""
     world.boot_all()
     for _ in range(150):
         children = list(world.pool.children.values())

@@ -6,6 +6,7 @@ import pytest
 
 from wsgicluster.arbiter.rollout import PROBATION_S, STAGES, Generation, Rollout, Stage, Step
 from wsgicluster.settings.kinds import MOST_WORKERS
+from wsgicluster.settings.values import Portion
 
 
 def started(workers: int = 4) -> Rollout:
@@ -128,6 +129,28 @@ def test_a_reload_resets_what_was_scaled_before_and_keeps_what_was_scaled_since(
     rollout.first_ready(20.0)
     rollout.settle(30.0)
     assert rollout.workers == 3
+
+
+@pytest.mark.parametrize(
+    ("surge", "least", "batch"),
+    [(Portion(3), 0, 3), (Portion(0), 3, 0), (Portion(50, percent=True), 2, 2), (Portion(0), 0, 1)],
+)
+def test_batch_is_what_the_settings_say(surge: Portion, least: int, batch: int) -> None:
+    rollout = Rollout()
+    rollout.begin(Generation(1, 4, surge=surge, min_ready=least))
+    assert rollout.batch == batch
+    assert rollout.least_ready == (least or 4)
+
+
+def test_scaling_down_leaves_a_way_to_replace_the_last_workers() -> None:
+    rollout = Rollout()
+    rollout.begin(Generation(1, 4, surge=Portion(0), min_ready=3))
+    rollout.first_ready(10.0)
+    assert (rollout.least_ready, rollout.batch) == (3, 0)
+    rollout.scale(-1)
+    assert (rollout.least_ready, rollout.batch) == (3, 1)
+    rollout.scale(-1)
+    assert (rollout.least_ready, rollout.batch) == (2, 1)
 
 
 @pytest.mark.parametrize(("workers", "batch"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (64, 16)])

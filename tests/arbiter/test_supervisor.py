@@ -104,7 +104,7 @@ def test_no_room_for_a_child(
 ) -> None:
     supervisor, family, hands, log = crowded
     family.refusal = refusal
-    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1))
+    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1), ())
     for _ in range(12):
         supervisor.carry_out()
         supervisor.carry_out()
@@ -126,7 +126,7 @@ def test_no_room_for_a_child(
 def test_a_process_that_the_kernel_holds(crowded: tuple[Supervisor, Crowded, Hands, pathlib.Path]) -> None:
     """Killed again and again, which is said once; its slot has another worker meanwhile."""
     supervisor, family, hands, log = crowded
-    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1, timeout=3.0))
+    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1, timeout=3.0), ())
     supervisor.carry_out()
     (stuck,) = supervisor.pool.children.values()
     supervisor.pool.ready(stuck, hands.now)

@@ -88,3 +88,25 @@ def test_a_class_in_the_configuration_file(server: StartServer, tmp_path: pathli
     live = server("app", source=SOURCE)
     assert fetch(live.port).body.endswith(b" 1")
     assert live.stop() == 0
+
+
+ONLY_IN_A_GREENLET = """
+import gevent
+
+def application(environ, start_response):
+    gevent.spawn(gevent.sleep, 0.01).join()
+    start_response("200 OK" if gevent.getcurrent().parent is gevent.get_hub() else "500 Main", [])
+    return [b"x"]
+"""
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)])
+def test_a_class_derived_from_gevents_rehearses_in_a_greenlet(
+    server: StartServer, tmp_path: pathlib.Path, preload: tuple[str, ...]
+) -> None:
+    pytest.importorskip("gevent")
+    (tmp_path / "own.py").write_text(KIND.format(base="GeventWorker"))
+    live = server("app", "-k", "own.Own", *preload, "--smoke", "/", source=ONLY_IN_A_GREENLET)
+    live.wait_log("worker 1: the application answers: /")
+    assert fetch(live.port).status == 200
+    assert live.stop() == 0

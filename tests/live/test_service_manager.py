@@ -39,6 +39,21 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 """What a service manager does before it executes a service: a TCP and a Unix socket under the numbers 3 and 4."""
 
+BOOT_WHEN_TOLD = versioned.good().replace(
+    "time.sleep(0.0)",
+    """
+for number in 1, 2, 3:
+    try:
+        os.mkdir(f"boots-{number}")
+    except FileExistsError:
+        continue
+    while not os.path.exists(f"go-{number}"):
+        time.sleep(0.02)
+    break
+""",
+)
+"""Each of three workers boots when its file is there."""
+
 
 class Manager:
     """Hears what a service says, as a service manager does."""
@@ -181,6 +196,35 @@ def test_an_upgrade(server: StartServer, manager: Manager, tmp_path: pathlib.Pat
     manager.wait("STOPPING=1")
     wait_until(lambda: not live.members(), 10)
     assert path.exists()
+
+
+def test_ready_with_the_least_that_is_asked_for(server: StartServer, manager: Manager, tmp_path: pathlib.Path) -> None:
+    """Not before: the second worker to boot, and the third, wait for a word."""
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    live = server("app", "-w", "3", "--min-ready", "2", source=BOOT_WHEN_TOLD, environ=environ)
+    (tmp_path / "go-1").touch()
+    manager.wait("STATUS=1 of 3 workers ready")
+    assert not manager.hears("READY=1")
+    (tmp_path / "go-2").touch()
+    manager.wait("READY=1")
+    assert live.said("Started: 2 of 3 workers serve, the others boot")
+    (tmp_path / "go-3").touch()
+    manager.wait("STATUS=3 of 3 workers ready, generation 1")
+    assert not manager.hears("READY=1", 2)
+
+
+def test_a_stop_with_a_delay_is_told_at_once(server: StartServer, manager: Manager, tmp_path: pathlib.Path) -> None:
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    live = server("tests.apps.basic", "--drain-delay", "1h", environ=environ)
+    manager.wait("READY=1")
+    live.send(signal.SIGTERM)
+    manager.wait("STOPPING=1")
+    manager.wait("STATUS=about to stop, 1 of 1 workers ready")
+    assert fetch(live.port).status == 200
+    live.send(signal.SIGUSR2)
+    live.wait_log("SIGUSR2 is ignored: this server is about to end")
+    assert live.stop() == 0
+    assert not manager.hears("STOPPING=1", 2)
 
 
 READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]

@@ -6,7 +6,6 @@ signals. It runs no application code, reads no request and starts no thread.
 
 import collections
 import contextlib
-import dataclasses
 import gc
 import math
 import os
@@ -15,45 +14,32 @@ from collections.abc import Callable
 
 from wsgicluster import __version__, process
 from wsgicluster.arbiter import start
+from wsgicluster.arbiter.addresses import Addresses
 from wsgicluster.arbiter.daemon import Background
+from wsgicluster.arbiter.door import Door
 from wsgicluster.arbiter.family import Family
 from wsgicluster.arbiter.faults import Faults
 from wsgicluster.arbiter.heartbeat import open_scoreboard
 from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
-from wsgicluster.arbiter.listeners import Listener
+from wsgicluster.arbiter.logbook import Logbook
 from wsgicluster.arbiter.notify import Announcer, Notifier, standing
 from wsgicluster.arbiter.origin import HandOff, Origin
 from wsgicluster.arbiter.pidfile import PidFile
 from wsgicluster.arbiter.pool import Stopping
+from wsgicluster.arbiter.rereading import permitted, say_changes
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.arbiter.upgrade import BOND_KEY, Happened, Upgrade
 from wsgicluster.clock import Clock, SystemClock
-from wsgicluster.errors import ServerError
-from wsgicluster.logs import LogOptions, Logs
+from wsgicluster.errors import ForcedStop, ServerError
+from wsgicluster.logs import Logs
 from wsgicluster.scoreboard import ServerState
 from wsgicluster.settings import Settings
-from wsgicluster.settings.declaration import Applies
-from wsgicluster.settings.fields import SETTINGS
 
-__all__ = ["Arbiter", "Roles", "log_options"]
+__all__ = ["Arbiter", "Roles"]
 
 _CLOCK = SystemClock()
 _ORIGIN = Origin()
-
-
-def log_options(settings: Settings) -> LogOptions:
-    """What the settings say about logs; new files belong to whom workers run as."""
-    changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
-    return LogOptions(
-        errorlog=settings.errorlog,
-        loglevel=settings.loglevel,
-        accesslog=settings.accesslog,
-        access_log_format=settings.access_log_format,
-        logconfig_dict=settings.logconfig_dict,
-        capture_output=settings.capture_output,
-        owner=(settings.user, settings.group) if changes_user else None,
-    )
 
 
 class Arbiter:
@@ -78,13 +64,11 @@ class Arbiter:
         self._log = logs.error
         self._clock = clock
         self._origin = origin
-        self._log_options = log_options(settings)
+        self._logbook = Logbook(logs, settings)
         self._reload_wanted = False
         self._events: collections.deque[Event] = collections.deque()
-        self._listeners: list[Listener] = []
         self._pidfile: PidFile | None = None
         self._stop_told = False
-        self._has_started = False
         self._retired = 0
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
@@ -129,8 +113,16 @@ class Arbiter:
             gc.collect()
             gc.freeze()
             self._loop()
-        self._log.info("Stopped")
-        return self._supervisor.exit_code
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        code, forced = self._supervisor.exit_code, self._supervisor.forced
+        if forced:
+            code = code or ForcedStop.exit_code
+            self._log.warning("Stopped by force: %s; the exit code is %d", forced, code)
+        else:
+            self._log.info("Stopped")
+        return code
 
     def _start(self, owned: contextlib.ExitStack) -> None:
         settings = self._settings
@@ -145,16 +137,15 @@ class Arbiter:
             self._pidfile = PidFile(self._upgrade.pidfile(settings.pidfile))
             self._pidfile.create(os.getpid())
             owned.callback(self._remove, self._pidfile)
-        self._listeners = start.listen(settings, self._origin.passed, self._log)
-        shared = self._upgrade.keep(
-            [listener.passed for listener in self._listeners], start.hand_off_kind(self._settings)
-        )
-        owned.callback(self._close_listeners)
+        self._addresses = Addresses(self._log, start.first_number(os.getpid()), self._upgrade.is_shared)
+        self._door = Door(self._addresses)
+        owned.callback(self._addresses.keep, ())
+        numbers = start.listen(settings, self._addresses, self._origin.passed, self._log)
+        shared = self._upgrade.keep(self._addresses.passed(), start.hand_off_kind(settings))
         self._board = open_scoreboard(settings.worker_tmp_dir, self._log)
         owned.callback(self._board.close)
         self._family = family = Family(self._board, self._inbox, self._roles, self._logs)
         owned.callback(family.close)
-        family.listeners = [listener.sock for listener in self._listeners]
         if shared is not None:
             family.share_hand_off(shared)
         notifier = Notifier(self._origin.service.notify_socket)
@@ -165,7 +156,7 @@ class Arbiter:
         self._supervisor = Supervisor(family, self._logs, self._clock)
         owned.callback(self._supervisor.close)
         self._prepare(settings)
-        self._supervisor.begin(settings)
+        self._supervisor.begin(settings, self._addresses.places(numbers))
 
     def _prepare(self, settings: Settings) -> None:
         if not settings.preload_app:
@@ -206,19 +197,24 @@ class Arbiter:
         if self._reload_wanted or supervisor.source_changed:
             self._reload()
         supervisor.look()
+        now = self._clock.monotonic()
+        if self._door.may_leave(supervisor.pids, now):
+            supervisor.pool.stop(Stopping.GRACEFUL)
         if supervisor.pool.stopping:
             # Before the workers are told: they drain differently when nobody takes over.
-            self._tell_stopping()
+            self._tell_stopping(now)
+            self._door.look(now)
         supervisor.carry_out()
+        self._let_go_of_addresses()
         self._take_back_logs()
         self._tell_others()
         if supervisor.pool.stopping and not supervisor.pool.children:
             return True
-        due = min(supervisor.next_due(), self._announcer.next_due())
+        due = min(supervisor.next_due(), self._announcer.next_due(), self._door.next_due)
         self._events += self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
-    def _tell_stopping(self) -> None:
+    def _tell_stopping(self, now: float) -> None:
         if self._stop_told:
             return
         self._stop_told = True
@@ -230,29 +226,31 @@ class Arbiter:
         if self._upgrade.takes_connections:
             # Its workers are siblings: what is idle here is handed to them, and nothing new is taken.
             self._log.info("The %s server goes on", "new" if self._upgrade.successor else "old")
+            self._family.end_listeners(self._upgrade.shared)
         else:
             self._board.tell(ServerState.STOPPING)
-        self._close_listeners()
+        self._door.leave(now)
+
+    def _let_go_of_addresses(self) -> None:
+        """Close what no generation needs that serves, or is on trial; its workers have been told by now."""
+        if self._supervisor.pool.stopping:
+            return
+        closed = self._addresses.keep(self._supervisor.listeners)
+        for address in closed:
+            self._log.info("No longer listening at: %s", address)
+        if closed:
+            self._upgrade.still_keep(self._addresses.numbers())
 
     def _tell_others(self) -> None:
-        """Tell the service manager and the server beside this one how things stand."""
-        now = self._clock.monotonic()
-        stands = standing(self._supervisor.pool, self._enough_workers(), now)
+        """Tell workers, the service manager and the server beside this one how things stand."""
+        supervisor, now = self._supervisor, self._clock.monotonic()
+        if supervisor.started and self._board.told() is ServerState.STARTING:
+            self._board.tell(ServerState.SERVING)
+        # With a server after this one the service goes on.
+        leaving = self._door.is_leaving and self._upgrade.successor is None
+        stands = standing(supervisor.pool, supervisor.pool.rollout.least_ready, now, leaving)
         self._announcer.update(stands, now)
-        self._has_started = self._has_started or stands.enough
-        self._upgrade.tell_serving(self._has_started and stands.serving)
-
-    def _enough_workers(self) -> int:
-        """How many workers have to be ready before this server counts as started."""
-        return self._supervisor.pool.rollout.workers
-
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            try:
-                listener.close(remove_file=not self._upgrade.is_shared(listener.passed))
-            except OSError as error:
-                self._log.warning("cannot remove the socket file of %s: %s", listener.address, error.strerror)
-        self._listeners = []
+        self._upgrade.tell_serving(supervisor.started and stands.serving)
 
     def _remove(self, pidfile: PidFile) -> None:
         try:
@@ -271,60 +269,61 @@ class Arbiter:
 
     def _reload(self) -> None:
         self._reload_wanted = self._supervisor.source_changed = False
-        if self._supervisor.pool.stopping:
+        if self._is_ending:
+            self._log.info("The reload is left out: the server is about to stop")
             return
         self._announcer.reload_begins(self._clock.monotonic())
         self._serve_again()
+        present, before = self._supervisor.serving or self._settings, self._addresses.numbers()
         try:
             wanted = self._reload_settings()
-            fixed = self._fixed(wanted)
-            settings = dataclasses.replace(wanted, **{name: getattr(self._settings, name) for name in fixed})
+            settings = permitted(self._settings, wanted)
             self._prepare(settings)
-            self._apply_logs(settings)
+            numbers = start.open_addresses(settings, self._addresses)
+            self._logbook.apply(settings)
         except ServerError as error:
+            self._supervisor.refuse(str(error))
             self._log.error("The reload is called off, the present settings stay in force: %s", error)
             return
-        except BaseException:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001
             # A configuration file is a program of somebody else's: whatever it raises, the server goes on.
+            self._supervisor.refuse(repr(error))
             self._log.exception("The reload is called off, the present settings stay in force")
             return
-        for name in fixed:
-            self._log.warning("%s has changed, which needs a restart; the present value stays in force", name)
-        self._supervisor.begin(settings)
-
-    def _fixed(self, wanted: Settings) -> list[str]:
-        """The settings that have changed and cannot while the server runs."""
-        names = [name for name, setting in SETTINGS.items() if setting.about.applies is Applies.RESTART]
-        if self._settings.capture_output:
-            # Standard output and error lead to its file, and to nowhere else any more.
-            names.append("errorlog")
-        return [name for name in names if getattr(wanted, name) != getattr(self._settings, name)]
-
-    def _apply_logs(self, settings: Settings) -> None:
-        options = log_options(settings)
-        if options != self._log_options:
-            self._logs.apply(options)
-            self._log_options = options
+        say_changes(self._log, present, wanted)
+        self._addresses.say_listening((number for number in numbers if number not in before), settings.scheme)
+        self._supervisor.begin(settings, self._addresses.places(numbers))
 
     def _take_back_logs(self) -> None:
         """Log as the generation that serves does, once one that was tried has been called off."""
         rollout, serving = self._supervisor.pool.rollout, self._supervisor.serving
-        if rollout.trial is not None or serving is None:
-            return
-        try:
-            self._apply_logs(serving)
-        except ServerError as error:
-            self._log_options = log_options(serving)
-            self._log.error("%s", error)
+        if rollout.trial is None and serving is not None:
+            self._logbook.take_back(serving)
+
+    @property
+    def _is_ending(self) -> bool:
+        """Does it stop, or has it been told to?"""
+        return bool(self._supervisor.pool.stopping) or self._door.is_leaving
 
     def _stop_gracefully(self) -> None:
-        if not self._supervisor.pool.stopping:
+        if self._supervisor.pool.stopping:
+            return
+        serving = self._supervisor.serving
+        # A second one ends the delay; and clients need no other server when the next one has the same addresses.
+        waits = serving is not None and not self._door.is_leaving and not self._upgrade.takes_connections
+        delay_s = serving.drain_delay if serving is not None and waits else 0.0
+        self._door.plan(self._clock.monotonic() + delay_s)
+        if not self._upgrade.takes_connections:
+            self._board.tell(ServerState.LEAVING)
+        if delay_s:
+            self._log.info("SIGTERM: graceful stop in %g s (drain_delay); serving until then, but not ready", delay_s)
+        else:
             self._log.info("SIGTERM: graceful stop")
-        self._supervisor.pool.stop(Stopping.GRACEFUL)
 
     def _stop_quickly(self) -> None:
         again = self._supervisor.pool.stopping is Stopping.QUICK
         self._log.info("Stop by force" if again else "SIGINT or SIGQUIT: quick stop")
+        self._door.plan(math.inf)
         self._supervisor.pool.stop(Stopping.FORCED if again else Stopping.QUICK)
 
     def _one_more(self) -> None:
@@ -345,7 +344,9 @@ class Arbiter:
         self._log.info("SIGWINCH: all workers retire until SIGHUP or SIGTTIN")
         if successor is not None:
             self._retired = rollout.workers or self._retired
-            if not self._upgrade.takes_connections:
+            if self._upgrade.takes_connections:
+                self._family.end_listeners(self._upgrade.shared)
+            else:
                 # Nobody would read what they hand over.
                 self._board.tell(ServerState.STOPPING)
         rollout.retire_all()
@@ -353,17 +354,19 @@ class Arbiter:
     def _serve_again(self) -> None:
         """Workers that have retired for an upgrade are wanted again."""
         self._retired = 0
-        self._board.tell(ServerState.SERVING)
+        if self._board.told() is ServerState.STOPPING:
+            serves = ServerState.SERVING if self._supervisor.started else ServerState.STARTING
+            self._board.tell(ServerState.LEAVING if self._door.is_leaving else serves)
 
     # The server beside this one
 
     def _start_successor(self) -> None:
-        if self._supervisor.pool.stopping:
+        if self._is_ending:
             self._log.warning("SIGUSR2 is ignored: this server is about to end")
             return
         receive, send = (end.fileno() for end in self._family.hand_off)
         hand_off = HandOff(receive, send, start.hand_off_kind(self._settings))
-        pid = self._upgrade.start([listener.passed for listener in self._listeners], hand_off)
+        pid = self._upgrade.start(self._addresses.passed(), hand_off)
         if pid is not None:
             self._family.tell_end(pid, self._upgrade.ended)
 
@@ -386,8 +389,5 @@ class Arbiter:
 
     def _reopen_logs(self) -> None:
         self._log.info("SIGUSR1: logs are reopened")
-        try:
-            self._logs.reopen()
-        except OSError as error:
-            self._log.error("logs could not be reopened: %s", error.strerror)
+        self._logbook.reopen()
         self._supervisor.tell_all(signal.SIGUSR1)

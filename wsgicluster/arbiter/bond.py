@@ -24,7 +24,7 @@ class Word:
     serving: bool | None = None
     """Workers take connections, those that are handed over included."""
     kept: tuple[int, ...] | None = None
-    """The new server has taken over the listeners with these descriptors, and no others."""
+    """Of the listeners that were passed on, the sender has those with these numbers, and no others."""
     hand_off: bool | None = None
     """The new server uses the hand-off socket of the old one."""
     main: bool | None = None

@@ -11,10 +11,11 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import NoReturn
 
 from wsgicluster.arbiter import mold, spawn
+from wsgicluster.arbiter.addresses import Places
 from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.child import Child, Input, Role
 from wsgicluster.arbiter.inbox import Inbox
@@ -23,7 +24,7 @@ from wsgicluster.arbiter.roles import Roles
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.cluster.nudge import nudge
 from wsgicluster.logs import Logs
-from wsgicluster.messages import Channel, ChannelClosed, Message
+from wsgicluster.messages import Channel, ChannelClosed, ListenersEnd, Message
 from wsgicluster.scoreboard import Cell, Facts, Page, Scoreboard, WorkerState
 from wsgicluster.settings import Settings
 
@@ -41,6 +42,10 @@ class Link:
     stacks_fd: int
     orders: socket.socket | None = None
     """The way to order workers from a mold."""
+    places: Places = ()
+    """What it listens at."""
+    told: frozenset[int] = frozenset()
+    """Listeners of which it has been told that they end."""
     silent: bool = False
     """The child's end of the channel is closed."""
 
@@ -66,7 +71,8 @@ class Family:
         self._keys = itertools.count(1)
         self._others: dict[int, Callable[[Exit], object]] = {}
         self.hand_off = self._take_hand_off(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        self.listeners: Sequence[socket.socket] = ()
+        self.listeners: dict[int, Places] = {}
+        """Those of each generation that may still get workers."""
         self.stacks_folder: str | None = None
         self.paused: list[tuple[Child, bool]] = []
         """Children found by `reap` to have been stopped (True) or continued by a signal, until somebody empties it."""
@@ -103,7 +109,7 @@ class Family:
                 if order.role is Role.MOLD:
                     self._spawn_mold(link, theirs, settings)
                 else:
-                    self._spawn_worker(link, theirs, settings)
+                    self._spawn_worker(link, theirs, order, settings)
             undo.pop_all()
         self._links[child.key] = link
         if child.pid:
@@ -131,18 +137,21 @@ class Family:
         ours.setblocking(False)
         link.orders = ours
 
-    def _spawn_worker(self, link: Link, channel: Channel, settings: Settings) -> None:
+    def _spawn_worker(self, link: Link, channel: Channel, order: Spawn, settings: Settings) -> None:
         child = link.child
+        places = link.places = self.listeners[child.generation]
         assignment = Assignment(
             slot=child.slot,
             generation=child.generation,
             page=link.page,
             board=self._board,
             channel=channel,
-            listeners=tuple(self.listeners),
+            listeners=tuple(sock for _, sock in places),
             hand_off_receive=self.hand_off[0],
             hand_off_send=self.hand_off[1],
             stacks_fd=link.stacks_fd,
+            rehearse=order.rehearse,
+            listener_numbers=tuple(number for number, _ in places),
         )
         maker = self._mold_of(child.generation)
         if maker is not None and maker.orders is not None:
@@ -171,6 +180,15 @@ class Family:
         return ended
 
     # Life
+
+    def end_listeners(self, wanted: Collection[int]) -> None:
+        """Tell workers that have others than these that those end: whoever lets go of one last, empties its queue."""
+        for link in self._links.values():
+            ended = {number for number, _ in link.places}.difference(wanted, link.told)
+            if ended:
+                link.told |= ended
+                with contextlib.suppress(ChannelClosed):  # it is as good as gone
+                    link.channel.send(ListenersEnd(sorted(ended)))
 
     def signal(self, child: Child, number: int) -> None:
         """Send a signal; a process that is gone, or not known yet, is left out."""

@@ -5,9 +5,10 @@ Functions take ``root``, the folder that stands for ``/``. Knows no listener.
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _LISTEN = "0A"
+_SYN_RECEIVED = "03"
 
 
 def _lines(path: pathlib.Path) -> list[list[str]]:
@@ -26,6 +27,15 @@ def tcp_inodes(port: int, root: str = "/") -> set[str]:
             if len(words) > 9 and words[3] == _LISTEN and words[1].rpartition(":")[2] == f"{port:04X}":
                 found.add(words[9])
     return found
+
+
+def handshakes(ports: Iterable[int], root: str = "/") -> int:
+    """How many clients have begun to connect to one of these TCP ports, and are not in the accept queue yet."""
+    ends = tuple(f":{port:04X}" for port in ports)
+    lines = [
+        words for name in ("tcp", "tcp6") for words in (_lines(pathlib.Path(root) / "proc/net" / name) if ends else ())
+    ]
+    return sum(len(words) > 3 and words[3] == _SYN_RECEIVED and words[1].endswith(ends) for words in lines)
 
 
 def unix_inodes(path: str, root: str = "/") -> set[str]:

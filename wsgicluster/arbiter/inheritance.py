@@ -12,6 +12,8 @@ from wsgicluster.arbiter.origin import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, NamedFdAddress, UnixAddress
 
+_DESCRIPTOR = "fd://"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
@@ -33,6 +35,11 @@ class Plan:
 def place(address: Address) -> str:
     """An address without what may change while it stays the same address."""
     return f"unix:{address.path}" if isinstance(address, UnixAddress) else str(address)
+
+
+def is_given(passed: Passed) -> bool:
+    """Was it made by somebody who is no server of ours, and may have it yet?"""
+    return passed.activated or passed.place.startswith(_DESCRIPTOR)
 
 
 def plan(bind: Sequence[Address], passed: Sequence[Passed]) -> Plan:
@@ -60,7 +67,8 @@ def _serves(each: Passed, address: Address) -> bool:
     if isinstance(address, NamedFdAddress):
         return each.activated and each.name == address.name
     if isinstance(address, FdAddress):
-        return each.fd == address.fd
+        # Not one of a server's own that has this number by chance.
+        return each.fd == address.fd and is_given(each)
     return not each.activated and each.place == place(address)
 
 

@@ -58,6 +58,8 @@ def send_order(orders: socket.socket, ticket: int, assignment: Assignment) -> No
         "slot": assignment.slot,
         "generation": assignment.generation,
         "page": assignment.page.index,
+        "rehearse": assignment.rehearse,
+        "listener_numbers": assignment.listener_numbers,
     }
     descriptors = [
         assignment.channel.fileno(),
@@ -101,6 +103,8 @@ def _receive_order(place: Place) -> tuple[int, Assignment]:
         hand_off_receive=_Socket(fileno=receive),
         hand_off_send=_Socket(fileno=send),
         stacks_fd=stacks_fd,
+        rehearse=fields["rehearse"],
+        listener_numbers=tuple(fields["listener_numbers"]),
     )
     return fields["ticket"], assignment
 

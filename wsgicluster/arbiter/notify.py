@@ -54,6 +54,8 @@ class Standing:
     """A reload is not over yet."""
     degraded: bool = False
     """Workers are missing because they die, or cannot be made."""
+    leaving: bool = False
+    """It serves as before, but is about to stop."""
     stopping: bool = False
 
     @property
@@ -65,11 +67,16 @@ class Standing:
         text = f"{self.ready} of {self.wanted} workers ready, generation {self.generation}"
         if self.stopping:
             return f"stopping, {text}"
+        if self.leaving:
+            return f"about to stop, {text}"
         return text + (", degraded" if self.degraded else "") + (", reloading" if self.rolling else "")
 
 
-def standing(pool: Pool, needed: int, now: float) -> Standing:
-    """How the workers of ``pool`` stand, when ``needed`` of them are enough to have started."""
+def standing(pool: Pool, needed: int, now: float, leaving: bool = False) -> Standing:
+    """How the workers of ``pool`` stand, when ``needed`` of them are enough to have started.
+
+    ``leaving`` says that the server is about to stop.
+    """
     rollout = pool.rollout
     serving = rollout.serving.number if rollout.serving is not None else 0
     ready, wanted = pool.ready_slots(), rollout.workers
@@ -81,6 +88,7 @@ def standing(pool: Pool, needed: int, now: float) -> Standing:
         enough=0 < min(needed, wanted) <= ready,
         rolling=serving > 0 and (rollout.trial is not None or behind),
         degraded=ready < wanted and pool.backoff.next_due(now) is not None,
+        leaving=leaving,
         stopping=bool(pool.stopping),
     )
 
@@ -126,7 +134,7 @@ class Announcer:
         if not self._active:
             return
         lines = []
-        if standing.stopping and not self._stopping_said:
+        if (standing.stopping or standing.leaving) and not self._stopping_said:
             self._stopping_said = True
             lines.append("STOPPING=1")
         elif not self._stopping_said and self._is_ready_now(standing):

@@ -26,7 +26,8 @@ class Passed:
 
     ``place`` is the address it was opened for, as `place` in `wsgicluster.arbiter.inheritance` writes it.
     ``activated`` says that it is a service manager's, ``name`` how that calls it. ``made`` is device and inode
-    of the socket file that a server has made for it, and is to remove.
+    of the socket file that a server has made for it, and is to remove. ``number`` is what the workers of a server call
+    it, and those of the next one, too.
     """
 
     fd: int
@@ -34,6 +35,7 @@ class Passed:
     name: str = ""
     activated: bool = False
     made: tuple[int, int] | None = None
+    number: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

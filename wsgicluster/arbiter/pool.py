@@ -33,11 +33,12 @@ MOLD_SLOT = 0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spawn:
-    """Make a child."""
+    """Make a child; one that rehearses tries its application before it serves."""
 
     slot: int
     generation: int
     role: Role = Role.WORKER
+    rehearse: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,13 +175,14 @@ class Pool:
         if self.stopping:
             return orders + [stop for stop in self._stop_all(now) if stop.key not in overdue]
         stops = self._superfluous(now)
+        stops += self._make_room({stop.key for stop in stops})
         leaving = {stop.key for stop in stops}
         orders += stops
         staying = [child for child in self.workers() if child.key not in leaving]
         booting = sum(child.coming for child in staying if self._is_base(child))
-        for slot in range(1, self.rollout.workers + 1):
+        for slot in self._slots_to_fill():
             here = [child for child in staying if child.slot == slot]
-            spawn = self._fill(slot, here, booting, now)
+            spawn = None if self._is_kept_free(slot, leaving) else self._fill(slot, here, booting, now)
             if spawn:
                 orders += self._via_mold(spawn, orders, now)
                 booting += 1
@@ -200,6 +202,10 @@ class Pool:
     def ready_slots(self) -> int:
         """How many of the wanted slots have a worker that serves."""
         return len({c.slot for c in self.workers() if c.ready and c.slot <= self.rollout.workers})
+
+    def enough(self) -> bool:
+        """Do as many workers serve as are needed to call that a server?"""
+        return self.rollout.serving is not None and self.ready_slots() >= self.rollout.least_ready
 
     def whole(self) -> bool:
         """Is every wanted worker there, and of the generation that serves?"""
@@ -266,6 +272,35 @@ class Pool:
                 stops.append(Stop(child.key, Ask.DRAIN))
         return stops
 
+    def _make_room(self, leaving: set[int]) -> list[Stop]:
+        """Where no worker may be too many: stops for old ones, as many as may be missing until others have booted."""
+        rollout = self.rollout
+        if rollout.batch:
+            return []
+        ready = [c for c in self.workers() if c.ready and c.slot <= rollout.workers and c.key not in leaving]
+        manned = {child.slot for child in ready}
+        may_go = len(manned) - rollout.least_ready
+        newest = rollout.serving
+        if rollout.on_trial is not None:
+            newest = rollout.on_trial
+            tries = any(self._is_tried(child) for child in self.workers())
+            may_go = 0 if tries or len(manned) < rollout.workers else min(1, may_go)
+        old = [child for child in ready if newest is not None and child.generation < newest.number]
+        return [Stop(child.key, Ask.DRAIN) for child in sorted(old, key=lambda c: c.slot)[: max(0, may_go)]]
+
+    def _slots_to_fill(self) -> range:
+        base = self.rollout.base
+        alone = base is not None and base.rehearses and self.rollout.stage is Stage.FIRST
+        return range(1, 2 if alone else self.rollout.workers + 1)
+
+    def _is_kept_free(self, slot: int, leaving: set[int]) -> bool:
+        """Where no worker may be too many: is the slot another one's, who has not left yet or is only to come?"""
+        if self.rollout.batch:
+            return False
+        here = [child for child in self.workers() if child.slot == slot]
+        on_trial = self.rollout.on_trial is not None and slot == self._trial_slot()
+        return on_trial or any(child.asked or child.key in leaving for child in here)
+
     def _serves(self, child: Child) -> bool:
         """Is it ready, and of a generation that serves or has served? Others have been tried and given up."""
         serving = self.rollout.serving
@@ -280,13 +315,23 @@ class Pool:
             return None
         ready = [child for child in here if self._serves(child)]
         if not ready:
-            return Spawn(slot, base.number)
+            rehearse = base.rehearses and self.rollout.stage is Stage.FIRST
+            return Spawn(slot, base.number, rehearse=rehearse)
         best = max(ready, key=lambda child: child.rank)
         if self.rollout.trial is None and best.generation < base.number:
             return Spawn(slot, base.number) if booting < self.rollout.batch else None
         if best.recycle and not any(child.coming for child in here):
             return Spawn(slot, base.number) if booting < max(2, self.rollout.batch) else None
         return None
+
+    def _trial_slot(self) -> int:
+        """Where the first worker of a generation on trial is, or will be: best where nobody serves."""
+        tried = [child for child in self.workers() if self._is_tried(child) and child.state is not State.KILLED]
+        if tried:
+            return tried[0].slot
+        manned = {child.slot for child in self.workers() if child.ready}
+        slots = range(1, max(1, self.rollout.workers) + 1)
+        return next((slot for slot in slots if slot not in manned), 1)
 
     def _try(self, orders: list[Order], now: float) -> list[Order]:
         """The spawn of the first worker of a generation on trial, if there is none yet."""
@@ -295,12 +340,13 @@ class Pool:
             return []
         if any(self._is_tried(child) and child.state is not State.KILLED for child in self.workers()):
             return []
-        manned = {child.slot for child in self.workers() if child.ready}
-        slots = range(1, max(1, self.rollout.workers) + 1)
-        slot = next((slot for slot in slots if slot not in manned), 1)
-        if not self.backoff.due(slot, now):
+        slot = self._trial_slot()
+        taken = not self.rollout.batch and any(
+            child.slot == slot and (child.asked or child.state is not State.KILLED) for child in self.workers()
+        )
+        if taken or not self.backoff.due(slot, now):
             return []
-        return self._via_mold(Spawn(slot, trial.number), orders, now)
+        return self._via_mold(Spawn(slot, trial.number, rehearse=trial.rehearses), orders, now)
 
     def _via_mold(self, spawn: Spawn, orders: list[Order], now: float) -> list[Order]:
         """The spawn itself, or what has to come before it where the application is preloaded."""

@@ -8,6 +8,8 @@ import enum
 import math
 
 from wsgicluster.settings.kinds import MOST_WORKERS
+from wsgicluster.settings.rollout_kinds import ALL_WORKERS, QUARTER
+from wsgicluster.settings.values import Portion
 
 PROBATION_S = 0.25
 """The first worker of a new generation must live this long once ready before the first old one goes."""
@@ -20,6 +22,36 @@ class Generation:
     number: int
     workers: int
     preload: bool = False
+    surge: Portion = QUARTER
+    min_ready: int = ALL_WORKERS
+    rehearses: bool = False
+    """Its first worker has something to try before it serves, and before any other one boots."""
+
+
+class Result(enum.Enum):
+    """What has become of a generation, or of the wish for one."""
+
+    UNDER_WAY = "under way"
+    TOOK_OVER = "took over"
+    SUPERSEDED = "superseded"
+    CALLED_OFF = "called off"
+    REFUSED = "refused"
+    """Its settings were wrong, or an address could not be had: there was no generation to try."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """The newest generation, for whoever asks how the last reload went.
+
+    ``number`` is 0 where there was none to try, ``reason`` one line (empty if all is well), ``trace`` the
+    application's traceback if it has failed with one, ``at`` in seconds since the epoch.
+    """
+
+    number: int
+    result: Result
+    at: float
+    reason: str = ""
+    trace: str = ""
 
 
 class Stage(enum.Enum):
@@ -71,6 +103,7 @@ class Rollout:
         self.stage = Stage.EMPTY
         self.serving: Generation | None = None
         self.trial: Generation | None = None
+        self.last: Attempt | None = None
         self._adjusted = 0
         self._adjusted_at_begin = 0
         self._settles_at = math.inf
@@ -97,9 +130,19 @@ class Rollout:
         return min(MOST_WORKERS, max(0, self.base.workers + self._adjusted)) if self.base else 0
 
     @property
+    def least_ready(self) -> int:
+        """How many workers have to serve for the server to count as started, and during a rollout."""
+        least = self.base.min_ready if self.base else ALL_WORKERS
+        return self.workers if least == ALL_WORKERS else min(least, self.workers)
+
+    @property
     def batch(self) -> int:
-        """How many workers may boot at a time in order to take over from others."""
-        return max(1, math.ceil(self.workers / 4))
+        """How many workers may boot at a time in order to take over from others.
+
+        0 says that each boots in the place of one that has left; there is a way even if scaling left none to spare.
+        """
+        surge = self.base.surge.of(self.workers) if self.base else 0
+        return surge if surge or self.least_ready < self.workers else 1
 
     @property
     def settles_at(self) -> float:

@@ -5,8 +5,9 @@ import os
 from collections.abc import Sequence
 
 from wsgicluster import process
-from wsgicluster.arbiter import inheritance, surroundings
-from wsgicluster.arbiter.listeners import Listener, Owner, Queue, backlog_limit, open_listeners
+from wsgicluster.arbiter import surroundings
+from wsgicluster.arbiter.addresses import Addresses
+from wsgicluster.arbiter.listeners import Owner, Queue, backlog_limit, open_listeners
 from wsgicluster.arbiter.origin import Passed
 from wsgicluster.cluster.assignment import HAND_OFF_FORMAT
 from wsgicluster.settings import Settings
@@ -19,24 +20,26 @@ def look_around(log: logging.Logger) -> None:
         log.warning("%s", remark)
 
 
-def listen(settings: Settings, passed: Sequence[Passed], log: logging.Logger) -> list[Listener]:
-    """Open or take over all listeners, and close what nobody wants of what was passed on. Raises AddressError."""
+def open_addresses(settings: Settings, addresses: Addresses, passed: Sequence[Passed] = ()) -> list[int]:
+    """The numbers of the listeners that these settings ask for, opened or taken over. Raises AddressError."""
     owner = Owner(settings.user, settings.group) if os.geteuid() == 0 else Owner()
-    plan = inheritance.plan(settings.bind, passed)
-    if plan.replaces_bind:
-        log.info("The service manager's sockets take the place of bind")
-    listeners = open_listeners(plan.places, Queue(settings.backlog, settings.defer_accept), owner)
-    # Not before: a new listener must not get the number of one that both servers might have.
-    for unused in plan.unused:
-        log.info("Closed: descriptor %d, passed as %s", unused.fd, unused.name or unused.place or "no name")
-        os.close(unused.fd)
-    for listener in listeners:
-        name = f", passed as {listener.passed.name}" if listener.passed.name else ""
-        log.info("Listening at: %s (%d)%s", listener.url(settings.scheme), os.getpid(), name)
+    queue = Queue(settings.backlog, settings.defer_accept)
+    return addresses.open(settings.bind, lambda missing: open_listeners(missing, queue, owner), passed)
+
+
+def listen(settings: Settings, addresses: Addresses, passed: Sequence[Passed], log: logging.Logger) -> list[int]:
+    """Open or take over the first listeners, and say so; their numbers. Raises AddressError."""
+    numbers = open_addresses(settings, addresses, passed)
+    addresses.say_listening(numbers, settings.scheme)
     limit = backlog_limit()
     if limit is not None and limit < settings.backlog:
         log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
-    return listeners
+    return numbers
+
+
+def first_number(pid: int) -> int:
+    """Where a server begins to number what it opens: two of them that share a hand-off socket never meet."""
+    return pid << 32
 
 
 def hand_off_kind(settings: Settings) -> str:

@@ -5,23 +5,26 @@ arbiter itself gets and no listener.
 """
 
 import math
+import os
 import signal
 from collections.abc import Sequence
 
 from wsgicluster import process
 from wsgicluster.arbiter import report
+from wsgicluster.arbiter.addresses import Places
 from wsgicluster.arbiter.autopsy import Death, Exit, Hang
 from wsgicluster.arbiter.backoff import Wait
 from wsgicluster.arbiter.beats import Beats
 from wsgicluster.arbiter.child import UNASKED, Ask, Child, End, Input, Role, State
 from wsgicluster.arbiter.coroner import Coroner
 from wsgicluster.arbiter.family import Family
+from wsgicluster.arbiter.forced import Forced
 from wsgicluster.arbiter.pool import DUMP_S, Pool, Spawn, Stop, Verdict
-from wsgicluster.arbiter.rollout import Generation
+from wsgicluster.arbiter.rollout import Attempt, Generation, Result
 from wsgicluster.clock import Clock
 from wsgicluster.errors import BootError, ServerError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import BootFailed, Broken, Forked, Ready, RecycleWanted
+from wsgicluster.messages import BootFailed, Broken, Forked, ListenersEnd, Ready, RecycleWanted
 from wsgicluster.settings import Settings
 
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
@@ -34,6 +37,9 @@ class Supervisor:
     def __init__(self, family: Family, logs: Logs, clock: Clock) -> None:
         self.pool = Pool()
         self.exit_code = 0
+        self.forced = Forced()
+        self.started = False
+        """As many workers as ``min_ready`` asks for have been ready at the same time."""
         self.source_changed = False
         """A worker says that source files have changed since this was last set to False."""
         self._family = family
@@ -54,15 +60,28 @@ class Supervisor:
 
     # What is wanted
 
-    def begin(self, settings: Settings) -> None:
-        """Try new settings and code; the present ones serve until these have shown that they work."""
+    def begin(self, settings: Settings, places: Places) -> None:
+        """Try new settings and code, and listen at these places; the present ones serve until the new ones work."""
         self._numbers += 1
-        generation = Generation(self._numbers, settings.workers, settings.preload_app)
+        generation = Generation(
+            self._numbers,
+            settings.workers,
+            settings.preload_app,
+            settings.reload_surge,
+            settings.min_ready,
+            rehearses=bool(settings.smoke),
+        )
         self._settings[generation.number] = settings
+        self._family.listeners[generation.number] = places
         superseded = self.pool.reload(generation)
         self._coroner.failures.forget()
+        self.pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         if superseded is not None:
             self._log.info("Generation %d is given up for a newer one", superseded.number)
+
+    def refuse(self, reason: str) -> None:
+        """There are no new settings to try, for this reason."""
+        self.pool.rollout.last = Attempt(0, Result.REFUSED, self._clock.time(), reason)
 
     @property
     def deaths(self) -> Sequence[Death]:
@@ -74,6 +93,16 @@ class Supervisor:
         """The settings of the generation that serves."""
         generation = self.pool.rollout.serving
         return self._settings[generation.number] if generation else None
+
+    @property
+    def listeners(self) -> set[int]:
+        """The numbers of the listeners that the present generation, and the one on trial, need."""
+        places = self._family.listeners
+        return {number for k in places if self.pool.rollout.wanted(k) for number, _ in places[k]}
+
+    def pids(self) -> set[int]:
+        """All processes of this server, as far as they are known."""
+        return {os.getpid(), *(child.pid for child in self.pool.children.values())}
 
     def tell_all(self, number: signal.Signals) -> None:
         """Send a signal to every child."""
@@ -90,7 +119,7 @@ class Supervisor:
                 self._log.warning("%s sent nonsense: %s", child, report.shown(str(message)))
             elif isinstance(message, Forked):
                 self._claim(message)
-            elif child is not None:
+            elif child is not None and not isinstance(message, ListenersEnd):
                 self._heard(child, message)
         stillborn = self._family.never_born(key)
         if stillborn is not None:
@@ -123,9 +152,12 @@ class Supervisor:
 
     def _promoted(self) -> None:
         serving = self.pool.rollout.serving
+        if serving is not None:
+            self.pool.rollout.last = Attempt(serving.number, Result.TOOK_OVER, self._clock.time())
         if serving is not None and serving.number > 1:
             self._log.info("Generation %d works and takes over", serving.number)
         self._settings = {k: v for k, v in self._settings.items() if self._is_in_use(k)}
+        self._family.listeners = {k: v for k, v in self._family.listeners.items() if self._is_in_use(k)}
 
     def _is_in_use(self, number: int) -> bool:
         alive = any(child.generation == number for child in self.pool.children.values())
@@ -164,7 +196,13 @@ class Supervisor:
         self._coroner.said(child, message.summary, message.trace)
         before = self._coroner.failures.another(message.summary, message.trace)
         self._log.error("%s", report.cannot_boot(child, message.summary, message.trace, before))
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, message.summary, message.trace)
         self._judged(verdict, wait, message.exit_code)
+
+    def _called_off(self, child: Child, reason: str, trace: str = "") -> None:
+        at = self._clock.time()
+        self.pool.rollout.last = Attempt(child.generation, Result.CALLED_OFF, at, reason, trace)
 
     def _judged(self, verdict: Verdict, wait: Wait | None, exit_code: int) -> None:
         if verdict is Verdict.CALL_OFF:
@@ -203,6 +241,8 @@ class Supervisor:
         end = self._coroner.why(child, ended, now)
         facts = self._family.facts(child)
         asked = child.asked
+        if self.pool.stopping:
+            self.forced.note(child, end, facts)
         verdict, wait = self.pool.gone(child, end, now)
         if end in UNASKED or end in (End.TIMED_OUT, End.BOOT_FAILED):
             self._family.nudge()
@@ -212,6 +252,8 @@ class Supervisor:
         elif end is not End.CUT and asked:
             served = f", {facts.requests} requests served" if facts is not None and child.role is Role.WORKER else ""
             self._log.info("%s is gone: %s%s", child, end.value, served)
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, f"{child}: {end.value}, {ended}")
         self._judged(verdict, wait, BootError.exit_code)
         self._release(child)
 
@@ -247,6 +289,8 @@ class Supervisor:
         self._family.signal(child, process.DUMP_SIGNAL)
         self._hung[child.key] = now + DUMP_S
         verdict, wait = self.pool.hung(child, now)
+        if verdict in (Verdict.CALL_OFF, Verdict.HALT):
+            self._called_off(child, f"{child}: not ready within timeout")
         self._judged(verdict, wait, BootError.exit_code)
 
     def _end_hung(self, child: Child) -> None:
@@ -271,11 +315,15 @@ class Supervisor:
         for child in self.pool.workers():
             if child.ready_at is None:
                 child.takes_requests = self._family.takes_requests(child)
+        if not self.pool.stopping:
+            self._family.end_listeners(self.listeners)
         for order in self.pool.plan(now):
             if isinstance(order, Spawn):
                 self._spawn(order, now)
             else:
                 self._stop(order, now)
+        if not self.pool.stopping and self.pool.enough():
+            self._say_started()
         if not self.pool.stopping and self.pool.whole():
             self._say_whole(now)
 
@@ -312,6 +360,12 @@ class Supervisor:
             self._log.error("%s", report.immortal(child))
         self.pool.asked(child, order.ask, now, settings.graceful_timeout)
         self._family.signal(child, _SIGNALS[order.ask])
+
+    def _say_started(self) -> None:
+        if not self.started and not self.pool.whole():
+            wanted = self.pool.rollout.workers
+            self._log.info("Started: %d of %d workers serve, the others boot", self.pool.ready_slots(), wanted)
+        self.started = True
 
     def _say_whole(self, now: float) -> None:
         rollout = self.pool.rollout

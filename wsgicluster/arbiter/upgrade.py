@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NoReturn
 
 from wsgicluster import process
@@ -20,7 +20,7 @@ from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.bond import Bond, BondClosed, Word
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.origin import HandOff, Origin, Passed, Predecessor
-from wsgicluster.errors import AppLoadError, BootError, ServerError, UsageError
+from wsgicluster.errors import AppLoadError, BootError, ForcedStop, ServerError, UsageError
 
 BOND_KEY = 0
 """The bond's key in the inbox; children count from one."""
@@ -33,6 +33,7 @@ _MEANINGS = {
     UsageError.exit_code: "a setting is wrong",
     BootError.exit_code: "its workers cannot be made ready",
     AppLoadError.exit_code: "the application cannot be loaded",
+    ForcedStop.exit_code: "it was stopped by force",
 }
 
 
@@ -49,7 +50,7 @@ class Happened(enum.Enum):
 
 @dataclasses.dataclass(slots=True)
 class Peer:
-    """The other server, as far as it is known; ``kept`` are the descriptors of listeners that both have."""
+    """The other server, as far as it is known; ``kept`` are the numbers of listeners that both have."""
 
     pid: int
     bond: Bond
@@ -116,7 +117,12 @@ class Upgrade:
 
     def is_shared(self, passed: Passed) -> bool:
         """Does the other server listen there, too?"""
-        return self.peer is not None and passed.fd in self.peer.kept
+        return passed.number in self.shared
+
+    @property
+    def shared(self) -> frozenset[int]:
+        """The numbers of the listeners that the other server has, too."""
+        return self.peer.kept if self.peer is not None else frozenset()
 
     def pidfile(self, path: str) -> str:
         """Where this server's pid file is for now: the plain name belongs to the older of two servers."""
@@ -153,7 +159,7 @@ class Upgrade:
         finally:
             theirs.close()
         # Until it tells which of them it keeps, all of them may be in use there.
-        kept = frozenset(each.fd for each in passed)
+        kept = _numbers(passed)
         self._meet(Peer(pid, ours, is_successor=True, serving=False, kept=kept))
         self._log.info("SIGUSR2: a new server is started beside this one (pid %d)", pid)
         return pid
@@ -214,14 +220,13 @@ class Upgrade:
     def keep(self, listeners: Sequence[Passed], kind: str) -> tuple[socket.socket, socket.socket] | None:
         """Tell which listeners this server has; answers the hand-off socket if it shares the old one's.
 
-        It does where the packets on it mean the same here and there: they name listeners by their position.
+        It does where the packets on it mean the same here and there, and where both listen at the same sockets.
         """
         before, peer = self._origin.predecessor, self.peer
         if before is None or peer is None:
             return None
-        offered = [each.fd for each in self._origin.passed]
-        kept = [each.fd for each in listeners]
-        peer.kept = frozenset(kept) & frozenset(offered)
+        offered, kept = _numbers(self._origin.passed), _numbers(listeners)
+        peer.kept = kept & offered
         peer.shares_hand_off = kept == offered and kind == before.hand_off.kind
         peer.bond.say(Word(kept=tuple(peer.kept), hand_off=peer.shares_hand_off))
         if not peer.shares_hand_off:
@@ -234,6 +239,12 @@ class Upgrade:
         return ends
 
     # Both
+
+    def still_keep(self, numbers: Collection[int]) -> None:
+        """Tell that listeners have been closed, but for those with these numbers."""
+        if self.peer is not None and not self.shared <= set(numbers):
+            self.peer.kept = self.shared & set(numbers)
+            self.peer.bond.say(Word(kept=tuple(self.peer.kept)))
 
     def tell_serving(self, serving: bool) -> None:
         """Tell the other server whether workers here take connections, when that has changed."""
@@ -285,6 +296,10 @@ class Upgrade:
                 peer.pid,
                 os.getpid(),
             )
+
+
+def _numbers(listeners: Iterable[Passed]) -> frozenset[int]:
+    return frozenset(each.number for each in listeners if each.number is not None)
 
 
 def say_failed(given: Origin, error: ServerError) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from wsgicluster.settings.fields import Settings
 from wsgicluster.settings.kinds import GROUP, MOST_WORKERS, USER
 from wsgicluster.settings.proxy_kinds import ALL_TRUSTED
+from wsgicluster.settings.rollout_kinds import ALL_WORKERS
 from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare, UnixAddress
 from wsgicluster.settings.wording import complaint, quoted
 
@@ -44,6 +45,10 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         changes["preload_app"] = False
         changed["preload_app"] = f"{sources['reload']} (reload)"
         remarks.append("preload_app: off, because reload has each worker load the application anew")
+    if settings.reload and settings.smoke:
+        changes["smoke"] = ()
+        changed["smoke"] = f"{sources['reload']} (reload)"
+        remarks.append("smoke: off, because with reload each worker shows its mistakes itself")
     if settings.worker_class == "sync" and settings.threads > 1:
         changes["worker_class"] = "gthread"
         changed["worker_class"] = f"{sources['threads']} (threads)"
@@ -77,9 +82,27 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
     _check_folder(settings.worker_tmp_dir, "worker_tmp_dir", sources, inside)
     _check_folder(settings.tmp_upload_dir, "tmp_upload_dir", sources, inside)
     _check_addresses(settings, sources)
+    if not isinstance(settings.workers, Automatic):
+        _check_strength(settings, sources)
     _check_proxies(settings, sources)
     _check_uwsgi(settings, sources)
     _check_tls(settings, sources, inside)
+
+
+def _check_strength(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Whether there are as many workers as reloads and the server's start count on."""
+    workers, least = settings.workers, settings.min_ready
+    if least > workers:
+        raise complaint(
+            sources["min_ready"], "min_ready", str(least),
+            f"at most the number of workers, which is {workers}; lower it, or raise workers",
+        )  # fmt: skip
+    if settings.reload_surge.of(workers) == 0 and least in (ALL_WORKERS, workers):
+        raise complaint(
+            sources["reload_surge"], "reload_surge", str(settings.reload_surge),
+            f"1 or more, or a min_ready below the number of workers, which is {workers}: none may be missing, and none "
+            "may be too many, so that none could be replaced",
+        )  # fmt: skip
 
 
 def _check_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
@@ -141,8 +164,14 @@ def _check_folder(path: str | None, name: str, sources: Mapping[str, str], direc
 
 
 def resolve(settings: Settings, processors: int, memory_bytes: int) -> Settings:
-    """With plain numbers for what depends on the machine: its usable processors and memory."""
+    """With plain numbers for what depends on the machine: its usable processors and memory.
+
+    Raises UsageError when there turn out to be fewer workers than the settings count on.
+    """
     workers = min(MOST_WORKERS, processors) if isinstance(settings.workers, Automatic) else settings.workers
     limit = settings.max_memory
     limit_bytes = limit.of(memory_bytes, workers) if isinstance(limit, MemoryShare) else limit
-    return dataclasses.replace(settings, workers=workers, max_memory=limit_bytes)
+    resolved = dataclasses.replace(settings, workers=workers, max_memory=limit_bytes)
+    if isinstance(settings.workers, Automatic):
+        _check_strength(resolved, dict.fromkeys(("min_ready", "reload_surge"), "workers = auto"))
+    return resolved

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsgicluster.settings import kinds, proxy_kinds, worker_kinds
+from wsgicluster.settings import kinds, proxy_kinds, rollout_kinds, worker_kinds
 from wsgicluster.settings.declaration import (
     Applies,
     Declaration,
@@ -19,7 +19,7 @@ from wsgicluster.settings.declaration import (
     declare_computed,
     declared,
 )
-from wsgicluster.settings.values import Address, TcpAddress
+from wsgicluster.settings.values import Address, Portion, TcpAddress
 
 NOW, NEXT_WORKER, RESTART = Applies.NOW, Applies.NEXT_WORKER, Applies.RESTART
 
@@ -47,6 +47,10 @@ class Settings:
     preload_app: bool = declare(False, Declaration(
         kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
         "Load the application once for all workers, before they are forked.", ("--preload",)))
+    smoke: tuple[str, ...] = declare((), Declaration(
+        rollout_kinds.SMOKE, Group.APPLICATION, NEXT_WORKER,
+        "Paths that the first worker of each generation asks its application for, before it serves; every answer must "
+        "have a status below 500, within timeout. A URL names the host as well.", ("--smoke",), default_text="none"))
     reload: bool = declare(False, Declaration(
         kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
         "For development: replace the workers when a source file changes.", ("--reload",)))
@@ -55,7 +59,7 @@ class Settings:
         "File (or pattern) to watch besides the source files; may be given several times.", ("--reload-extra-file",)))
 
     bind: tuple[Address, ...] = declare((TcpAddress("127.0.0.1", 8000),), Declaration(
-        kinds.ADDRESSES, Group.ADDRESSES, RESTART,
+        kinds.ADDRESSES, Group.ADDRESSES, NEXT_WORKER,
         "Address to listen at; may be given several times. Port 0 lets the system choose.", ("-b", "--bind"),
         Fallback("PORT", "0.0.0.0:{}")))
     backlog: int = declare(2048, Declaration(
@@ -85,6 +89,15 @@ class Settings:
         kinds.STREAM_BODY, Group.WORKERS, NEXT_WORKER,
         "Request bodies that a gevent worker gives to the application while they arrive: those whose length is above "
         "64 KiB (large), all, or none (off).", ("--stream-body",)))
+    reload_surge: Portion = declare(rollout_kinds.QUARTER, Declaration(  # noqa: RUF009
+        rollout_kinds.SURGE, Group.WORKERS, NOW,
+        "How many workers more than wanted may boot and serve while a new generation takes over, those not counted "
+        "that are leaving: a number, or with % a part of the workers. With 0 an old worker is gone before its "
+        "successor boots, which needs a min_ready below workers.", ("--reload-surge",)))
+    min_ready: int = declare(rollout_kinds.ALL_WORKERS, Declaration(
+        rollout_kinds.MIN_READY, Group.WORKERS, NOW,
+        "So many workers must be ready before the server counts as started, and no reload goes below this number.",
+        ("--min-ready",)))
     sendfile: bool = declare(True, Declaration(
         kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
         "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),
@@ -104,6 +117,10 @@ class Settings:
     graceful_timeout: float = declare(30.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time in which a worker that is asked to leave may finish its requests.", ("--graceful-timeout",)))
+    drain_delay: float = declare(0.0, Declaration(
+        kinds.DURATION, Group.TIMES, NOW,
+        "After TERM, time for which the server goes on as before but says that it is not ready, so that load balancers "
+        "send it nobody any more when it stops.", ("--drain-delay",)))
     keepalive: float = declare(75.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time for which a connection waits for its next request; 0 closes each after its response.",

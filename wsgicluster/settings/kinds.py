@@ -148,13 +148,16 @@ def _read_addresses(value: object) -> tuple[Address, ...]:
     entries = [part for entry in _texts(value, lambda text: [text]) for part in split_addresses(entry)]
     if not entries:
         raise ValueError
-    return tuple(_each(read_address, entries))
+    return tuple(each(read_address, entries))
 
 
-def _each(read: Callable[[str], T], entries: Sequence[str]) -> Iterator[T]:
+def each(read: Callable[[str], T], entries: Sequence[str]) -> Iterator[T]:
+    """Every entry of a list, read. Raises WrongEntry for the first that cannot be."""
     for entry in entries:
         try:
             yield read(entry)
+        except WrongEntry:
+            raise
         except ValueError:
             # A number alone is meant as a port.
             raise WrongEntry(entry, f":{entry}" if entry.isdigit() and len(entry) <= 5 else "") from None
@@ -171,7 +174,7 @@ def _read_paths(value: object) -> tuple[str, ...]:
 
 
 def _read_assignments(value: object) -> tuple[str, ...]:
-    return tuple(_each(_read_assignment, read_list(value)))
+    return tuple(each(_read_assignment, read_list(value)))
 
 
 def _read_assignment(text: str) -> str:
@@ -182,7 +185,7 @@ def _read_assignment(text: str) -> str:
 
 
 def _read_peers(value: object) -> tuple[str, ...]:
-    return tuple(_each(_read_peer, [entry.strip() for entry in read_list(value)]))
+    return tuple(each(_read_peer, [entry.strip() for entry in read_list(value)]))
 
 
 def _read_peer(text: str) -> str:

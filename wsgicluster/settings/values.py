@@ -114,6 +114,31 @@ class MemoryShare(int):
     __repr__ = __str__
 
 
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """A number of workers: ``number`` itself, or that percentage of them."""
+
+    number: float
+    percent: bool = False
+
+    def of(self, workers: int) -> int:
+        """How many that is of so many workers, rounded up."""
+        return math.ceil(workers * self.number / 100) if self.percent else int(self.number)
+
+    def __str__(self) -> str:
+        return f"{self.number:g}%" if self.percent else str(int(self.number))
+
+
+def read_portion(text: str) -> Portion:
+    """``2``, ``25%``."""
+    found = _PERCENT.fullmatch(text.strip())
+    if found is not None and float(found[1]) <= 100:
+        return Portion(float(found[1]), percent=True)
+    if not re.fullmatch(r"\d{1,4}", text.strip(), re.ASCII):
+        raise ValueError
+    return Portion(int(text))
+
+
 def read_duration(text: str) -> float:
     """Seconds of ``30``, ``30s``, ``500ms``, ``2m``, ``1h``."""
     found = _DURATION.fullmatch(text.strip())

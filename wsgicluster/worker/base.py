@@ -10,11 +10,12 @@ import os
 import sys
 import time
 import traceback
+from functools import partial
 from typing import Any, NoReturn
 
 from wsgicluster import orphan, process
 from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import AppLoadError, BootError, ServerError
+from wsgicluster.errors import AppLoadError, BootError, RehearsalError, ServerError
 from wsgicluster.logs import Logs
 from wsgicluster.messages import BootFailed, Broken, ChannelClosed, Ready
 from wsgicluster.settings import Settings
@@ -22,7 +23,9 @@ from wsgicluster.worker.cycle import Application, Cycle
 from wsgicluster.worker.kinds import call_hook, worker_kind
 from wsgicluster.worker.opening import Entrance
 from wsgicluster.worker.recycle import Recycling, with_jitter
+from wsgicluster.worker.rehearsal import Rehearsal
 from wsgicluster.worker.reloader import Reloader, failing_application
+from wsgicluster.worker.server import LoopWorker
 from wsgicluster.worker.signals import WorkerSignals
 from wsgicluster.wsgi.loader import load_callable
 
@@ -45,7 +48,7 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
         code = _live(logs, settings, assignment, application)
     except ServerError as error:
         code = error.exit_code
-        trace = error.trace if isinstance(error, AppLoadError) else ""
+        trace = error.trace if isinstance(error, AppLoadError | RehearsalError) else ""
         _say_failed(assignment, code, str(error), trace)
     except BaseException as error:  # noqa: BLE001
         # The boundary of this process: a fault of our own ends one worker. The arbiter puts it in its record.
@@ -67,6 +70,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     reloader = Reloader(settings.reload_extra_files) if settings.reload else None
     if application is None:
         application = _load(logs, settings, reloader)
+    if assignment.rehearse and settings.smoke:
+        _rehearse(logs, settings, assignment, kind, application)
     taken = signals.reinstall()
     if taken:
         logs.error.warning(
@@ -100,6 +105,17 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     worker.serve(Ready(boot_s))
     call_hook(settings.worker_class, worker.end)
     return 0
+
+
+def _rehearse(
+    logs: Logs, settings: Settings, assignment: Assignment, kind: type[LoopWorker], application: Application
+) -> None:
+    """Have the application answer what ``smoke`` names. Raises RehearsalError."""
+    facts = kind.facts(settings, assignment)
+    failure = kind.aside(partial(Rehearsal(settings, assignment, logs, facts).run, application))
+    if failure is not None:
+        raise failure
+    logs.error.info("worker %d: the application answers: %s", assignment.slot, ", ".join(settings.smoke))
 
 
 def _load(logs: Logs, settings: Settings, reloader: Reloader | None) -> Application:

@@ -326,6 +326,10 @@ class ConcurrentWorker(LoopWorker):
         if not self._asked:
             self._asked = self.parent.say(RecycleWanted("hang", "a request is past its time"))
 
+    def lines_running(self) -> list[bytes]:
+        """The request lines of the requests that run."""
+        return [seat.line for seat in self.running]
+
     def _drain_step(self) -> bool:
         return super()._drain_step() or self._only_stuck()
 
@@ -336,6 +340,7 @@ class ConcurrentWorker(LoopWorker):
         stuck = sum(seat.reported for seat in self.running)
         if stuck < len(self.connections):
             return False
+        self.assignment.page.cells[Cell.CUT] = stuck
         self.log.warning("worker %d: leaves with %d requests past their time", self.assignment.slot, stuck)
         return True
 

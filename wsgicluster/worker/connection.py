@@ -33,7 +33,7 @@ _BETWEEN = frozenset((State.READING, State.RESUMING))
 class Connection(Ending):
     """One connection, from accept or hand-off to its end.
 
-    ``listener`` is the index of the listener it came from, ``client`` its peer as text, ``kept`` whether it
+    ``listener`` is the number of the listener it came from, ``client`` its peer as text, ``kept`` whether it
     has had a response that promised to keep it, ``own_fields`` what the server's own answers to its present request
     have in their heads, ``introduction`` what a proxy has said of whom it is (the
     header of the PROXY protocol as sent; else empty), ``movable`` whether another process can go on with it.

@@ -1,9 +1,9 @@
 """How a worker leaves: one code path for reload, recycling, scaling and stop.
 
-A *retiring* worker has siblings: it stops listening at once and hands its idle
-connections to them. A worker of a *stopping* server has none: it empties the
-accept queue, gives each kept connection the chance of one more request, which is
-answered with ``Connection: close``, and then closes what stays silent.
+A *retiring* worker has siblings: it stops listening at once and hands its idle connections to them. Only listeners
+that no newer sibling has keep it a moment: it empties their queues before. A worker of a *stopping* server has no
+siblings: it empties the accept queue, gives each kept connection the chance of one more request, which is answered
+with ``Connection: close``, and then closes what stays silent.
 """
 
 import socket
@@ -32,6 +32,9 @@ class Leaving(Protocol):
     def stop_listening(self) -> None:
         """Close the listeners, and take nothing from siblings."""
 
+    def leave_listeners(self) -> None:
+        """Close the listeners that siblings have as well, and take nothing from siblings."""
+
     def accept_all(self) -> bool:
         """Empty the accept queues; False when that is not possible now."""
 
@@ -55,7 +58,7 @@ class Drain:
         worker.loop.call_at(self._silence_ends, do_nothing)
         worker.loop.call_at(self._deadline, do_nothing)
         if self._retiring:
-            worker.stop_listening()
+            worker.leave_listeners()
         for connection in list(worker.connections):
             connection.hurry()
             self.waits(connection)
@@ -70,7 +73,7 @@ class Drain:
     def step(self) -> bool:
         """True when nothing is left to do."""
         worker = self._worker
-        if not self._retiring and worker.listening and worker.accept_all():
+        if worker.listening and worker.accept_all():
             worker.stop_listening()
         now = worker.loop.now
         if self._retiring and now < self._silence_ends:
@@ -80,7 +83,7 @@ class Drain:
         if not worker.connections:
             return not worker.listening
         if now >= self._deadline:
-            self.cut = sum(connection.state is not State.LINGERING for connection in worker.connections)
+            self.cut = sum(_is_in_request(connection) for connection in worker.connections)
             return True
         return False
 
@@ -105,6 +108,12 @@ class Drain:
                 connection.receive()
                 if connection.state is State.READING and connection.reader.idle and not connection.reader.rest:
                     connection.close()
+
+
+def _is_in_request(connection: Connection) -> bool:
+    if connection.state is State.READING:
+        return not connection.reader.idle or bool(connection.reader.rest)
+    return connection.state in (State.RUNNING, State.SENDING)
 
 
 def rescue(connections: Iterable[Connection], channel: socket.socket) -> None:

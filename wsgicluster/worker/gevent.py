@@ -23,6 +23,7 @@ from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Client, Cycle, Outcome
 from wsgicluster.worker.seats import Running, Seat
+from wsgicluster.worker.server import Answer
 from wsgicluster.worker.shared import Sharing, shared
 from wsgicluster.worker.streaming import BodyFeed, Streaming, is_streamed
 from wsgicluster.wsgi.response import Response
@@ -194,6 +195,12 @@ class GeventWorker(ConcurrentWorker):
         once more here, by their numbers. What waited in the mold is not there any more, as its threads are not.
         """
         gevent.get_hub().destroy(destroy_loop=True)
+
+    @staticmethod
+    def aside(call: Callable[[], Answer]) -> Answer:
+        """Call before this kind serves, where its requests would run: in a greenlet, while the hub runs."""
+        answer: Answer = gevent.spawn(call).get()
+        return answer
 
     def submit(self, connection: Sharing) -> None:
         """Give the request a greenlet."""

@@ -1,6 +1,6 @@
 """Passing a connection between processes: its descriptor, and the bytes that were read and not used yet.
 
-All workers share one ``SOCK_SEQPACKET`` pair. A packet is a fixed head (the index
+All workers share one ``SOCK_SEQPACKET`` pair. A packet is a fixed head (the number
 of the listener, whether the connection was kept, how long its introduction is),
 the introduction, then the bytes; the descriptor travels beside it
 (``SCM_RIGHTS``). The kernel keeps what is under way even when the sender ends.
@@ -17,7 +17,7 @@ from wsgicluster.cluster.nudge import PACKET, nudge
 
 __all__ = ["PACKET_BYTES", "Handed", "Nudge", "hand_over", "nudge", "take_over"]
 
-_HEAD = struct.Struct("=H?H")
+_HEAD = struct.Struct("=Q?H")
 # As it is now: gevent puts a class that waits in its place.
 _Socket = socket.socket
 PACKET_BYTES = 96 * 1024
@@ -30,7 +30,10 @@ class Nudge:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handed:
-    """A connection as it arrives; ``introduction`` is what a proxy said of whom it is, as sent."""
+    """A connection as it arrives; ``introduction`` is what a proxy said of whom it is, as sent.
+
+    ``listener`` is the number of the listener it came by, which the receiver need not have.
+    """
 
     sock: socket.socket
     listener: int

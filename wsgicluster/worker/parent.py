@@ -8,9 +8,10 @@ from wsgicluster.messages import Channel, ChannelClosed, Message
 class Parent:
     """Tells the arbiter what it must know, and notices when it is gone."""
 
-    def __init__(self, channel: Channel, gone: Callable[[], object]) -> None:
+    def __init__(self, channel: Channel, gone: Callable[[], object], heard: Callable[[Message], object]) -> None:
         self._channel = channel
         self._gone = gone
+        self._heard = heard
 
     def fileno(self) -> int:
         """The descriptor to wait on."""
@@ -29,9 +30,13 @@ class Parent:
         self._channel.close()
 
     def on_event(self, _events: int) -> None:
-        """Something came from the arbiter: today only the end of the stream."""
+        """Something came from the arbiter: words, or the end of the stream."""
+        self.listen()
+
+    def listen(self) -> None:
+        """Take in all that the arbiter has said so far."""
         try:
-            while self._channel.receive() is not None:
-                pass
+            while (message := self._channel.receive()) is not None:
+                self._heard(message)
         except ChannelClosed:
             self._gone()

@@ -50,7 +50,7 @@ class Reception(Host):
     def __init__(self, settings: Settings, assignment: Assignment, logs: Logs) -> None:
         self.assignment = assignment
         self.settings = settings
-        self.log = log = logs.error
+        self.log = logs.error
         self.loop = self.loop_class(assignment.page, settings.timeout)
         self.timing = Timing.of(
             settings.keepalive, settings.head_timeout, settings.body_timeout, settings.write_timeout
@@ -64,37 +64,65 @@ class Reception(Host):
         self.entrance: Entrance | None = None
         self.listening = False
         self.held = False
+        self._adopting = False
         self._paused = True
         self._full_at = -math.inf
         self._trust = trust(settings)
         self._reader_class = reader_class(settings)
         self.limits = head_limits(settings)
-        facts: dict[str, Any] = {
-            "wsgi.multithread": self.multithread,
+        self._facts = self.facts(settings, assignment)
+        self.last_here: set[int] = set()
+        """Numbers of listeners that newer siblings do not have: their queues are left to nobody."""
+        self._listeners = dict(enumerate(assignment.listeners))
+        """Those that are open, by their index in the list of templates."""
+        self._numbers = list(assignment.listener_numbers or range(len(assignment.listeners)))
+        self._templates = [self._template(listener) for listener in assignment.listeners]
+
+    @classmethod
+    def facts(cls, settings: Settings, assignment: Assignment) -> dict[str, Any]:
+        """What stands in all environs of this worker, and of this worker only."""
+        return {
+            "wsgi.multithread": cls.multithread,
             "wsgi.multiprocess": settings.workers > 1,
             "wsgicluster.slot": assignment.slot,
         }
-        self._templates = [
-            listener_template(listener.getsockname(), self.error_stream(log.error), facts)
-            for listener in assignment.listeners
-        ]
+
+    def _template(self, sock: socket.socket) -> dict[str, Any]:
+        return listener_template(sock.getsockname(), self.error_stream(self.log.error), self._facts)
+
+    def _index_of(self, number: int, sock: socket.socket) -> int:
+        """The index of a listener; of one that only siblings have, what its connection knows is enough."""
+        try:
+            return self._numbers.index(number)
+        except ValueError:
+            self._numbers.append(number)
+            self._templates.append(self._template(sock))
+            return len(self._numbers) - 1
 
     # -- listeners
 
     def listen(self) -> None:
-        self.listening = True
+        self.listening = self._adopting = True
         self._wait_for_clients(True)
 
     def stop_listening(self) -> None:
         """Close this process's copies of the listeners, and take no connection from siblings any more."""
-        if not self.listening:
-            return
+        if self.listening:
+            self._let_go(list(self._listeners))
+
+    def leave_listeners(self) -> None:
+        """The same, but for the listeners whose queues are nobody else's: they are left for `accept_all`."""
+        if self.listening:
+            self._let_go([index for index in self._listeners if self._numbers[index] not in self.last_here])
+
+    def _let_go(self, indexes: list[int]) -> None:
         self._wait_for_clients(False)
         # Wake-ups that were for this worker alone, and came too late for it, are a sibling's now.
         nudge(self.hand_off_send)
-        self.listening = False
-        for listener in self.assignment.listeners:
-            listener.close()
+        for index in indexes:
+            self._listeners.pop(index).close()
+        self.listening = bool(self._listeners)
+        self._adopting = False
         self.assignment.hand_off_receive.close()
 
     def _on_listener(self, accept: Callable[[], None], _events: int) -> None:
@@ -108,7 +136,7 @@ class Reception(Host):
         Nobody is answered before the queues are empty: under steady load they would never be.
         """
         self._wait_for_clients(True)
-        for index, listener in enumerate(self.assignment.listeners):
+        for index, listener in self._listeners.items():
             while not self._paused and (found := self._take(index, listener)):
                 if isinstance(found, Connection):
                     self.loop.soon.append(found.receive_if_open)
@@ -183,11 +211,11 @@ class Reception(Host):
         self._paused = not wanted
         # Without room for a descriptor a connection from a sibling would be lost on its way.
         receiver = self.assignment.hand_off_receive.fileno()
-        if wanted:
+        if self._adopting and wanted:
             self.loop.add(receiver, self._on_hand_off, EXCLUSIVE_READ)
-        else:
+        elif self._adopting:
             self.loop.remove(receiver)
-        for index, listener in enumerate(self.assignment.listeners):
+        for index, listener in self._listeners.items():
             if wanted:
                 accept = partial(self._accept, index, listener)
                 self.loop.add(listener.fileno(), partial(self._on_listener, accept), EXCLUSIVE_READ)
@@ -203,7 +231,7 @@ class Reception(Host):
         trusted = self._trust.trusts(template["REMOTE_ADDR"])
         reader = self._reader_class(template, self.limits[trusted], self.open_body, rest)
         kind = self.connection_class if entrance is None else entrance.connection_class
-        connection = kind(self, sock, index, reader)
+        connection = kind(self, sock, self._numbers[index], reader)
         connection.client = peer_text(peer)
         connection.trusted = trusted
         self.connections.add(connection)
@@ -229,12 +257,12 @@ class Reception(Host):
     def _take_over(self) -> None:
         for _ in range(HANDED_A_TURN):
             handed = None
-            if self.listening and not self._paused:
+            if self._adopting and not self._paused:
                 handed = take_over(self.assignment.hand_off_receive)
             if handed is None:
                 return
             if isinstance(handed, Nudge):
-                for index, listener in enumerate(self.assignment.listeners):
+                for index, listener in list(self._listeners.items()):
                     self._accept(index, listener)
                 continue
             try:
@@ -242,7 +270,7 @@ class Reception(Host):
             except OSError:
                 handed.sock.close()  # the client left while the connection was under way
                 continue
-            connection = self._open(handed.sock, handed.listener, peer, handed.rest)
+            connection = self._open(handed.sock, self._index_of(handed.listener, handed.sock), peer, handed.rest)
             connection.kept = handed.kept
             introduce(connection, handed.introduction, self._trust.peers)
             connection.resume()

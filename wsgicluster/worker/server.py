@@ -9,13 +9,13 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from operator import methodcaller
-from typing import Any
+from typing import Any, TypeVar
 
 from wsgicluster import orphan
 from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import Overloaded, ProtocolError, ServerError
 from wsgicluster.logs import Logs
-from wsgicluster.messages import Ready
+from wsgicluster.messages import ListenersEnd, Message, Ready
 from wsgicluster.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.settings import Settings
 from wsgicluster.worker.admission import Admission, Tally
@@ -29,7 +29,11 @@ from wsgicluster.worker.recycle import Recycling
 from wsgicluster.worker.rules import request_ids
 from wsgicluster.worker.signals import WorkerSignals
 
+Answer = TypeVar("Answer")
+
 HOLD_S = 0.05
+
+SHOWN_CUT = 10
 
 UNASKED_S = 0.1
 """A TERM may come from outside, to all processes at once: the arbiter gets this long to say that the server stops."""
@@ -56,7 +60,7 @@ class LoopWorker(Reception):
         self.draining = False
         self.orphaned = False
         self._deaf = False
-        self.parent = Parent(assignment.channel, self._lose_parent)
+        self.parent = Parent(assignment.channel, self._lose_parent, self._hear)
         self._logs = logs
         self._access = logs.access
         self._recycling = recycling
@@ -101,6 +105,11 @@ class LoopWorker(Reception):
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
         raise NotImplementedError
+
+    @staticmethod
+    def aside(call: Callable[[], Answer]) -> Answer:
+        """Call before this kind serves, where its requests would run: in the main thread, and nothing else runs."""
+        return call()
 
     # -- the life of the worker
 
@@ -163,13 +172,27 @@ class LoopWorker(Reception):
                 self._decide_at = min(self._decide_at, self.loop.now + UNASKED_S)
                 self.loop.call_at(self._decide_at, do_nothing)
                 return False
+            if not self.orphaned:
+                self.parent.listen()  # what was said before the signal came
             drain = self._drain = Drain(self, retiring, self._asked_at, self.settings.graceful_timeout)
             drain.begin()
         if not drain.step():
             return False
         if drain.cut:
-            self.log.warning("worker %d: graceful_timeout is over; cut %d connections", self.assignment.slot, drain.cut)
+            self._say_cut(drain.cut)
         return True
+
+    def _say_cut(self, count: int) -> None:
+        self.assignment.page.cells[Cell.CUT] = count
+        lines = [line.decode("latin-1")[:512] for line in self.lines_running()[:SHOWN_CUT]]
+        self.log.warning(
+            "worker %d: graceful_timeout is over; cut %d requests%s%s",
+            self.assignment.slot, count, ": " if lines else "", ", ".join(lines),
+        )  # fmt: skip
+
+    def lines_running(self) -> list[bytes]:
+        """The request lines of the requests that run, where a kind runs them while its loop turns."""
+        return []
 
     def _abandon(self) -> None:
         """In a process that the application has forked: nothing of the worker's is this process's to use or hold."""
@@ -199,6 +222,10 @@ class LoopWorker(Reception):
             self.log.warning(
                 "worker %d: the arbiter is gone; it finishes what it runs and leaves", self.assignment.slot
             )
+
+    def _hear(self, message: Message) -> None:
+        if isinstance(message, ListenersEnd):
+            self.last_here.update(message.numbers)
 
     def _hold(self, below: int) -> None:
         """Far beyond a limit: leave what is new to siblings that have served fewer, as long as there are any."""

@@ -59,7 +59,7 @@ def load_object(text: str, module: str, attribute: str) -> Any:
 
 def failed(what: str, error: BaseException) -> AppLoadError:
     """The error for code of the application's author that has failed: one line, and the traceback beside it."""
-    return AppLoadError(f"{what}: {_summary(error)}", _trace(error))
+    return AppLoadError(f"{what}: {summary_of(error)}", trace_of(error))
 
 
 def _parse(spec: str) -> _Specification:
@@ -175,7 +175,8 @@ def _described(value: object) -> str:
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
-def _summary(error: BaseException) -> str:
+def summary_of(error: BaseException) -> str:
+    """An error in one line, as Python would end its traceback."""
     lines = list(traceback.TracebackException.from_exception(error).format_exception_only())
     # A syntax error is told with its place first, any other with its notes last.
     line = lines[-1] if isinstance(error, SyntaxError) else lines[0]
@@ -183,7 +184,7 @@ def _summary(error: BaseException) -> str:
     return " ".join(line.split()) + place
 
 
-def _trace(error: BaseException) -> str:
+def trace_of(error: BaseException) -> str:
     """The traceback as Python would show it to the application's author, without our frames and the import system's."""
     whole = traceback.TracebackException.from_exception(error)
     pending: list[traceback.TracebackException | None] = [whole]
