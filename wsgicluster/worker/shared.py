@@ -177,6 +177,7 @@ class Sharing(_Base):
             or self._outbox is not None
             or self._watching != READ
             or self.reader.rest
+            or self.ended
             or host.draining
         ):
             return lambda: self.finished(outcome)
