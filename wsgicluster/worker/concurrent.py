@@ -5,6 +5,7 @@ is done is the business of `wsgicluster.worker.thread` and `wsgicluster.worker.g
 """
 
 import io
+import math
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.worker.handoff import Handed, hand_over, nudge
 from wsgicluster.worker.loop import Loop
+from wsgicluster.worker.reception import FULL_AGAIN_S
 from wsgicluster.worker.seats import Running, Seat
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.worker.shared import Sharing, shared
@@ -35,6 +37,9 @@ PATIENCE_S = 0.005
 CROWDED_S = 0.005
 """A client whom no worker has had room for in this time is accepted all the same: all are busy, and the clients they
 keep shall not be the only ones that are served."""
+
+SILENT_S = 1.0
+"""A client that has not come as far as a request in this time makes room for others, in a worker that is full."""
 
 LOOK_S = 1.0
 """While requests run, the loop wakes at least this often: it beats, and looks for those past their time."""
@@ -91,6 +96,7 @@ class ConcurrentWorker(LoopWorker):
         self._aside: list[Sharing] = []
         self._relents = False
         self._relents_at = 0.0
+        self._cleared_at = -math.inf
         self._look_at = 0.0
         self._looks = False
         timeout_s = self.settings.timeout
@@ -156,6 +162,8 @@ class ConcurrentWorker(LoopWorker):
     def _accept(self, index: int, listener: socket.socket) -> None:
         most = ACCEPTS + len(self.connections) // OPEN_FOR_ONE_MORE
         while most and self.listening and not self._paused:
+            if self._is_full():
+                self._close_silent()
             if self._is_full() or not (self._relents or self.has_room()):
                 self._crowd()
                 if self.assignment.board.ready_workers() > 1:
@@ -186,12 +194,20 @@ class ConcurrentWorker(LoopWorker):
         self._relent_later()
 
     def _relent_later(self) -> None:
-        if self._relents_at <= self.loop.now and not self._is_full():
-            self._relents_at = self.loop.now + CROWDED_S
-            self.loop.call_at(self._relents_at, self._relent)
+        now = self.loop.now
+        moment = now + (SILENT_S if self._is_full() else CROWDED_S)
+        if self._relents_at <= now or moment < self._relents_at:
+            self._relents_at = moment
+            self.loop.call_at(moment, self._relent)
 
     def _relent(self) -> None:
-        if self.crowded and not self._is_full():
+        if not self.crowded:
+            return
+        if self._is_full():
+            self._close_silent()
+        if self._is_full():
+            self._relent_later()
+        else:
             self._relents = True
             self._welcome()
 
@@ -201,6 +217,22 @@ class ConcurrentWorker(LoopWorker):
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.settings.worker_connections
+
+    def _close_silent(self) -> None:
+        """Close connections on which no request has come: silence costs nothing, so it must not be worth a place."""
+        before = self.loop.now - SILENT_S
+        silent = [each for each in self.connections if each.is_silent_since(before)]  # type: ignore[attr-defined]
+        for connection in silent:
+            connection.close()
+        if silent:
+            now = self.loop.now
+            said, self._cleared_at = now - self._cleared_at < FULL_AGAIN_S, now
+            if not said:
+                self.log.warning(
+                    "worker %d: full, with %d connections (worker_connections); closed %d of them on which no request "
+                    "had come",
+                    self.assignment.slot, self.settings.worker_connections, len(silent),
+                )  # fmt: skip
 
     def _record(self) -> None:
         super()._record()
