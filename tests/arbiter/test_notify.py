@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from wsgicluster.arbiter.child import Child, Input
-from wsgicluster.arbiter.notify import Announcer, Notifier, Standing, standing
+from wsgicluster.arbiter.notify import LEAST_S, Announcer, Notifier, Standing, standing
 from wsgicluster.arbiter.pool import Pool, Stopping
 from wsgicluster.arbiter.rollout import Generation
 
@@ -112,6 +112,12 @@ def test_degraded() -> None:
     announcer, said = started()
     announcer.update(dataclasses.replace(READY, ready=1, degraded=True), 100.0)
     assert said == ["READY=1\nSTATUS=1 of 2 workers ready, generation 1, degraded"]
+
+
+def test_a_watchdog_in_a_great_hurry_is_not_all_there_is() -> None:
+    announcer, _ = started(watchdog_s=1e-6)
+    announcer.update(READY, 100.0)
+    assert announcer.next_due() >= 100.0 + LEAST_S
 
 
 def test_the_watchdog_hears_of_us_twice_in_its_time() -> None:

@@ -41,7 +41,7 @@ def test_sockets_for_somebody_else(listen_pid: str) -> None:
     assert environ == {}
 
 
-@pytest.mark.parametrize("count", ["", "-1", "x", "0"])
+@pytest.mark.parametrize("count", ["", "-1", "x", "0", "9" * 5000])
 def test_no_sockets(count: str) -> None:
     assert take({"LISTEN_PID": "42", "LISTEN_FDS": count}, 42).passed == ()
 
@@ -51,7 +51,8 @@ def test_news_and_watchdog() -> None:
     assert take(dict(environ), 42).service == Service("/run/notify", 3.0)
     assert take(dict(environ), 43).service == Service("/run/notify")
     assert take({"WATCHDOG_USEC": "500000"}, 42).service == Service("", 0.5)
-    assert take({"WATCHDOG_USEC": "often"}, 42).service == Service()
+    for nonsense in ("often", "9" * 5000):
+        assert take({"WATCHDOG_USEC": nonsense}, 42).service == Service()
     assert service_variables(Service("/run/notify", 3.0), 42) == environ
     assert service_variables(Service(), 42) == {}
 
@@ -71,6 +72,18 @@ def test_words_of_an_old_server_for_somebody_else() -> None:
     assert environ == {}
 
 
-@pytest.mark.parametrize("text", ["x", "[]", "{}", '{"for": 42}', '{"for": 42, "predecessor": {}, "listeners": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "[]",
+        "[" * 100_000,
+        "{}",
+        '{"for": 42}',
+        '{"for": 42, "predecessor": {}, "listeners": []}',
+        '{"for": 42, "predecessor": 5, "listeners": []}',
+        announce(42, BEFORE, LISTENERS).replace("[7, 8]", "[7]"),
+    ],
+)
 def test_nonsense(text: str) -> None:
     assert take({UPGRADE_VARIABLE: text}, 42) == Origin()

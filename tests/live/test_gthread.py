@@ -199,6 +199,25 @@ def test_a_full_worker_accepts_no_more(server: StartServer) -> None:
     crowd.pop().close()
 
 
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_the_silent_make_room_in_a_full_worker(server: StartServer, kind: str) -> None:
+    """Whoever has been served keeps its place, and whoever runs a request."""
+    limits = ("--worker-connections", "5", "--head-timeout", "60", "--keep-alive", "60")
+    live = server("tests.apps.basic", "-w", "1", "-k", kind, "--threads", "2", *limits)
+    with contextlib.ExitStack() as stack:
+        served, busy, *silent = [stack.enter_context(Connection(live.port)) for _ in range(5)]
+        assert served.exchange().status == 200
+        busy.ask("/slow/2")
+        for each in silent:
+            each.send(b"GET / HTTP/1.1\r\nHost: ")
+        for _ in range(3):
+            assert stack.enter_context(Connection(live.port)).exchange().status == 200
+        assert [each.rest() for each in silent] == [b""] * 3
+        assert busy.response().status == 200
+        assert served.exchange().status == 200
+    assert live.said(r"worker 1: full, with 5 connections \(worker_connections\); closed 3 of them")
+
+
 @pytest.mark.parametrize("kind", [("gthread", "--threads", "4"), ("gevent",), ("gevent", "--preload")])
 def test_a_reload_loses_nothing(server: StartServer, kind: tuple[str, ...]) -> None:
     live = server("tests.apps.basic", "-w", "2", "-k", *kind)

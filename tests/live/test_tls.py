@@ -14,7 +14,7 @@ import pytest
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import Connection, ask_at_once, numbered
-from tests.live.tls_client import TlsClient, half_a_hello
+from tests.live.tls_client import MemoryClient, TlsClient, half_a_hello
 from wsgicluster.worker.ending import RECEIVE_BYTES
 
 pytestmark = pytest.mark.live
@@ -155,6 +155,31 @@ class TestEnds:
                 while client.tls.recv(65536):
                     pass
 
+    def test_client_ends_first(self, live: LiveServer, context: ssl.SSLContext) -> None:
+        """It says all that it has to say at once, the end of its side included, and gets every response.
+
+        Nobody waits for the rest of a request, although the socket has not come to its end.
+        """
+        for sent, answers in [
+            (b"", 0),
+            (b"GET / HTTP/1.1\r\nHo", 0),
+            (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1", 0),
+            (numbered(1)[0], 1),
+            (b"".join(numbered(3)), 3),
+        ]:
+            for says_goodbye in (True, False):
+                with MemoryClient(live.port, context) as client:
+                    client.shake_hands()
+                    if sent:
+                        client.tls.write(sent)
+                    if says_goodbye:
+                        client.say_goodbye()
+                    client.send()
+                    if not says_goodbye:
+                        client.sock.shutdown(socket.SHUT_WR)
+                    # A busy sync worker may give up the connection before the last one.
+                    assert min(answers, 1) <= client.rest().count(b"HTTP/1.1 200 OK") <= answers
+
     def test_idle(self, server: StartServer, certificates: Certificates) -> None:
         live = server("tests.apps.basic", *certificates.flags(), "--keep-alive", "1")
         with TlsClient(live.port, certificates.client()) as client:
@@ -199,6 +224,24 @@ class TestStrangers:
                 assert client.exchange().status == 200
                 times.append(time.perf_counter() - began)
         assert sorted(times)[int(len(times) * 0.99)] < P99_S
+
+    def test_one_that_renews_its_keys_for_ever(self, live: LiveServer, certificates: Certificates) -> None:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{live.port}", "-CAfile", certificates.path("ca.pem")]
+        client = subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        with client, contextlib.ExitStack() as stack:
+            stack.callback(client.kill)
+            keys = client.stdin
+            assert keys is not None
+
+            def is_over() -> bool:
+                with contextlib.suppress(BrokenPipeError):  # it has ended with its connection
+                    for _ in range(1000):
+                        keys.write(b"k\n")
+                return live.said("too many TLS records without data")
+
+            wait_until(is_over, 20)
 
     def test_time_of_handshake_and_head(
         self, server: StartServer, certificates: Certificates, context: ssl.SSLContext

@@ -41,6 +41,7 @@ from wsgicluster.settings.values import Automatic, MemoryShare, TcpAddress, Unix
         (kinds.PEERS, "", ()),
         (kinds.PEERS, "10.0.0.0/8, ::0:1,*", ("10.0.0.0/8", "::1", "*")),
         (kinds.PEERS, ("10.1.1.1/8",), ("10.0.0.0/8",)),
+        (kinds.PEERS, "::ffff:10.0.0.1, ::ffff:10.0.0.0/104, ::/8", ("10.0.0.1", "10.0.0.0/8", "::/8")),
         (kinds.OPTIONAL_TEXT, None, None),
         (kinds.OPTIONAL_TEXT, "", None),
         (kinds.OPTIONAL_PATH, "a", "a"),

@@ -16,6 +16,9 @@ from wsgicluster.arbiter.pool import Pool
 PETS = 2
 """How often the watchdog hears of us in the time that it waits, as sd_watchdog_enabled(3) advises."""
 
+LEAST_S = 0.05
+"""It does not hear of us more often than that, however short a time it has been given: nothing else would be done."""
+
 
 class Notifier:
     """Sends datagrams to ``path``, abstract with ``@`` first; to nobody when it is empty."""
@@ -98,7 +101,7 @@ class Announcer:
 
     def __init__(self, send: Callable[[str], object], watchdog_s: float = 0.0) -> None:
         self._send = send
-        self._every_s = watchdog_s / PETS
+        self._every_s = max(watchdog_s / PETS, LEAST_S) if watchdog_s > 0 else 0.0
         self._pet_at = math.inf
         self._active = False
         self._ready_said = False

@@ -8,6 +8,7 @@ and for none of its children.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -18,6 +19,8 @@ FIRST_FD = 3
 _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _MOST_FDS = 1 << 16
+# No more digits than any of them could have: int() refuses thousands.
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,13 +92,13 @@ def take(environ: MutableMapping[str, str], pid: int) -> Origin:
     try:
         predecessor, passed = _upgraded(found[UPGRADE_VARIABLE], pid)
         return Origin(passed=passed, predecessor=predecessor, service=service)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # No server before this one, or one whose words are not ours: then the addresses are opened as always.
         return Origin(passed=_activated(found, pid), service=service)
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _watchdog_s(microseconds: str, for_pid: str, pid: int) -> float:
@@ -124,7 +127,7 @@ def announce(pid: int, predecessor: Predecessor, passed: tuple[Passed, ...]) -> 
 
 
 def _upgraded(text: str, pid: int) -> tuple[Predecessor, tuple[Passed, ...]]:
-    """What `announce` has written; raises ValueError, KeyError or TypeError for anything else."""
+    """What `announce` has written; raises what `take` expects for anything else."""
     fields = json.loads(text)
     if fields["for"] != pid:
         raise ValueError

@@ -191,8 +191,18 @@ def _read_peers(value: object) -> tuple[str, ...]:
 def _read_peer(text: str) -> str:
     if text == "*":
         return text
-    # In the form in which the system tells a peer's address, so that plain texts can be compared.
-    return str(ipaddress.ip_network(text, strict=False)) if "/" in text else str(ipaddress.ip_address(text))
+    # In the form in which a peer's address is known, so that plain texts can be compared.
+    if "/" not in text:
+        address = ipaddress.ip_address(text)
+        return str(_ipv4_of(address) or address)
+    network = ipaddress.ip_network(text, strict=False)
+    inner = _ipv4_of(network.network_address)
+    return f"{inner}/{network.prefixlen - 96}" if inner is not None and network.prefixlen >= 96 else str(network)
+
+
+def _ipv4_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The address within ::ffff:192.0.2.1, as a socket of IPv6 has it from a client of IPv4."""
+    return address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
 
 
 def read_text(value: object) -> str:

@@ -5,6 +5,7 @@ is done is the business of `wsgicluster.worker.thread` and `wsgicluster.worker.g
 """
 
 import io
+import math
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Outcome
 from wsgicluster.worker.handoff import Handed, hand_over, nudge
 from wsgicluster.worker.loop import Loop
+from wsgicluster.worker.reception import FULL_AGAIN_S
 from wsgicluster.worker.seats import Running, Seat
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.worker.shared import Sharing, shared
@@ -36,6 +38,9 @@ PATIENCE_S = 0.005
 CROWDED_S = 0.005
 """A client whom no worker has had room for in this time is accepted all the same, if not too many such
 wait already: all are busy, and the clients they keep shall not be the only ones that are served."""
+
+SILENT_S = 1.0
+"""A client that has not come as far as a request in this time makes room for others, in a worker that is full."""
 
 LOOK_S = 1.0
 """While requests run, the loop wakes at least this often: it beats, and looks for those past their time."""
@@ -92,6 +97,7 @@ class ConcurrentWorker(LoopWorker):
         self._aside: list[Sharing] = []
         self._relents = False
         self._relents_at = 0.0
+        self._cleared_at = -math.inf
         self._early: deque[Sharing] = deque()
         """New clients that were accepted without room, the oldest first."""
         self._look_at = 0.0
@@ -159,6 +165,8 @@ class ConcurrentWorker(LoopWorker):
     def _accept(self, index: int, listener: socket.socket) -> None:
         most = ACCEPTS + len(self.connections) // OPEN_FOR_ONE_MORE
         while most and self.listening and not self._paused:
+            if self._is_full():
+                self._close_silent()
             roomy = self.has_room()
             if self._is_full() or not (roomy or (self._relents and self._may_queue())):
                 self._relents = False
@@ -193,12 +201,20 @@ class ConcurrentWorker(LoopWorker):
         self._relent_later()
 
     def _relent_later(self) -> None:
-        if self._relents_at <= self.loop.now and not self._is_full():
-            self._relents_at = self.loop.now + CROWDED_S
-            self.loop.call_at(self._relents_at, self._relent)
+        now = self.loop.now
+        moment = now + (SILENT_S if self._is_full() else CROWDED_S)
+        if self._relents_at <= now or moment < self._relents_at:
+            self._relents_at = moment
+            self.loop.call_at(moment, self._relent)
 
     def _relent(self) -> None:
-        if self.crowded and not self._is_full() and self._may_queue():
+        if not self.crowded:
+            return
+        if self._is_full():
+            self._close_silent()
+        if self._is_full():
+            self._relent_later()
+        elif self._may_queue():
             self._relents = True
             self._welcome()
 
@@ -227,6 +243,22 @@ class ConcurrentWorker(LoopWorker):
 
     def _is_full(self) -> bool:
         return len(self.connections) >= self.settings.worker_connections
+
+    def _close_silent(self) -> None:
+        """Close connections on which no request has come: silence costs nothing, so it must not be worth a place."""
+        before = self.loop.now - SILENT_S
+        silent = [each for each in self.connections if each.is_silent_since(before)]  # type: ignore[attr-defined]
+        for connection in silent:
+            connection.close()
+        if silent:
+            now = self.loop.now
+            said, self._cleared_at = now - self._cleared_at < FULL_AGAIN_S, now
+            if not said:
+                self.log.warning(
+                    "worker %d: full, with %d connections (worker_connections); closed %d of them on which no request "
+                    "had come",
+                    self.assignment.slot, self.settings.worker_connections, len(silent),
+                )  # fmt: skip
 
     def _record(self) -> None:
         super()._record()

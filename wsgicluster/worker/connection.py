@@ -49,6 +49,8 @@ class Connection(Ending):
     movable = True
     awaited = READ
     """What to wait for when the socket would block before the first request."""
+    ended = False
+    """The client is known to send nothing more, although the socket is not read to its end."""
 
     def __init__(self, host: Host, sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
         super().__init__(host, sock, reader)

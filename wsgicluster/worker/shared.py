@@ -30,6 +30,7 @@ UNTRIED_S = 1.0
 _READING = State.READING
 _RUNNING = State.RUNNING
 _KEEP = Outcome.KEEP
+_BEFORE_REQUESTS = frozenset((State.OPENING, State.READING))
 
 if TYPE_CHECKING:
     _Base = Connection
@@ -55,7 +56,7 @@ class Sharing(_Base):
 
     if not TYPE_CHECKING:  # `shared` gives its classes the slots
         __slots__ = ()
-    own_slots: ClassVar[tuple[str, ...]] = ("_broken", "_promised", "_turn", "guest")
+    own_slots: ClassVar[tuple[str, ...]] = ("_broken", "_opened_at", "_promised", "_turn", "guest")
 
     _host: "ConcurrentHost"
     how: "ClassVar[type[Sharing]]"
@@ -66,12 +67,14 @@ class Sharing(_Base):
     """Held by who deals with what waits to be sent; made when something first does."""
     guest: bool
     """It has come from a sibling, and has not been served since."""
+    _opened_at: float
     _promised: bool
     """The loop will look after what waits to be sent."""
 
     def __init__(self, host: "ConcurrentHost", sock: socket.socket | int, listener: int, reader: RequestReader) -> None:
         super().__init__(host, sock, listener, reader)
         self.guest = False
+        self._opened_at = host.loop.now
         self._broken = False
         self._turn = None
         self._promised = False
@@ -115,6 +118,12 @@ class Sharing(_Base):
         self._unwatch()
         if self.state is _READING:  # it has just ended, and saw the socket still watched
             self.watch(READ)
+
+    def is_silent_since(self, moment: float) -> bool:
+        """Was it opened before, and has had no request to this day, nor sent anything that was not looked at?"""
+        if self._opened_at >= moment or self.kept or self.state not in _BEFORE_REQUESTS:
+            return False
+        return self.reader.idle and not self.has_input()
 
     def pause(self) -> None:
         """Leave what has come where it is, until `wait_if_reading`."""
@@ -185,6 +194,7 @@ class Sharing(_Base):
             or self._outbox is not None
             or self._watching != READ
             or self.reader.rest
+            or self.ended
             or host.draining
         ):
             return lambda: self.finished(outcome)

@@ -11,14 +11,17 @@ import select
 import socket
 import ssl
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any, ClassVar, cast
 
+from wsgicluster.errors import ProtocolError
 from wsgicluster.http.connection import RequestReader
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.ending import RECEIVE_BYTES, State
 from wsgicluster.worker.host import HandshakeError, Host
 from wsgicluster.worker.loop import READ, WRITE
 from wsgicluster.worker.outbox import Outbox
+from wsgicluster.worker.records import Records
 from wsgicluster.worker.sender import new_poll
 from wsgicluster.wsgi.files import FileRegion
 from wsgicluster.wsgi.tls import tls_variables
@@ -32,8 +35,15 @@ BATCH_BYTES = 4 * RECORD_BYTES
 SEND_BYTES = 4 * BATCH_BYTES
 """Most that is sent at a time, so that one fast reader does not keep the loop."""
 
+HANDSHAKE_BYTES = 4 * 1024
+"""What is received at a time during the handshake; what comes behind it is not looked at before it is decrypted."""
 
-_received = memoryview(bytearray(RECEIVE_BYTES))
+RECORDS = 64
+"""How many records are decrypted before it is looked whether they are of any use."""
+
+BARREN_RECORDS, BARREN_S = 64, 1.0
+"""More records without data in this time are a client's that wants to keep us busy: to renew a connection's keys
+(RFC 8446, section 4.6.3) costs as much as to answer a small request, and next to nothing to ask for."""
 
 
 class TlsSocket:
@@ -44,12 +54,18 @@ class TlsSocket:
     as the outbox does, need not think of it.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_owed", "_raw", "_sealed", "_tls", "ended", "wants_write")
+    __slots__ = (
+        "_barren", "_barren_since", "_incoming", "_outgoing", "_owed", "_raw", "_records", "_sealed", "_tls",
+        "ended", "wants_write",
+    )  # fmt: skip
 
     def __init__(self, raw: socket.socket, context: ssl.SSLContext) -> None:
         self._raw = raw
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._records = Records()
+        self._barren = 0
+        self._barren_since = monotonic()
         self._sealed = b""
         self._owed = 0
         self.ended = False
@@ -85,10 +101,10 @@ class TlsSocket:
             except ssl.SSLWantReadError:
                 self._push()
                 self.wants_write = bool(self._sealed)
-                self._pull(RECEIVE_BYTES)
+                self._pull_handshake()
             except ssl.SSLError as error:
                 self._push()  # why
-                raise HandshakeError(error.reason or error.strerror or "the client has left") from error
+                raise HandshakeError(error.reason or error.strerror or "OpenSSL does not say why") from error
             else:
                 self._push()
                 return tls
@@ -96,24 +112,38 @@ class TlsSocket:
     def recv(self, size: int, flags: int = 0) -> bytes:
         """All that can be decrypted of what has come, perhaps more than ``size``; empty at the end.
 
-        With flags a look at what has come, as it came. Raises BlockingIOError and other OSErrors.
+        With flags a look at what has come, as it came. Raises BlockingIOError and other OSErrors, and
+        ProtocolError (400) for a client that only keeps us busy.
         """
         tls = self._tls
         if flags or tls is None:
             return self._raw.recv(size, flags)
+        data = b""
         try:
-            self._pull(size)
+            data = self._raw.recv(size)
+            # Not told to the TLS layer, which would not send anything more then.
+            self.ended = self.ended or not data
         except BlockingIOError:
             if not self._incoming.pending:
                 raise
             # A request may have come with the end of the handshake.
         pieces: list[bytes] = []
-        incoming = self._incoming
+        for portion, records in self._records.cut(data, RECORDS):
+            self._incoming.write(portion)
+            known = len(pieces)
+            self._decrypt(tls, pieces)
+            self._count_barren(records - (len(pieces) - known))
+        if not pieces and not self.ended:
+            raise BlockingIOError
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _decrypt(self, tls: ssl.SSLObject, pieces: list[bytes]) -> None:
+        """Add what the records hold that are there; of each that holds something it is one piece."""
         try:
             while piece := tls.read(RECORD_BYTES):
                 pieces.append(piece)
                 # To be told by an exception that there is no more costs as much as all the rest of a small record.
-                if not (incoming.pending or tls.pending()):
+                if not (self._incoming.pending or tls.pending()):
                     break
             else:
                 self.ended = True
@@ -122,14 +152,18 @@ class TlsSocket:
         except ssl.SSLWantReadError:
             if self._outgoing.pending:
                 self._push()
-            if not pieces:
-                raise BlockingIOError from None
-        except ssl.SSLEOFError:
-            self.ended = True
         except ssl.SSLError:
             self._push()  # why
             raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _count_barren(self, more: int) -> None:
+        # What came with the handshake has not been counted, and makes it less.
+        self._barren = max(0, self._barren + more)
+        if self._barren > BARREN_RECORDS:
+            now = monotonic()
+            if now < self._barren_since + BARREN_S:
+                raise ProtocolError(400, "too many TLS records without data have come")
+            self._barren, self._barren_since = 0, now
 
     def send(self, data: Any) -> int:
         """Encrypt and send what the socket takes; the number of bytes. Raises BlockingIOError."""
@@ -194,13 +228,12 @@ class TlsSocket:
         self._tls = None
         self._raw.shutdown(how)
 
-    def _pull(self, size: int) -> None:
-        # Sockets are received from in the loop only, so that one place for all will do.
-        received = self._raw.recv_into(_received, size)
-        if received:
-            self._incoming.write(_received[:received])
-        else:
-            self._incoming.write_eof()
+    def _pull_handshake(self) -> None:
+        data = self._raw.recv(HANDSHAKE_BYTES)
+        if not data:
+            raise HandshakeError("the client has left")
+        for portion, _ in self._records.cut(data, HANDSHAKE_BYTES):
+            self._incoming.write(portion)
 
     def _push(self) -> None:
         """Give the socket what is encrypted; what it does not take stays in ``_sealed``."""
@@ -259,6 +292,9 @@ class TlsConnection(Connection):
         except BlockingIOError:
             self._wait_for_record()
             return
+        except ProtocolError as error:
+            self.refuse(error)
+            return
         except OSError:
             self.close()
             return
@@ -272,12 +308,23 @@ class TlsConnection(Connection):
         else:
             self.wait_for_request()
 
+    @property
+    def ended(self) -> bool:  # type: ignore[override]
+        """The client has said that it sends nothing more."""
+        return self._tls is not None and self._tls.ended
+
     def wait_for_request(self) -> None:
-        """Wait for the first byte of a request, unless the client has said that there is none."""
-        if self._tls is not None and self._tls.ended:
+        """Wait for the first byte of a request, unless there is none."""
+        if self.ended:
             self.close()
         else:
             super().wait_for_request()
+
+    def _wait_for_rest(self, fresh: bool) -> None:
+        if self.ended:
+            self.close()
+        else:
+            super()._wait_for_rest(fresh)
 
     def send_pair(self, head: bytes, body: bytes) -> None:
         """Send two buffers; a small body shares the head's record. Raises ClientGone."""

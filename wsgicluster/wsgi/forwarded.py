@@ -11,7 +11,8 @@ from typing import NamedTuple
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.grammar import TOKEN
 
-_PAIR = re.compile(r'[ \t]*([^=;," \t]+)=(?:"((?:[^"\\]|\\.)*)"|([^=;," \t]*))[ \t]*')
+# Not with the spaces before it: where no pair follows, they would be gone through again from each of them.
+_PAIR = re.compile(r'([^=;," \t]+)=(?:"((?:[^"\\]|\\.)*)"|([^=;," \t]*))[ \t]*')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _HIDDEN = re.compile(r"_[A-Za-z0-9._-]+")
 _PORT = re.compile(r"[0-9]{1,5}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -9,6 +10,8 @@ from urllib.parse import unquote_to_bytes
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.grammar import HOST
 from wsgicluster.wsgi.forwarded import UNKNOWN, Node, list_of, read_forwarded, read_node
+
+_PORT = re.compile("[1-9][0-9]{0,4}")
 
 
 class Peers:
@@ -160,7 +163,7 @@ def _set_scheme(environ: dict[str, Any], scheme: str) -> None:
 
 
 def _set_port(environ: dict[str, Any], port: str) -> None:
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 0xFFFF):
+    if not _PORT.fullmatch(port) or int(port) > 0xFFFF:
         raise ProtocolError(400, "the forwarded port is none")
     environ["SERVER_PORT"] = port
     host = environ.get("HTTP_HOST")
@@ -171,6 +174,9 @@ def _set_port(environ: dict[str, Any], port: str) -> None:
 
 
 def _set_prefix(environ: dict[str, Any], prefix: str) -> None:
-    if not prefix.startswith("/") or prefix.startswith("//"):
+    # Bytes beyond ASCII come as they are, or encoded; either way PEP 3333 has them as characters of latin-1.
+    place = unquote_to_bytes(prefix.rstrip("/").encode("latin-1")).decode("latin-1")
+    # With two slashes in front, URLs that the application builds would lead to another host.
+    if not prefix.startswith("/") or prefix.startswith("//") or place.startswith("//"):
         raise ProtocolError(400, "the forwarded prefix is no path")
-    environ["SCRIPT_NAME"] = unquote_to_bytes(prefix.rstrip("/")).decode("latin-1")
+    environ["SCRIPT_NAME"] = place
