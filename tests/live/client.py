@@ -150,6 +150,36 @@ def ask_at_once(connect: Callable[[], Connection], requests: list[bytes]) -> lis
     return found
 
 
+class Patron:
+    """A client that comes again: on the same connection, as long as the server keeps it.
+
+    A sync worker keeps none behind a request that has taken long, as any can on a busy machine.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self.connection = connect()
+
+    def __enter__(self) -> "Patron":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.close()
+
+    def exchange(self, path: str, extra: str = "") -> list[Response]:
+        """Send one request; its interim responses and the response."""
+        self.connection.ask(path, extra=extra)
+        found = [self.connection.response()]
+        while found[-1].status < 200:
+            found.append(self.connection.response())
+        if found[-1].closes:
+            self.connection.close()
+            self.connection = self._connect()
+        return found
+
+
 class Load:
     """Clients that ask one request after another until told to stop.
 

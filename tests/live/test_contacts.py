@@ -6,7 +6,7 @@ import pytest
 
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer
-from tests.live.client import Connection
+from tests.live.client import Connection, Patron
 from tests.live.tls_client import TlsClient
 
 pytestmark = pytest.mark.live
@@ -85,21 +85,18 @@ def subject(request: pytest.FixtureRequest, server: StartServer, certificates: C
 
 
 def test_hints_and_departures(subject: Subject) -> None:
-    with subject.connect() as client:
-        client.ask("/hint")
-        first, second, last = client.response(), client.response(), client.response()
+    with Patron(subject.connect) as client, Patron(subject.connect) as other:
+        first, second, last = client.exchange("/hint")
         assert (first.status, first.headers) == (103, {"link": "</style.css>; rel=preload; as=style"})
         assert (second.status, second.headers) == (103, {"x-second": "2"})
         assert (last.status, last.body) == (200, b"/hint")
-        bad = client.exchange("/bad")
+        (bad,) = client.exchange("/bad")
         assert (bad.status, bad.body[:11]) == (200, b"header Link")
-    # A thread goes on calling what it was given, and so do later requests, on this connection and on others.
-    with subject.connect() as client, subject.connect() as other:
-        client.ask("/keep")
-        assert [client.response().status, client.response().status] == [103, 200]
+        # A thread goes on calling what it was given, and so do later requests, on this connection and on others.
+        assert [each.status for each in client.exchange("/keep")] == [103, 200]
         for _ in range(30):
-            assert client.exchange("/stray").status == 200
-            assert other.exchange("/stray").status == 200
+            assert [each.status for each in client.exchange("/stray")] == [200]
+            assert [each.status for each in other.exchange("/stray")] == [200]
     # Who leaves in the midst of a request is missed, and so is who has nothing more to send; nobody else is.
     for way in ("close", "shut down"):
         with subject.connect() as client, subject.connect() as other:

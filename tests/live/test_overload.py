@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import Connection, Response, fetch
+from tests.live.client import Connection, Patron, Response, fetch
 
 pytestmark = pytest.mark.live
 
@@ -44,8 +44,9 @@ def test_a_busy_sync_worker(server: StartServer, tmp_path: pathlib.Path, pure: s
         "app", "--queue-timeout", "1", "--log-level", "debug", source=SOURCE, environ={"WSGICLUSTER_PURE": pure}
     )
     live.wait_log("is ready")
-    with Connection(live.port) as busy, Connection(live.port) as kept, Connection(live.port) as new:
-        assert kept.exchange("/kept").status == 200
+    with Connection(live.port) as busy, Patron(lambda: Connection(live.port)) as patron, Connection(live.port) as new:
+        assert patron.exchange("/kept")[0].status == 200
+        kept = patron.connection
         busy.ask("/hold")
         live.wait_log("running /hold")
         kept.ask("/late-kept")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.conftest import StartServer
-from tests.live.client import Connection
+from tests.live.client import Connection, Patron
 
 pytestmark = pytest.mark.live
 
@@ -39,15 +39,15 @@ def test_from_end_to_end(server: StartServer, arguments: Sequence[str]) -> None:
         "app", "-k", *arguments, "--request-id", "accept", "--timeout", "2", "--access-logfile", "-",
         "--access-logformat", FORMAT, source=SOURCE,
     )  # fmt: skip
-    with Connection(live.port) as client:
+    with Patron(lambda: Connection(live.port)) as client:
         for path, name, sent in (("/given", "abc", "abc"), ("/own", "abc", "own")):
-            response = client.exchange(path, extra=NAME)
+            (response,) = client.exchange(path, NAME)
             assert (response.body.decode(), response.headers["x-request-id"]) == (name, sent)
             live.wait_log(f"{path} abc {sent} abc\\.")
-        made = client.exchange("/made").headers["x-request-id"]
+        made = client.exchange("/made")[0].headers["x-request-id"]
         assert re.fullmatch("[0-9a-f]{32}", made)
         live.wait_log(f"/made {made} {made} {made}\\.")
-        failed = client.exchange("/fail", extra=NAME)
+        (failed,) = client.exchange("/fail", NAME)
         assert (failed.status, failed.headers["x-request-id"]) == (500, "abc")
     live.wait_log(r"the application failed in GET /fail HTTP/1\.1 \[abc\]")
     with Connection(live.port) as client:

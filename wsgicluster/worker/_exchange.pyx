@@ -240,6 +240,7 @@ cdef bint _is_clean(str line, int quotes) noexcept:
     return not bad and found == quotes
 
 
+@cython.final
 cdef class Peer:
     """What stays the same for all requests of one connection."""
 
@@ -267,8 +268,8 @@ cdef class Peer:
         self.gone = contact.client_disconnected
         contact.usual_references += 1
 
-    cdef bint is_kept(self) noexcept:
-        """The twin of `Contact.is_kept`."""
+    cdef inline bint is_kept(self) noexcept:
+        """Whether an application has kept a callable of the contact from an earlier request."""
         return Py_REFCNT(<PyObject *>self.hints) > self.usual or Py_REFCNT(<PyObject *>self.gone) > self.usual
 
 
@@ -1031,9 +1032,9 @@ cdef class Exchange:
         if error is not None:
             outcome = cycle.fail(response, connection, line, error)
         else:
-            start.peer.contact.begin(response)
+            start.peer.contact.answer = response
             outcome = cycle.deliver(response, connection, line, result)
-            start.peer.contact.end()
+            start.peer.contact.answer = None
         cycle.record(response, snapshot, line)
         connection.reader.flags = start.flags
         connection.served(outcome)

@@ -8,8 +8,10 @@ import enum
 import logging
 import os
 import time
+from _thread import get_ident
 from bisect import bisect_left as _bisect_left
 from collections.abc import Callable
+from sys import getrefcount
 from time import monotonic as _monotonic
 from typing import Any, NoReturn, Protocol
 
@@ -56,7 +58,8 @@ class Cycle:
     """Runs requests of one worker.
 
     ``beat_s`` is how long one call of the application may take (0: without limit), ``started`` when the
-    present one began, ``stamp_due`` when the ``Date`` changes, both monotonic. What is counted stands on ``page``.
+    present one began, ``stamp_due`` when the ``Date`` changes, both monotonic; ``thread_id`` is the thread that makes
+    the cycle and runs it. What is counted stands on ``page``.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Cycle:
         self.stamp_due = 0.0
         self.started = 0.0
         self.latest = Stamp(time.time())
+        self.thread_id = get_ident()
         self._cells = page.cells
         self._floats = page.floats
         self._raw = page.raw
@@ -82,11 +86,14 @@ class Cycle:
         self.started = started = _monotonic()
         self.show(started, client.client, line)
         contact = client.contact
-        if contact.is_kept():
+        # Has an application kept what it was given with an earlier request? Asked without a call, as it is each time.
+        usual = contact.usual_references
+        if getrefcount(contact.early_hints) > usual or getrefcount(contact.client_disconnected) > usual:
             contact = client.renew_contact(environ)
         snapshot = environ.copy() if self.access is not None else None
         response = Response(client, flags, self.latest if started < self.stamp_due else self.stamp(started))
-        contact.begin(response)
+        contact.answer = response
+        contact.thread_id = self.thread_id
         try:
             result = self.application(environ, response.start_response)
             if type(result) is list and len(result) == 1:
@@ -97,7 +104,7 @@ class Cycle:
         except BaseException as error:  # noqa: BLE001
             # The application's boundary: whatever it raises, even SystemExit, ends its request and no more.
             outcome = self.fail(response, client, line, error)
-        contact.end()
+        contact.answer = None
         if self.abandoned:
             self.end_stray()
         self.record(response, snapshot, line)

@@ -5,6 +5,7 @@ was received, before it has had any effect. The compiled twin, `wsgicluster.work
 """
 
 import io
+from sys import getrefcount as _getrefcount
 from time import monotonic as _monotonic
 from typing import Any
 
@@ -150,7 +151,9 @@ class PlainExchange:
             floats[_DEADLINE] = started + cycle.beat_s
         floats[_STARTED] = started
         STORE_REQUEST(self._raw, CLIENT_OFFSET, connection.client, line)
-        if connection.contact.is_kept():
+        contact = connection.contact
+        usual = contact.usual_references
+        if _getrefcount(contact.early_hints) > usual or _getrefcount(contact.client_disconnected) > usual:
             connection.renew_contact(environ)
         snapshot = environ.copy() if cycle.access is not None else None
         self._start = start = Start(cycle, connection)

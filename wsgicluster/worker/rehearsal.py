@@ -136,7 +136,7 @@ class Rehearsal:
         response = Response(answer, flags & ~HTTP_11, Stamp(time.time()))
         contact = Contact()
         contact.enter(environ)
-        contact.begin(response)
+        contact.answer = response
         try:
             _exhaust(response, application(environ, response.start_response))
         except BaseException as error:

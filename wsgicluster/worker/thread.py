@@ -70,7 +70,6 @@ class ThreadSeat(Seat):
 
     def __init__(self, cycle: Cycle, running: Running, lock: LockType) -> None:
         super().__init__(cycle, running)
-        self.thread_id = threading.get_ident()
         self._counters = lock
 
     def record(self, response: Response, snapshot: dict[str, Any] | None, line: bytes) -> None:

@@ -2,7 +2,7 @@
 
 The callables stand in the template of a connection's environs, so that a request costs next to nothing for them. They
 mean the request that is under way, and an application may keep them, or its whole environ, for longer than that. So
-whoever begins a request asks `Contact.is_kept`, and a connection with one that is gets a new one.
+whoever begins a request counts the references to them, and a connection whose callables are kept gets new ones.
 """
 
 from _thread import get_ident
@@ -38,27 +38,22 @@ class Answers(Protocol):
 class Contact:
     """One client as its application sees it; belongs to one connection, and to one of its requests at a time.
 
-    ``answers`` knows of the responses that are not made known by `begin`. ``usual_references`` are those to each of the
-    callables that no application has taken, while a template and an environ hold them.
+    ``answer`` is the response that is under way, ``thread_id`` the thread that makes it; ``answers`` knows of those
+    that are not said here. ``usual_references`` is what ``getrefcount`` says of each of the callables while a template
+    and one environ hold them, and no application has kept them.
     """
 
     __slots__ = (
-        "_answer",
-        "_answers",
-        "_gone",
-        "_kept",
-        "_thread",
-        "client_disconnected",
-        "early_hints",
-        "usual_references",
-    )
+        "_answers", "_gone", "_kept",
+        "answer", "client_disconnected", "early_hints", "thread_id", "usual_references",
+    )  # fmt: skip
 
     def __init__(self, answers: Answers | None = None) -> None:
         self._answers = answers
-        self._answer: Answer | None = None
+        self.answer: Answer | None = None
         self._gone = False
         self._kept: object = None
-        self._thread = get_ident()
+        self.thread_id = get_ident()
         self.usual_references = _USUAL_REFERENCES
         self.early_hints: Callable[[Iterable[tuple[str, str]]], None] | None = self._send_hints
         self.client_disconnected: Callable[[], bool] | None = self._is_gone
@@ -68,23 +63,9 @@ class Contact:
         environ["wsgi.early_hints"] = self.early_hints
         environ["wsgicluster.client_disconnected"] = self.client_disconnected
 
-    def is_kept(self) -> bool:
-        """Whether an application has kept a callable from an earlier request."""
-        usual = self.usual_references
-        return getrefcount(self.early_hints) > usual or getrefcount(self.client_disconnected) > usual
-
-    def begin(self, answer: Answer) -> None:
-        """A request has begun, in the thread that calls this."""
-        self._thread = get_ident()
-        self._answer = answer
-
-    def end(self) -> None:
-        """It is over."""
-        self._answer = None
-
     def close(self) -> None:
-        """It is over, and there will be no other one."""
-        self._answer = self._answers = self._kept = self.early_hints = self.client_disconnected = None
+        """There is no request any more, and there will be none."""
+        self.answer = self._answers = self._kept = self.early_hints = self.client_disconnected = None
 
     def interrupt(self, data: bytes) -> None:
         """Send an interim response if the request's own has not begun. Raises ClientGone."""
@@ -94,11 +75,11 @@ class Contact:
 
     def _current(self) -> Answer | None:
         # Another thread could find a response not begun that is just being sent.
-        if get_ident() != self._thread:
+        if get_ident() != self.thread_id:
             return None
-        if self._answer is None and self._answers is not None:
+        if self.answer is None and self._answers is not None:
             return self._answers.answer_to(self)
-        return self._answer
+        return self.answer
 
     def _send_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """``wsgi.early_hints``: tell the client header fields that the response will have (RFC 8297).
