@@ -84,6 +84,8 @@ class LiveServer:
         self.log_path = folder / "server.log"
         self.environ = {name: value for name, value in os.environ.items() if is_passed_on(name)}
         self.environ.update(PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
+        # Every request may be slow on a busy machine, and few tests are about that.
+        self.environ["WSGICLUSTER_KEEPALIVE_SLOW"] = "5"
         self.environ.update(environ)
         self._process: subprocess.Popen[bytes] | None = None
 

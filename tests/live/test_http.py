@@ -72,10 +72,15 @@ class TestConnections:
 
     def test_slow_request_announces_the_close(self, server: StartServer) -> None:
         """No connection waits behind the slow requests of a worker with one thread."""
-        live = server("tests.apps.basic")
+        live = server("tests.apps.basic", "--keepalive-slow", "0.01")
         with Connection(live.port) as connection:
             assert connection.exchange("/slow/0.05").closes
             assert connection.rest() == b""
+
+    def test_slow_request_may_be_kept(self, server: StartServer) -> None:
+        live = server("tests.apps.basic", "--keepalive-slow", "0")
+        with Connection(live.port) as connection:
+            assert not connection.exchange("/slow/0.05").closes
 
     def test_idle_connection_ends_with_keepalive(self, server: StartServer) -> None:
         live = server("tests.apps.basic", "--keep-alive", "1")

@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
 
-import pytest
-
 from tests.worker.exchange_implementations import USE
 from tests.worker.looped_client import DEADLINE_S, Client, Ending, Segment
 from wsgicluster.access_log import AccessLog, compile_format
@@ -37,7 +35,6 @@ from wsgicluster.scoreboard import (
     WorkerState,
 )
 from wsgicluster.settings import Settings
-from wsgicluster.worker import sync
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.deadlines import Watched
 from wsgicluster.worker.ending import State
@@ -159,7 +156,6 @@ class Subject:
         **settings: Any,
     ) -> None:
         self._stack = contextlib.ExitStack()
-        self._stack.enter_context(pytest.MonkeyPatch.context()).setattr(sync, "SLOW_S", slow_s)
         self._app: App = _unasked
         self._case: Case | None = None
         self._environs: list[dict[str, object]] = []
@@ -168,7 +164,7 @@ class Subject:
         assignment = self._assignment(folder, self._stack.enter_context(_listener(folder, bind)))
         self._listener = assignment.listeners[0]
         self._page: Page = assignment.page
-        values = Settings(tmp_upload_dir=str(folder), **settings)
+        values = Settings(tmp_upload_dir=str(folder), keepalive_slow=slow_s, **settings)
         cycle = Cycle(self._answer, assignment.page, values.timeout, self._logs.error, self._logs.access)
         cycle.sendfile = values.sendfile
         self.worker = worker = SyncWorker(values, assignment, cycle, Recycling(0, 0, 0.0, lambda: 0), self._logs)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from wsgicluster.http import core
-from wsgicluster.worker import sync
 from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.sync import SyncWorker
 from wsgicluster.wsgi.input import StoredBody
@@ -24,7 +23,7 @@ def _use_cycle(worker: SyncWorker) -> None:
 def _use_python(worker: SyncWorker) -> None:
     _use_cycle(worker)
     if worker.admission is None and worker.ids is None:
-        worker.exchange = PlainExchange(worker.cycle, worker._trust, worker.timing.keepalive_s, sync.SLOW_S)
+        worker.exchange = PlainExchange(worker.cycle, worker._trust, worker.timing.keepalive_s, worker.slow_s)
 
 
 def _use_compiled(worker: SyncWorker) -> None:
@@ -32,7 +31,7 @@ def _use_compiled(worker: SyncWorker) -> None:
 
     worker._peer, worker._body_buffer = Peer, BodyBuffer
     worker.exchange = worker.arrivals = Exchange(
-        worker.cycle, worker.limits[False], worker._trust, worker.timing.keepalive_s, sync.SLOW_S
+        worker.cycle, worker.limits[False], worker._trust, worker.timing.keepalive_s, worker.slow_s
     )
     worker.exchange.ids = worker.ids
     worker.exchange.aged_ms = 50 if worker.admission else 0

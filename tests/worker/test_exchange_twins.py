@@ -80,7 +80,7 @@ SURROUNDINGS: dict[str, tuple[dict[str, Any], Callable[[Subject], object]]] = {
     "nobody trusted": ({"forwarded_allow_ips": ()}, _as_it_is),
     "unix": ({"bind": "unix"}, _as_it_is),
     "ipv6": ({"bind": "::1"}, _as_it_is),
-    "slow": ({"slow_s": 0.0}, _as_it_is),
+    "slow": ({"slow_s": 1e-9}, _as_it_is),
     "draining": ({}, lambda subject: subject.worker.begin_drain()),
     "held": ({}, _held),
 }

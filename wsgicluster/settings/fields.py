@@ -125,6 +125,10 @@ class Settings:
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time for which a connection waits for its next request; 0 closes each after its response.",
         ("--keep-alive",)))
+    keepalive_slow: float = declare(0.01, Declaration(
+        kinds.DURATION, Group.TIMES, NEXT_WORKER,
+        "A sync worker closes a connection after a request that took longer than this: those that it keeps wait behind "
+        "such requests while another worker may be idle. 0 keeps all.", ("--keepalive-slow",)))
     head_timeout: float = declare(20.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time in which the head of a request must arrive; 0 means no limit.", ("--head-timeout",)))

@@ -1,6 +1,7 @@
 """The sync worker: the application runs in the loop's own thread, one request at a time, to its end."""
 
 import io
+import math
 import time
 from typing import Any
 
@@ -13,21 +14,21 @@ from wsgicluster.worker.exchange import PlainExchange
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.wsgi.input import MEMORY_BYTES
 
-SLOW_S = 0.010
-"""A request that keeps the thread longer than this is answered with ``Connection: close``.
-
-Connections that a worker keeps wait while it works, although a sibling may be idle, and are lost with it
-when it is killed. Where requests take this long, opening a connection anew costs next to nothing."""
-
 
 class SyncWorker(LoopWorker):
-    """One thread for everything; where compiled code is in use it serves the usual requests."""
+    """One thread for everything; where compiled code is in use it serves the usual requests.
+
+    A request that keeps the thread for ``slow_s`` is answered with ``Connection: close``. Connections that a worker
+    keeps wait while it works, although a sibling may be idle, and are lost with it when it is killed. Where
+    requests take this long, opening a connection anew costs next to nothing.
+    """
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
+        self.slow_s = self.settings.keepalive_slow or math.inf
         if not core.compiled:
             if self.admission is None and self.ids is None:
-                self.exchange = PlainExchange(self.cycle, self._trust, self.timing.keepalive_s, SLOW_S)
+                self.exchange = PlainExchange(self.cycle, self._trust, self.timing.keepalive_s, self.slow_s)
             return
         from wsgicluster.worker._exchange import BodyBuffer, Exchange, Peer, keep_freed_memory
 
@@ -35,7 +36,7 @@ class SyncWorker(LoopWorker):
         self._peer = Peer
         self._body_buffer = BodyBuffer
         self.exchange = self.arrivals = self.loop.batch = Exchange(
-            self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, SLOW_S
+            self.cycle, self.limits[False], self._trust, self.timing.keepalive_s, self.slow_s
         )
         self.exchange.ids = self.ids
         self.exchange.aged_ms = int(min(self.settings.queue_timeout, LOOK_S) * 1000 + 0.999)
@@ -77,5 +78,5 @@ class SyncWorker(LoopWorker):
         return (
             not (self.draining or self.held)
             and self.timing.keepalive_s > 0
-            and time.monotonic() - self.cycle.started < SLOW_S
+            and time.monotonic() - self.cycle.started < self.slow_s
         )
