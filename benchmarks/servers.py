@@ -84,6 +84,8 @@ COMMANDS: dict[str, Command] = {
     "sync": _ours("sync"),
     "sync-pure": _ours("sync"),
     "sync-log": _ours("sync", "--access-logfile", LOG),
+    "gthread": _ours("gthread", "--threads", "8"),
+    "gevent": _ours("gevent"),
     "bjoern": _bjoern,
     "granian": _granian(),
     "granian-threads": _granian("--blocking-threads", "8"),
