@@ -52,6 +52,12 @@ FAULTS: list[tuple[str, Facts, str]] = [
         facts(surroundings=Surroundings(manager="shop.service", manager_stop_s=10.0)),
         "shop.service is killed 10 s after it is told to stop, while requests may take 30 s; set TimeoutStopSec=35",
     ),
+    (
+        "stop_time",
+        facts({"drain_delay": 10.0}, Surroundings(manager="shop.service", manager_stop_s=40.0)),
+        "the server serves on for 10 s (drain_delay) and then requests may take 30 s; set TimeoutStopSec=45 in the "
+        "unit, or a shorter graceful_timeout or drain_delay",
+    ),
     ("slow_clients", facts({"bind": OUTSIDE, "head_timeout": 0.0}), "head_timeout: 0 lets a client keep"),
     ("reload", facts({"bind": OUTSIDE, "reload": True}), "reload: workers are replaced whenever a file changes"),
     ("recycling", facts({"workers": 4, "max_requests": 1000}), "max_requests_jitter: all 4 workers"),
@@ -202,6 +208,7 @@ LEFT_ALONE: list[tuple[str, Facts]] = [
     ("keepalive", facts({"keepalive": 65.0})),
     ("timeout", facts({"timeout": 120.0, "graceful_timeout": 120.0})),
     ("stop_time", facts(surroundings=Surroundings(manager="x.service", manager_stop_s=90.0))),
+    ("stop_time", facts({"drain_delay": 10.0}, Surroundings(manager="x.service", manager_stop_s=41.0))),
     ("slow_clients", facts({"head_timeout": 0.0})),
     ("reload", facts({"reload": True})),
     ("recycling", facts({"workers": 1, "max_requests": 1000})),
