@@ -55,8 +55,7 @@ FAULTS: list[tuple[str, Facts, str]] = [
     (
         "stop_time",
         facts({"drain_delay": 10.0}, Surroundings(manager="shop.service", manager_stop_s=40.0)),
-        "the server serves on for 10 s (drain_delay) and then requests may take 30 s; set TimeoutStopSec=45 in the "
-        "unit, or a shorter graceful_timeout or drain_delay",
+        "serves on for 10 s (drain_delay) and then requests may take 30 s; set TimeoutStopSec=45 in the unit, or a",
     ),
     ("slow_clients", facts({"bind": OUTSIDE, "head_timeout": 0.0}), "head_timeout: 0 lets a client keep"),
     ("reload", facts({"bind": OUTSIDE, "reload": True}), "reload: workers are replaced whenever a file changes"),

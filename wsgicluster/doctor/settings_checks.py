@@ -94,10 +94,11 @@ def timeout(facts: Facts) -> Iterator[Finding]:
 def stop_time(facts: Facts) -> Iterator[Finding]:
     """A service manager that kills the server before it has stopped."""
     settings, stop_s = facts.settings, facts.surroundings.manager_stop_s
-    needed_s = settings.drain_delay + settings.graceful_timeout
+    delay_s = settings.drain_delay
+    needed_s = delay_s + settings.graceful_timeout
     if stop_s is None or stop_s > needed_s:
         return
-    delay = f"the server serves on for {settings.drain_delay:g} s (drain_delay) and then " if settings.drain_delay else ""
+    delay = f"the server serves on for {delay_s:g} s (drain_delay) and then " if delay_s else ""
     yield Finding(
         "graceful_timeout",
         f"{facts.surroundings.manager} is killed {stop_s:g} s after it is told to stop, while {delay}requests may take "
