@@ -313,15 +313,15 @@ class Pool:
             return None
         if any(child.coming and self._is_base(child) for child in here):
             return None
+        spawn = Spawn(slot, base.number, rehearse=base.rehearses and self.rollout.in_doubt)
         ready = [child for child in here if self._serves(child)]
         if not ready:
-            rehearse = base.rehearses and self.rollout.stage is Stage.FIRST
-            return Spawn(slot, base.number, rehearse=rehearse)
+            return spawn
         best = max(ready, key=lambda child: child.rank)
         if self.rollout.trial is None and best.generation < base.number:
-            return Spawn(slot, base.number) if booting < self.rollout.batch else None
+            return spawn if booting < self.rollout.batch else None
         if best.recycle and not any(child.coming for child in here):
-            return Spawn(slot, base.number) if booting < max(2, self.rollout.batch) else None
+            return spawn if booting < max(2, self.rollout.batch) else None
         return None
 
     def _trial_slot(self) -> int:
