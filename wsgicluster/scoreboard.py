@@ -233,6 +233,10 @@ class Scoreboard:
         """What the arbiter has told last."""
         return ServerState(self.server.cells[Cell.STATE])
 
+    def is_ready(self) -> bool:
+        """Whether a load balancer should send clients to this server."""
+        return self.told().is_ready
+
     def close(self) -> None:
         """Close the file; pages still in use keep the mapping alive."""
         self._file.close()

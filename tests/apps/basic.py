@@ -52,6 +52,8 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
             pass
     elif name == "environ":
         body = describe(environ)
+    elif name == "ready":
+        status = "200 OK" if environ["wsgicluster.ready"]() else "503 Leaving"
     elif name == "echo":
         body = environ["wsgi.input"].read()
     elif name == "lines":

@@ -194,6 +194,18 @@ def test_a_recovery_is_one_that_lasts() -> None:
     assert world.pool.proven_at() == world.now + QUICK_DEATH_S
 
 
+def test_no_recovery_while_a_worker_serves_on_because_its_successors_cannot_boot() -> None:
+    world = whole(2)
+    old = world.one(1, 1, State.READY)
+    old.recycle = End.RECYCLED_REQUESTS
+    world.turn()
+    world.pool.cannot_boot(world.one(1, 1, State.BOOTING), world.now)
+    assert world.pool.whole()
+    assert world.pool.proven_at() == float("inf")
+    old.recycle = None
+    assert world.pool.proven_at() < float("inf")
+
+
 def test_no_room_for_a_process_backs_off() -> None:
     world = whole(1)
     assert [world.pool.not_made(1, world.now).wait_s for _ in range(3)] == [0.5, 1.0, 2.0]

@@ -7,7 +7,7 @@ import pytest
 from tests.arbiter.test_pool import World, go_through_anything, ready_shape
 from wsgicluster.arbiter.child import Ask, Child, End, State
 from wsgicluster.arbiter.pool import Spawn, Stop, Verdict
-from wsgicluster.arbiter.rollout import PROBATION_S, Generation, Stage
+from wsgicluster.arbiter.rollout import PROBATION_S, Attempt, Generation, Result, Stage
 from wsgicluster.settings.values import Portion
 
 
@@ -143,6 +143,18 @@ def test_so_does_the_first_of_each_later_generation() -> None:
     world.turn()
     world.pool.ready(world.one(1, 2, State.BOOTING), world.now)
     assert world.turn(PROBATION_S)[-1] == Spawn(2, 2)
+
+
+@pytest.mark.parametrize("result", [Result.UNDER_WAY, Result.CALLED_OFF, Result.SUPERSEDED, Result.REFUSED])
+def test_while_new_code_may_be_broken_those_who_replace_old_workers_rehearse(result: Result) -> None:
+    world = Rollouts(2, smoke=True)
+    world.boot_all()
+    rollout = world.pool.rollout
+    rollout.last = Attempt(2, result, at=1.0)
+    world.one(1, 1, State.READY).recycle = End.RECYCLED_REQUESTS
+    assert world.pool.plan(world.now) == [Spawn(1, 1, rehearse=True)]
+    rollout.last = Attempt(3, Result.TOOK_OVER, at=2.0)
+    assert world.pool.plan(world.now) == [Spawn(1, 1)]
 
 
 def test_a_rehearsal_that_was_killed_from_outside_is_held_again() -> None:

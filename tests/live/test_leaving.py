@@ -87,11 +87,12 @@ def test_a_second_term_ends_the_delay(server: StartServer) -> None:
     live = server("tests.apps.basic", "-w", "2", "--drain-delay", "1h")
     live.wait_log("Started")
     with Connection(live.port) as kept:
-        assert kept.exchange().status == 200
+        assert kept.exchange("/ready").status == 200
         live.send(signal.SIGTERM)
         live.wait_log("graceful stop in 3600 s")
         assert state(live) is ServerState.LEAVING
         assert not state(live).is_ready
+        assert fetch(live.port, "/ready").status == 503
         live.send(signal.SIGHUP)
         live.wait_log("reload is left out")
         assert not kept.exchange().closes

@@ -1,8 +1,10 @@
 """Reloads: nothing lost, never below full strength, and broken code changes nothing."""
 
+import contextlib
 import os
 import pathlib
 import signal
+import socket
 
 import pytest
 
@@ -88,6 +90,31 @@ def test_a_worker_lost_after_a_broken_reload_is_replaced_when_it_can_be(server: 
     wait_until(lambda: fetch(live.port).body.startswith(b"v2 "), 10)
     live.wait_children(2)
     assert live.process.poll() is None
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_downloads_of_slow_readers_complete(server: StartServer, tmp_path: pathlib.Path, kind: str) -> None:
+    content = os.urandom(10 << 20)
+    (tmp_path / "large").write_bytes(content)
+    live = server("tests.apps.basic", "-w", "2", "-k", kind)
+    live.wait_log("Started")
+    old = set(live.children())
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for path in (f"/file{tmp_path}/large", "/blocks/160") * 2:
+            readers.append(stack.enter_context(Connection(live.port, 20)))
+            # Far less than the response, most of which is still with the worker when that is to go.
+            readers[-1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            readers[-1].ask(path)
+        for reader in readers:
+            assert reader.sock.recv(1, socket.MSG_PEEK)
+        live.send(signal.SIGHUP)
+        live.wait_log("Reload complete")
+        assert old & set(live.children())
+        bodies = [reader.response().body for reader in readers]
+    assert bodies == [content, b"x" * len(content)] * 2
+    wait_replaced(live, old)
+    assert live.stop() == 0
 
 
 def test_ten_hups_are_the_newest_code(server: StartServer) -> None:

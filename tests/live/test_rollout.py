@@ -93,6 +93,22 @@ def test_an_application_that_does_not_answer_changes_nothing(
     assert live.stop() == 0
 
 
+def test_old_workers_are_not_replaced_by_code_that_does_not_answer(server: StartServer, tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "first")
+    # Without surge the rehearsal itself costs an old worker its place.
+    live = server("app", "-w", "2", "--smoke", "/login", "--reload-surge", "0", "--min-ready", "1")
+    live.wait_log("Started: 2 workers serve")
+    with Load(live.port, clients=2) as load:
+        reload(live, "refuses", "reload is called off")
+        live.wait_log(r"generation 1\) cannot boot: smoke: GET /login was answered 503 Full")
+        live.wait_log("degraded: 1 of 2 workers serve")
+        reload(live, "good", "Reload complete: 2 workers serve")
+        wait_until(lambda: "good" in load.versions(), 10)
+    assert load.losses == []
+    assert load.versions() == {"first", "good"}
+    assert live.stop() == 0
+
+
 def test_a_rehearsal_that_hangs_is_ended_and_says_where(server: StartServer, tmp_path: pathlib.Path) -> None:
     write(tmp_path, "first")
     live = server("app", "--smoke", "/login", "--timeout", "1")

@@ -7,6 +7,7 @@ a generation that does not work changes nothing, and crashes back off.
 
 import dataclasses
 import enum
+import math
 from typing import TypeAlias
 
 from wsgicluster.arbiter.backoff import QUICK_DEATH_S, Backoff, Wait
@@ -216,8 +217,14 @@ class Pool:
         return set(range(1, self.rollout.workers + 1)) <= current
 
     def proven_at(self) -> float:
-        """When the youngest worker that serves has lived long enough not to die quickly any more."""
-        return max((c.ready_at or 0.0 for c in self.workers() if c.ready), default=0.0) + QUICK_DEATH_S
+        """When the youngest worker that serves has lived long enough not to die quickly any more.
+
+        Infinite while one serves on that is to be replaced: its successors may be those that die.
+        """
+        ready = [child for child in self.workers() if child.ready]
+        if any(child.recycle for child in ready):
+            return math.inf
+        return max((child.ready_at or 0.0 for child in ready), default=0.0) + QUICK_DEATH_S
 
     def _overdue(self, now: float) -> list[Child]:
         return [child for child in self.children.values() if child.deadline is not None and now >= child.deadline]
@@ -313,15 +320,15 @@ class Pool:
             return None
         if any(child.coming and self._is_base(child) for child in here):
             return None
+        spawn = Spawn(slot, base.number, rehearse=base.rehearses and self.rollout.in_doubt)
         ready = [child for child in here if self._serves(child)]
         if not ready:
-            rehearse = base.rehearses and self.rollout.stage is Stage.FIRST
-            return Spawn(slot, base.number, rehearse=rehearse)
+            return spawn
         best = max(ready, key=lambda child: child.rank)
         if self.rollout.trial is None and best.generation < base.number:
-            return Spawn(slot, base.number) if booting < self.rollout.batch else None
+            return spawn if booting < self.rollout.batch else None
         if best.recycle and not any(child.coming for child in here):
-            return Spawn(slot, base.number) if booting < max(2, self.rollout.batch) else None
+            return spawn if booting < max(2, self.rollout.batch) else None
         return None
 
     def _trial_slot(self) -> int:

@@ -145,6 +145,16 @@ class Rollout:
         return surge if surge or self.least_ready < self.workers else 1
 
     @property
+    def in_doubt(self) -> bool:
+        """May new workers of `base` load code that has never worked?
+
+        They read it from where a reload was asked to find newer code. Until that has taken over, it may be what has
+        failed, whatever generation they belong to.
+        """
+        failed_or_untried = self.last is not None and self.last.result is not Result.TOOK_OVER
+        return self.stage is Stage.FIRST or failed_or_untried
+
+    @property
     def settles_at(self) -> float:
         """When probation ends; infinite when there is none."""
         return self._settles_at if self.stage is Stage.PROBATION else math.inf

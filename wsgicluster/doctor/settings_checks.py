@@ -10,6 +10,8 @@ PROXY_IDLE_S = 60
 """How long nginx and the load balancers of AWS keep an idle connection by default."""
 KEEPALIVE_S = 65
 """Enough beyond it for what is on its way at that moment."""
+SPARE_STOP_S = 5
+"""For what a stop does beside waiting: clients at the door, workers that have to be killed."""
 
 
 def _is_loopback(host: str) -> bool:
@@ -91,14 +93,19 @@ def timeout(facts: Facts) -> Iterator[Finding]:
 
 def stop_time(facts: Facts) -> Iterator[Finding]:
     """A service manager that kills the server before it has stopped."""
-    stop_s, graceful_s = facts.surroundings.manager_stop_s, facts.settings.graceful_timeout
-    if stop_s is not None and stop_s <= graceful_s:
-        yield Finding(
-            "graceful_timeout",
-            f"{facts.surroundings.manager} is killed {stop_s:g} s after it is told to stop, while requests may take "
-            f"{graceful_s:g} s",
-            f"set TimeoutStopSec={graceful_s + 5:g} in the unit, or a shorter graceful_timeout",
-        )
+    settings, stop_s = facts.settings, facts.surroundings.manager_stop_s
+    delay_s = settings.drain_delay
+    needed_s = delay_s + settings.graceful_timeout
+    if stop_s is None or stop_s > needed_s:
+        return
+    delay = f"the server serves on for {delay_s:g} s (drain_delay) and then " if delay_s else ""
+    yield Finding(
+        "graceful_timeout",
+        f"{facts.surroundings.manager} is killed {stop_s:g} s after it is told to stop, while {delay}requests may take "
+        f"{settings.graceful_timeout:g} s",
+        f"set TimeoutStopSec={needed_s + SPARE_STOP_S:g} in the unit, or a shorter graceful_timeout"
+        + (" or drain_delay" if delay else ""),
+    )
 
 
 def slow_clients(facts: Facts) -> Iterator[Finding]:

@@ -85,6 +85,7 @@ class Reception(Host):
             "wsgi.multithread": cls.multithread,
             "wsgi.multiprocess": settings.workers > 1,
             "wsgicluster.slot": assignment.slot,
+            "wsgicluster.ready": assignment.board.is_ready,
         }
 
     def _template(self, sock: socket.socket) -> dict[str, Any]:
