@@ -21,7 +21,6 @@ WRITE = select.EPOLLOUT
 EXCLUSIVE_READ = select.EPOLLIN | select.EPOLLEXCLUSIVE
 
 _DEADLINE = int(Cell.DEADLINE)
-_MAX_EVENTS = 256
 # As it is now: gevent takes the name out of its module.
 _new_epoll = select.epoll
 
@@ -43,6 +42,9 @@ class Loop:
     next turn, one in ``last`` at the end of the current one.
     """
 
+    most_events = 256
+    """Descriptors that are looked at in one turn."""
+
     def __init__(self, page: Page, beat_s: float) -> None:
         self.now = time.monotonic()
         self.soon: deque[Callable[[], object]] = deque()
@@ -57,6 +59,8 @@ class Loop:
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._calls: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
+        self._looked_at = 0
+        """Descriptors that have been ready since the last turn that had room for more."""
 
     def fileno(self) -> int:
         """The epoll's descriptor."""
@@ -93,7 +97,8 @@ class Loop:
         """Wait until there is something to do and do it; ``expire`` is called for each item past its deadline."""
         timeout = 0 if self.soon else self._wait_s()
         self._floats[_DEADLINE] = 0.0
-        events = self._poll(timeout, _MAX_EVENTS)
+        most = self.most_events
+        events = self._poll(timeout, most)
         self.now = now = time.monotonic()
         self.beat(now)
         handlers = self._handlers
@@ -109,9 +114,14 @@ class Loop:
             batch.end_batch()
         for _ in range(waiting):
             self.soon.popleft()()
-        # Whoever has spoken in time but stands behind the last event has not been looked at yet.
-        if len(events) < _MAX_EVENTS and (self._calls or self.deadlines.next() is not None):
-            self._expire(now, expire)
+        if len(events) == most:
+            self._looked_at += most
+        # Whoever has spoken in time but stands behind the last event has not been looked at yet. The kernel shows
+        # those who are ready in turn.
+        if len(events) < most or self._looked_at > len(handlers):
+            self._looked_at = 0
+            if self._calls or self.deadlines.next() is not None:
+                self._expire(now, expire)
         if self.last:
             calls, self.last = self.last, []
             for call in calls:
