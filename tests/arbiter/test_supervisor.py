@@ -141,3 +141,11 @@ def test_a_process_that_the_kernel_holds(crowded: tuple[Supervisor, Crowded, Han
     assert family.sent.count(signal.SIGKILL) > 2
     assert len(supervisor.pool.children) == 2
     assert log.read_text().count("was killed and does not end") == 1
+
+
+def test_reloads_leave_nothing_behind(crowded: tuple[Supervisor, Crowded, Hands, pathlib.Path]) -> None:
+    supervisor, family, _, _ = crowded
+    for _ in range(20):
+        supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1), ())
+    # That on trial, and the one before it, which is looked at with the next.
+    assert set(family.listeners) == {19, 20}

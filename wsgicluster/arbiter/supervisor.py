@@ -62,6 +62,7 @@ class Supervisor:
 
     def begin(self, settings: Settings, places: Places) -> None:
         """Try new settings and code, and listen at these places; the present ones serve until the new ones work."""
+        self._forget_generations()
         self._numbers += 1
         generation = Generation(
             self._numbers,
@@ -78,6 +79,14 @@ class Supervisor:
         self.pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         if superseded is not None:
             self._log.info("Generation %d is given up for a newer one", superseded.number)
+
+    def _forget_generations(self) -> None:
+        """Drop what generations have needed that are gone: else each reload would leave something behind."""
+        rollout = self.pool.rollout
+        needed = {child.generation for child in self.pool.children.values()}
+        needed |= {known.number for known in (rollout.serving, rollout.trial) if known is not None}
+        for number in self._settings.keys() - needed:
+            del self._settings[number], self._family.listeners[number]
 
     def refuse(self, reason: str) -> None:
         """There are no new settings to try, for this reason."""
