@@ -290,6 +290,9 @@ class Arbiter:
             self._supervisor.refuse(repr(error))
             self._log.exception("The reload is called off, the present settings stay in force")
             return
+        finally:
+            # Reading settings leaves cycles behind, so few that the collector would let them pile up for months.
+            gc.collect()
         say_changes(self._log, present, wanted)
         self._addresses.say_listening((number for number in numbers if number not in before), settings.scheme)
         self._supervisor.begin(settings, self._addresses.places(numbers))

@@ -4,7 +4,6 @@ The loop is that of every worker. It collects requests, and hands each complete 
 is done is the business of `wsgicluster.worker.thread` and `wsgicluster.worker.gevent`.
 """
 
-import io
 import math
 import socket
 import sys
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, NoReturn
 
-from wsgicluster.errors import ProtocolError
 from wsgicluster.messages import RecycleWanted
 from wsgicluster.scoreboard import Cell
 from wsgicluster.worker.connection import Connection
@@ -133,17 +131,8 @@ class ConcurrentWorker(LoopWorker):
 
     def run(self, connection: Connection) -> None:
         """Complete the environ, and hand the request on."""
-        reader = connection.reader
-        environ = reader.environ
-        body = reader.body
-        environ["wsgi.input"] = io.BytesIO() if body is None else body
-        if connection.trusted:
-            try:
-                self._trust.set_scheme(environ)
-            except ProtocolError as error:
-                connection.refuse(error)
-                return
-        del reader.body
+        if not self.complete(connection):
+            return
         connection.guest = False  # type: ignore[attr-defined]  # all its connections are shared
         if not self._looks:
             self._begin_to_look()

@@ -3,6 +3,7 @@
 The kinds of worker differ in `run`: where the application is called.
 """
 
+import io
 import logging
 import math
 import os
@@ -105,6 +106,21 @@ class LoopWorker(Reception):
     def run(self, connection: Connection) -> None:
         """Have the application answer the request that the connection's reader holds."""
         raise NotImplementedError
+
+    def complete(self, connection: Connection) -> bool:
+        """Give that request's environ its body and its scheme; False when it had to be refused."""
+        reader = connection.reader
+        body = reader.body
+        reader.environ["wsgi.input"] = io.BytesIO() if body is None else body
+        if connection.trusted:
+            try:
+                self._trust.set_scheme(reader.environ)
+            except ProtocolError as error:
+                connection.refuse(error)
+                return False
+        # A body goes with the last reference to it, not with the connection.
+        del reader.body
+        return True
 
     @staticmethod
     def aside(call: Callable[[], Answer]) -> Answer:

@@ -1,11 +1,9 @@
 """The sync worker: the application runs in the loop's own thread, one request at a time, to its end."""
 
-import io
 import math
 import time
 from typing import Any
 
-from wsgicluster.errors import ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
 from wsgicluster.worker.admission import LOOK_S
@@ -59,18 +57,12 @@ class SyncWorker(LoopWorker):
 
     def run(self, connection: Connection) -> None:
         """Call the application here and now."""
+        if not self.complete(connection):
+            return
         reader = connection.reader
         environ = reader.environ
-        body = reader.body
-        environ["wsgi.input"] = io.BytesIO() if body is None else body
-        if connection.trusted:
-            try:
-                self._trust.set_scheme(environ)
-            except ProtocolError as error:
-                connection.refuse(error)
-                return
-        # The application owns them now: a body goes with the last reference to it, not with the connection.
-        del reader.environ, reader.body
+        # The application owns it now: it goes with its last reference, not with the connection.
+        del reader.environ
         connection.finished(self.cycle.serve(connection, environ, reader.flags, reader.line))
 
     def may_keep(self) -> bool:
