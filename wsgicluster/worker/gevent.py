@@ -5,9 +5,11 @@ neither a greenlet nor a watcher. The standard library is patched before the app
 everything of ours that looks names up late: sockets and locks that must stay the system's own are taken before.
 """
 
+import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import metadata
 from time import monotonic
 from typing import Any, cast
 
@@ -36,6 +38,17 @@ LONGEST_CHAIN = 20
 
 _READ = 1
 """libev's EV_READ."""
+
+
+@contextlib.contextmanager
+def _entry_points_known() -> Iterator[None]:
+    """Read what the installed packages offer once: gevent asks for each of its 25 events, and reads it all anew."""
+    offered, look_up = metadata.entry_points(), metadata.entry_points
+    metadata.entry_points = offered.select
+    try:
+        yield
+    finally:
+        metadata.entry_points = look_up
 
 
 class RequestTimeout(BaseException):
@@ -184,8 +197,9 @@ class GeventWorker(ConcurrentWorker):
     @classmethod
     def setup(cls) -> None:
         """Make the standard library cooperative."""
-        # Not os.fork and SIGCHLD yet: a mold's workers are no children that a hub should watch.
-        gevent.monkey.patch_all(os=False, signal=False)
+        with _entry_points_known():
+            # Not os.fork and SIGCHLD yet: a mold's workers are no children that a hub should watch.
+            gevent.monkey.patch_all(os=False, signal=False)
 
     @classmethod
     def after_fork(cls) -> None:
