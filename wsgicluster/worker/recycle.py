@@ -18,7 +18,7 @@ _RATE_S = 0.25
 _LEAST_RATE_S = 0.05
 """What a rate is measured over; and the least, where a worker has not served for longer."""
 
-EARLIEST = 0.25
+EARLIEST = 0.1
 """A worker serves at least this part of ``max_requests`` before it asks, however fast requests come."""
 
 ANY = sys.maxsize
