@@ -13,6 +13,7 @@ WORDS = [
     Word(kept=(3, 5), hand_off=True),
     Word(kept=(), hand_off=False),
     Word(main=True),
+    Word(leaving=True),
     Word(error="bind: 'x'; expected an address"),
 ]
 

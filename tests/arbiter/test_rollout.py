@@ -119,6 +119,31 @@ def test_retired_workers_come_back_one_by_one_or_with_a_reload() -> None:
     assert rollout.workers == 3
 
 
+@pytest.mark.parametrize("when", ["before the reload", "while it is under way"])
+def test_retired_workers_are_brought_back_all_at_once(when: str) -> None:
+    rollout = started(3)
+    rollout.scale(+1)
+    rollout.retire_all()
+    if when == "while it is under way":
+        rollout.begin(Generation(2, 3))
+    assert rollout.bring_back() == rollout.workers == 4
+    if when == "before the reload":
+        rollout.begin(Generation(2, 3))
+    rollout.first_ready(20.0)
+    rollout.settle(30.0)
+    assert rollout.workers == 3
+
+
+def test_workers_that_retire_during_a_reload_stay_retired() -> None:
+    rollout = started(3)
+    rollout.begin(Generation(2, 5))
+    rollout.retire_all()
+    rollout.first_ready(20.0)
+    rollout.settle(30.0)
+    assert rollout.workers == 0
+    assert rollout.bring_back() == 5
+
+
 def test_a_reload_resets_what_was_scaled_before_and_keeps_what_was_scaled_since() -> None:
     rollout = started(4)
     rollout.scale(+1)

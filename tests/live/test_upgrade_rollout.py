@@ -156,3 +156,43 @@ def test_a_new_server_that_fails_its_rehearsal(server: StartServer, tmp_path: pa
     assert load.losses == []
     assert load.versions() == {"v1"}
     assert live.stop() == 0
+
+
+@pytest.mark.parametrize("ways", [(signal.SIGHUP,), ()], ids=["reloaded", "left alone"])
+def test_back_again_without_a_pause(server: StartServer, ways: tuple[signal.Signals, ...]) -> None:
+    """The old workers have left, and the new server is told to end before they are back."""
+    live = server("app", "-w", "2", source=versioned.good("v1", 0.3))
+    live.wait_log("Started")
+    write_app(live, versioned.good("v2"))
+    new = begin_upgrade(live)
+    live.send(signal.SIGWINCH)
+    wait_until(lambda: live.children() == [new], 10, "all old workers have gone")
+    with Load(live.port, clients=2) as load, Connection(live.port) as idle:
+        assert idle.exchange().body.startswith(b"v2 ")
+        write_app(live, versioned.good("v1", 0.3))
+        for number in ways:
+            live.send(number)
+        os.kill(new, signal.SIGTERM)
+        live.wait_log(r"The new server \(pid \d+\) has ended \(exit code 0")
+        assert idle.exchange().body.startswith(b"v1 ")
+        wait_version(live, load, "v1")
+    assert load.losses == []
+    live.wait_children(2)
+
+
+def test_back_again_with_code_that_is_still_broken(server: StartServer) -> None:
+    """Nobody serves when the new server has gone: the old one tries until somebody does."""
+    live = server("app", "-w", "2", source=versioned.good("v1"))
+    live.wait_log("Started")
+    new = begin_upgrade(live)
+    live.send(signal.SIGWINCH)
+    wait_until(lambda: live.children() == [new], 10, "all old workers have gone")
+    write_app(live, versioned.RAISES)
+    live.send(signal.SIGHUP)
+    live.wait_log("The reload is called off")
+    os.kill(new, signal.SIGKILL)
+    live.wait_log("2 workers are brought back, because nobody else serves")
+    write_app(live, versioned.good("v1"))
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete: 2 workers serve", 15)
+    assert fetch(live.port).status == 200

@@ -69,7 +69,7 @@ class Arbiter:
         self._events: collections.deque[Event] = collections.deque()
         self._pidfile: PidFile | None = None
         self._stop_told = False
-        self._retired = 0
+        self._retired_for_successor = False
         self._handlers: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGCHLD: self._reap,
             signal.SIGHUP: self._want_reload,
@@ -85,7 +85,9 @@ class Arbiter:
         self._overlap: dict[Happened, Callable[[], None]] = {
             Happened.ALONE: self._promoted,
             Happened.MAIN: lambda: self._announcer.begin(self._clock.monotonic()),
-            Happened.LOST: self._bring_back,
+            Happened.LEAVING: lambda: self._bring_back("the new server is about to stop"),
+            Happened.LOST: lambda: self._bring_back("nobody else serves"),
+            Happened.RELIEVED: lambda: self._door.hasten(self._clock.monotonic()),
         }
 
     def run(self) -> int:
@@ -136,7 +138,7 @@ class Arbiter:
         if settings.pidfile:
             self._pidfile = PidFile(self._upgrade.pidfile(settings.pidfile))
             self._pidfile.create(os.getpid())
-            owned.callback(self._remove, self._pidfile)
+            owned.callback(self._pidfile.discard, self._log)
         self._addresses = Addresses(self._log, start.first_number(os.getpid()), self._upgrade.is_shared)
         self._door = Door(self._addresses)
         owned.callback(self._addresses.keep, ())
@@ -252,12 +254,6 @@ class Arbiter:
         self._announcer.update(stands, now)
         self._upgrade.tell_serving(supervisor.started and stands.serving)
 
-    def _remove(self, pidfile: PidFile) -> None:
-        try:
-            pidfile.remove()
-        except OSError as error:
-            self._log.warning("pidfile: cannot be removed: %s", error.strerror)
-
     # What the operator wants
 
     def _reap(self) -> None:
@@ -311,11 +307,15 @@ class Arbiter:
     def _stop_gracefully(self) -> None:
         if self._supervisor.pool.stopping:
             return
-        serving = self._supervisor.serving
         # A second one ends the delay; and clients need no other server when the next one has the same addresses.
-        waits = serving is not None and not self._door.is_leaving and not self._upgrade.takes_connections
-        delay_s = serving.drain_delay if serving is not None and waits else 0.0
-        self._door.plan(self._clock.monotonic() + delay_s)
+        waits = not self._door.is_leaving and not self._upgrade.takes_connections
+        serving, now = self._supervisor.serving if waits else None, self._clock.monotonic()
+        if serving is not None and self._upgrade.call_back():
+            self._door.plan(now + serving.graceful_timeout)
+            self._log.info("SIGTERM: graceful stop as soon as the old server serves again")
+            return
+        delay_s = serving.drain_delay if serving is not None else 0.0
+        self._door.plan(now + delay_s)
         if not self._upgrade.takes_connections:
             self._board.tell(ServerState.LEAVING)
         if delay_s:
@@ -345,8 +345,9 @@ class Arbiter:
             self._log.warning("SIGWINCH is ignored: the new server (pid %d) does not serve yet", successor)
             return
         self._log.info("SIGWINCH: all workers retire until SIGHUP or SIGTTIN")
+        if not rollout.retired:
+            self._retired_for_successor = successor is not None
         if successor is not None:
-            self._retired = rollout.workers or self._retired
             if self._upgrade.takes_connections:
                 self._family.end_listeners(self._upgrade.shared)
             else:
@@ -356,7 +357,6 @@ class Arbiter:
 
     def _serve_again(self) -> None:
         """Workers that have retired for an upgrade are wanted again."""
-        self._retired = 0
         if self._board.told() is ServerState.STOPPING:
             serves = ServerState.SERVING if self._supervisor.started else ServerState.STARTING
             self._board.tell(ServerState.LEAVING if self._door.is_leaving else serves)
@@ -383,11 +383,11 @@ class Arbiter:
         except ServerError as error:
             self._log.error("%s", error)
 
-    def _bring_back(self) -> None:
-        """The server after this one has ended; workers that have retired for it are wanted again."""
-        if self._retired and not self._supervisor.pool.stopping:
-            count = self._supervisor.pool.rollout.scale(self._retired)
-            self._log.warning("%d workers are brought back, because nobody else serves", count)
+    def _bring_back(self, reason: str) -> None:
+        """Workers that have retired for the server after this one are wanted again."""
+        rollout = self._supervisor.pool.rollout
+        if self._retired_for_successor and rollout.retired and not self._supervisor.pool.stopping:
+            self._log.warning("%d workers are brought back, because %s", rollout.bring_back(), reason)
             self._serve_again()
 
     def _reopen_logs(self) -> None:

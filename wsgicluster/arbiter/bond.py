@@ -29,6 +29,8 @@ class Word:
     """The new server uses the hand-off socket of the old one."""
     main: bool | None = None
     """The service manager has been told that the receiver is the main process from now on."""
+    leaving: bool | None = None
+    """The new server is to stop, and does as soon as workers of the old one take its connections."""
     error: str | None = None
     """Why the new server cannot start."""
 
@@ -54,6 +56,7 @@ def decode(packet: bytes) -> Word:
         kept=None if kept is None else tuple(kept),
         hand_off=_switch(fields.get("hand_off")),
         main=_switch(fields.get("main")),
+        leaving=_switch(fields.get("leaving")),
         error=None if error is None else str(error),
     )
 

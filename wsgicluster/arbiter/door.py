@@ -44,6 +44,11 @@ class Door:
         """A graceful stop is to begin then; infinite for one that has begun, or is none any more."""
         self._leaves_at = leaves_at
 
+    def hasten(self, leaves_at: float) -> None:
+        """A graceful stop that has been asked for begins then at the latest."""
+        if self.is_leaving:
+            self._leaves_at = min(self._leaves_at, leaves_at)
+
     def may_leave(self, family: Callable[[], Collection[int]], now: float) -> bool:
         """Is it time for the stop, and is everybody in who was at the door? Who came later would meet a reset."""
         if now < self._leaves_at:

@@ -1,6 +1,7 @@
 """The pid file: written whole or not at all, refused while a live process holds it, removed at the end."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import stat
@@ -95,6 +96,13 @@ class PidFile:
             raise
         finally:
             os.close(descriptor)
+
+    def discard(self, log: logging.Logger) -> None:
+        """Remove the file as `remove` does; that it is not allowed is logged."""
+        try:
+            self.remove()
+        except OSError as error:
+            log.warning("pidfile: cannot be removed: %s", error.strerror)
 
     def remove(self) -> None:
         """Remove the file if it still names this process; raises OSError when that is not allowed."""

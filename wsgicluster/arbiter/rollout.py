@@ -104,8 +104,11 @@ class Rollout:
         self.serving: Generation | None = None
         self.trial: Generation | None = None
         self.last: Attempt | None = None
+        self.retired = False
+        """No worker is wanted until a reload has succeeded, somebody scales up, or they are brought back."""
         self._adjusted = 0
         self._adjusted_at_begin = 0
+        self._retired_at_begin = False
         self._settles_at = math.inf
 
     def _step(self, step: Step) -> None:
@@ -127,7 +130,9 @@ class Rollout:
     @property
     def workers(self) -> int:
         """How many workers are wanted now."""
-        return min(MOST_WORKERS, max(0, self.base.workers + self._adjusted)) if self.base else 0
+        if self.base is None or self.retired:
+            return 0
+        return min(MOST_WORKERS, max(0, self.base.workers + self._adjusted))
 
     @property
     def least_ready(self) -> int:
@@ -167,19 +172,26 @@ class Rollout:
         """One worker more or less, never below one nor above the most; answers how many are wanted then."""
         if self.base is not None:
             at_least = min(1, self.workers)
-            self._adjusted = min(MOST_WORKERS, max(at_least, self.workers + by)) - self.base.workers
+            wanted = min(MOST_WORKERS, max(at_least, self.workers + by))
+            if wanted:
+                self._adjusted, self.retired = wanted - self.base.workers, False
         return self.workers
 
     def retire_all(self) -> None:
-        """Want no worker until the next reload or scaling up."""
-        if self.base is not None:
-            self._adjusted = -self.base.workers
+        """Want no worker, though a reload may be under way."""
+        self.retired, self._retired_at_begin = True, False
+
+    def bring_back(self) -> int:
+        """Want the workers again that have retired; answers how many that are."""
+        self.retired = False
+        return self.workers
 
     def begin(self, generation: Generation) -> Generation | None:
         """Try this generation; answers the one on trial until now, which it supersedes."""
         self._step(Step.BEGIN)
         superseded, self.trial = self.trial, generation
         self._adjusted_at_begin = self._adjusted
+        self._retired_at_begin = self.retired
         return superseded
 
     def first_ready(self, now: float) -> bool:
@@ -202,6 +214,8 @@ class Rollout:
         self.serving, self.trial = self.trial, None
         # What TTIN and TTOU changed before the reload belonged to the old settings.
         self._adjusted -= self._adjusted_at_begin
+        if self._retired_at_begin:
+            self.retired = False
 
     def call_off(self) -> None:
         """The generation on trial does not work: all stays as it was."""

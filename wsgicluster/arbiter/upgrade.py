@@ -44,8 +44,12 @@ class Happened(enum.Enum):
     """The server before this one is gone: this one is the server now."""
     MAIN = "main"
     """The server before this one is about to go, and has told the service manager who comes next."""
+    LEAVING = "leaving"
+    """The server after this one is to stop, and waits until this one serves."""
     LOST = "lost"
     """The server after this one has ended."""
+    RELIEVED = "relieved"
+    """The server before this one serves again, or is gone, while this one waited for it in order to stop."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,6 +64,7 @@ class Peer:
     shares_hand_off: bool = False
     error: str = ""
     has_served: bool = False
+    is_awaited: bool = False
 
 
 class Upgrade:
@@ -238,6 +243,14 @@ class Upgrade:
             end.set_inheritable(False)
         return ends
 
+    def call_back(self) -> bool:
+        """Before a stop: ask the old server to serve again; True when it is worth waiting until it does."""
+        peer = self.peer
+        if peer is None or peer.is_successor or peer.serving or not peer.shares_hand_off:
+            return False
+        peer.is_awaited = peer.bond.say(Word(leaving=True))
+        return peer.is_awaited
+
     # Both
 
     def still_keep(self, numbers: Collection[int]) -> None:
@@ -276,6 +289,8 @@ class Upgrade:
         self.former = peer.pid
         self._part()
         self.happened.append(Happened.ALONE)
+        if peer.is_awaited:
+            self.happened.append(Happened.RELIEVED)
 
     def _heard(self, peer: Peer, word: Word) -> None:
         if word.error is not None:
@@ -288,6 +303,10 @@ class Upgrade:
             self.happened.append(Happened.MAIN)
         if word.serving is not None:
             peer.serving = word.serving
+            if peer.serving and peer.is_awaited:
+                self.happened.append(Happened.RELIEVED)
+        if word.leaving and peer.is_successor:
+            self.happened.append(Happened.LEAVING)
         if word.serving and peer.is_successor and not peer.has_served:
             peer.has_served = True
             self._log.info(
