@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from wsgicluster.arbiter.autopsy import Exit
 from wsgicluster.arbiter.backoff import WAITS_S
 from wsgicluster.arbiter.child import Child, Input
 from wsgicluster.arbiter.family import Family
@@ -19,6 +20,7 @@ from wsgicluster.arbiter.pool import Spawn
 from wsgicluster.arbiter.roles import Roles
 from wsgicluster.arbiter.supervisor import Supervisor
 from wsgicluster.logs import LogOptions, Logs
+from wsgicluster.messages import BootFailed, Forked, Message
 from wsgicluster.process import DUMP_SIGNAL
 from wsgicluster.scoreboard import Facts, Scoreboard
 from wsgicluster.settings import Settings, TcpAddress
@@ -69,7 +71,12 @@ class Crowded(Family):
 
 
 @pytest.fixture
-def crowded(tmp_path: pathlib.Path) -> Iterator[tuple[Supervisor, Crowded, Hands, pathlib.Path]]:
+def kind() -> type[Crowded]:
+    return Crowded
+
+
+@pytest.fixture
+def crowded(tmp_path: pathlib.Path, kind: type[Crowded]) -> Iterator[tuple[Supervisor, Crowded, Hands, pathlib.Path]]:
     with contextlib.ExitStack() as owned:
         board = Scoreboard(str(tmp_path))
         owned.callback(board.close)
@@ -77,7 +84,7 @@ def crowded(tmp_path: pathlib.Path) -> Iterator[tuple[Supervisor, Crowded, Hands
         owned.callback(inbox.close)
         log = tmp_path / "log"
         logs = Logs(LogOptions(errorlog=str(log)))
-        family = Crowded(board, inbox, Roles(boot_worker=_never, load_application=_never), logs)
+        family = kind(board, inbox, Roles(boot_worker=_never, load_application=_never), logs)
         owned.callback(family.close)
         family.asked_at, family.sent = [], []
         hands = Hands()
@@ -149,3 +156,38 @@ def test_reloads_leave_nothing_behind(crowded: tuple[Supervisor, Crowded, Hands,
         supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1), ())
     # That on trial, and the one before it, which is looked at with the next.
     assert set(family.listeners) == {19, 20}
+
+
+class Hasty(Crowded):
+    """A family in which the first worker of a mold has ended before anybody has read a word of it."""
+
+    said: list[Message | ValueError]
+
+    def spawn(self, order: Spawn, settings: Settings, now: float) -> Child:
+        self.said = [Forked(1, 4711), BootFailed(3, "smoke: GET / failed", "Traceback of the application")]
+        return Child(1, order.slot, order.generation, now, order.role)
+
+    def messages(self, key: int) -> Iterator[Message | ValueError]:
+        while self.said:
+            yield self.said.pop(0)
+
+    def claim(self, child: Child, pid: int) -> Exit | None:
+        child.pid = pid
+        child.take(Input.STARTED)
+        return Exit(3, 0, 0, 0.0, False)
+
+    def stacks(self, child: Child) -> str:
+        return ""
+
+    def release(self, child: Child) -> None:
+        assert self.said == []
+
+
+@pytest.mark.parametrize("kind", [Hasty])
+def test_why_a_worker_of_a_mold_has_ended_at_once(crowded: tuple[Supervisor, Hasty, Hands, pathlib.Path]) -> None:
+    supervisor, _, _, log = crowded
+    supervisor.begin(Settings(wsgi_app="app", bind=(TcpAddress("127.0.0.1", 0),), workers=1), ())
+    supervisor.carry_out()
+    supervisor.read(1)
+    assert supervisor.pool.children == {}
+    assert "cannot boot: smoke: GET / failed\nTraceback of the application\n" in log.read_text()

@@ -181,6 +181,8 @@ class Supervisor:
             return
         ended = self._family.claim(child, message.pid)
         if ended is not None:
+            # What it has said since stands behind these words in the channel.
+            self.read(child.key)
             self._ended(child, ended)
         elif child.asked:
             # It was told to go before anybody knew whom to tell, and may have become ready meanwhile.
