@@ -159,10 +159,11 @@ class Page:
 class Scoreboard:
     """The mapped file: page 0 for the server, one page for each child.
 
-    Only the arbiter takes and frees pages. Raises ServerError when the folder has no room.
+    Only the arbiter takes and frees pages. Raises ServerError when the folder has no room, be it for the pages of so
+    many ``children`` as shall find room whatever becomes of the folder; later ones may find none.
     """
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, children: int = 0) -> None:
         try:
             self._file = tempfile.TemporaryFile(prefix="wsgicluster-", dir=folder, buffering=0)
             os.ftruncate(self._file.fileno(), PAGE_BYTES * PAGES)
@@ -176,7 +177,11 @@ class Scoreboard:
         self._cells = self._all.cast("Q")
         self._free: list[int] = []
         self._next = 1
-        self._reserve(0)
+        try:
+            self._reserve(0, 1 + children)
+        except ServerError:
+            self.close()
+            raise
         self.server = self.page(0)
 
     def page(self, index: int) -> Page:
@@ -184,10 +189,10 @@ class Scoreboard:
         start = index * PAGE_BYTES
         return Page(self._all[start : start + PAGE_BYTES], index)
 
-    def _reserve(self, index: int) -> None:
+    def _reserve(self, index: int, count: int = 1) -> None:
         # A page that the file system cannot back would end its writer with SIGBUS at the first store.
         try:
-            os.posix_fallocate(self._file.fileno(), index * PAGE_BYTES, PAGE_BYTES)
+            os.posix_fallocate(self._file.fileno(), index * PAGE_BYTES, count * PAGE_BYTES)
         except OSError as error:
             raise ServerError(f"worker_tmp_dir: no room for a worker's heartbeat page: {error.strerror}") from error
 

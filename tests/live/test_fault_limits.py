@@ -158,8 +158,9 @@ def test_start_on_a_full_disk(server: StartServer, tmp_path: pathlib.Path) -> No
             "mount -t tmpfs -o size=4k none /dev/shm && (dd if=/dev/zero of=/dev/shm/fill 2>/dev/null; true)",
             "No space left on device.* is used instead",
         ),
+        ("mount -t tmpfs -o size=4k none /dev/shm", "No space left on device.* is used instead"),
     ],
-    ids=["read-only", "full"],
+    ids=["read-only", "full", "too small for the workers"],
 )
 def test_shared_memory_that_cannot_be_used(server: StartServer, mount: str, says: str) -> None:
     """The server takes the next best place, and says so where it costs something."""

@@ -144,7 +144,7 @@ class Arbiter:
         owned.callback(self._addresses.keep, ())
         numbers = start.listen(settings, self._addresses, self._origin.passed, self._log)
         shared = self._upgrade.keep(self._addresses.passed(), start.hand_off_kind(settings))
-        self._board = open_scoreboard(settings.worker_tmp_dir, self._log)
+        self._board = open_scoreboard(settings.worker_tmp_dir, self._log, start.most_children(settings))
         owned.callback(self._board.close)
         self._family = family = Family(self._board, self._inbox, self._roles, self._logs)
         owned.callback(family.close)

@@ -12,14 +12,17 @@ SHARED_MEMORY = "/dev/shm"
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "shm"})
 
 
-def open_scoreboard(folder: str | None, log: logging.Logger, shared_memory: str = SHARED_MEMORY) -> Scoreboard:
+def open_scoreboard(
+    folder: str | None, log: logging.Logger, children: int, shared_memory: str = SHARED_MEMORY
+) -> Scoreboard:
     """The scoreboard in ``folder``, which the operator has named, or where it is best.
 
+    Memory is best where it has room for as many ``children`` as there are when all workers are replaced at once.
     Raises ServerError when there is no room in the named folder, or nowhere.
     """
     if folder is None and process.file_system(shared_memory) in IN_MEMORY and os.access(shared_memory, os.W_OK):
         try:
-            return Scoreboard(shared_memory)
+            return Scoreboard(shared_memory, children)
         except ServerError as error:
             log.warning("%s; the folder for temporary files is used instead", error)
     try:

@@ -37,6 +37,11 @@ def listen(settings: Settings, addresses: Addresses, passed: Sequence[Passed], l
     return numbers
 
 
+def most_children(settings: Settings) -> int:
+    """How many children there are at a time, as a rule: two generations of workers, and their molds."""
+    return 2 * (settings.workers + settings.preload_app)
+
+
 def first_number(pid: int) -> int:
     """Where a server begins to number what it opens: two of them that share a hand-off socket never meet."""
     return pid << 32
