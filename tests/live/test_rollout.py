@@ -109,9 +109,12 @@ def test_old_workers_are_not_replaced_by_code_that_does_not_answer(server: Start
     assert live.stop() == 0
 
 
-def test_a_rehearsal_that_hangs_is_ended_and_says_where(server: StartServer, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_a_rehearsal_that_hangs_is_ended_and_says_where(server: StartServer, tmp_path: pathlib.Path, kind: str) -> None:
+    if kind == "gevent":
+        pytest.importorskip("gevent")
     write(tmp_path, "first")
-    live = server("app", "--smoke", "/login", "--timeout", "1")
+    live = server("app", "-k", kind, "--smoke", "/login", "--timeout", "1")
     live.wait_log("Started")
     reload(live, "hangs", "reload is called off")
     live.wait_log(r"is stuck in its rehearsal, in GET /login from smoke(.*\n)+.*app\.py.* in application")

@@ -67,6 +67,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     entrance = Entrance.of(settings, logs.error)
     process.drop_privileges(settings.user, settings.group, settings.initgroups)
     kind = worker_kind(settings.worker_class)
+    signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))
     reloader = Reloader(settings.reload_extra_files) if settings.reload else None
     if application is None:
         application = _load(logs, settings, reloader)

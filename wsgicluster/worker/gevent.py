@@ -6,11 +6,13 @@ everything of ours that looks names up late: sockets and locks that must stay th
 """
 
 import contextlib
+import gc
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
 from time import monotonic
+from types import FrameType
 from typing import Any, cast
 
 import gevent
@@ -216,6 +218,14 @@ class GeventWorker(ConcurrentWorker):
         answer: Answer = gevent.spawn(call).get()
         return answer
 
+    @staticmethod
+    def waiting_stacks() -> str:
+        """Where greenlets wait: while all of them do, the thread's stack is that of the hub."""
+        # Not isinstance: an application's proxies answer for the class of something else, or raise.
+        found: list[greenlet] = [each for each in gc.get_objects() if issubclass(type(each), greenlet)]
+        waiting = [each.gr_frame for each in found if not isinstance(each, gevent.hub.Hub)]
+        return "".join(_stack(frame) for frame in waiting if frame is not None)
+
     def submit(self, connection: Sharing) -> None:
         """Give the request a greenlet."""
         seat = self._free.pop() if self._free else GreenletSeat(self.cycle, self.running, self._serve)
@@ -265,6 +275,12 @@ class GeventWorker(ConcurrentWorker):
             assert isinstance(seat, GreenletSeat)
             error = RequestTimeout(f"timeout of {self.settings.timeout:g} s passed")
             self.loop.soon_in_hub(seat.cancel, seat.started, error)
+
+
+def _stack(frame: FrameType) -> str:
+    codes = [(found.f_code, line) for found, line in traceback.walk_stack(frame)]
+    lines = [f'  File "{code.co_filename}", line {line} in {code.co_name}\n' for code, line in codes]
+    return "".join(["Greenlet (most recent call first):\n", *lines, "\n"])
 
 
 def broken_body(error: BaseException | None) -> BrokenBody | None:

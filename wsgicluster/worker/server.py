@@ -127,6 +127,11 @@ class LoopWorker(Reception):
         """Call before this kind serves, where its requests would run: in the main thread, and nothing else runs."""
         return call()
 
+    @staticmethod
+    def waiting_stacks() -> str:
+        """Where code waits that is in no thread now, as ``faulthandler`` writes stacks."""
+        return ""
+
     # -- the life of the worker
 
     def serve(self, ready: Ready) -> None:

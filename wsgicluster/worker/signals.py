@@ -61,6 +61,10 @@ class WorkerSignals:
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
+    def explain(self, stalled: Callable[[], object]) -> None:
+        """Call this for ABRT as long as there is no loop: the process hangs and ends in a moment."""
+        self._on_abort = stalled
+
     def join(self, loop: Loop, worker: Signalled) -> None:
         """Wake a loop for each signal; what was asked before is carried out now."""
         self._on_drain = worker.begin_drain
