@@ -64,10 +64,10 @@ def test_max_requests_asks_as_much_earlier_as_a_boot_takes() -> None:
     assert 88 <= served <= 92
 
 
-def test_it_never_asks_before_a_quarter_of_the_limit() -> None:
+def test_it_never_asks_before_a_tenth_of_the_limit() -> None:
     subject = recycling(max_requests=100, boot_s=60.0)
     asked = [served for served in range(1, 100) if subject.check(10.0 + served * 0.01, served) is not None]
-    assert asked[0] == 25
+    assert asked[0] == 10
 
 
 def test_the_rate_is_known_soon_after_the_first_request() -> None:
