@@ -280,3 +280,19 @@ def test_a_worker_far_beyond_max_requests_passes_on_those_it_keeps(server: Start
     # Without replacements both share what is beyond the limit.
     assert len(served) == 2
     assert min(served.values()) >= 30
+
+
+def test_who_has_waited_for_a_thread_until_the_end_is_told(server: StartServer) -> None:
+    live = gthread(server, "--threads", "1", "--graceful-timeout", "1")
+    with Connection(live.port) as waiting, Connection(live.port) as running:
+        assert waiting.exchange("/").status == 200
+        running.ask("/sleep?30")
+        live.wait_log("asleep")
+        waiting.ask("/")
+        assert live.stop() == 5
+        response = waiting.response()
+        assert (response.status, response.closes, "retry-after" in response.headers) == (503, True, True)
+        assert waiting.rest() == b""
+        with pytest.raises(BrokenResponse):
+            running.response()
+    assert live.said("Stopped by force: 1 request was cut off")
