@@ -1,9 +1,11 @@
 """Bodies that a gevent worker's applications read while they arrive."""
 
+import contextlib
 import hashlib
 import pathlib
 import random
 import ssl
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -21,9 +23,17 @@ pytest.importorskip("gevent")
 SOURCE = """
 import hashlib
 
+import gevent
+
 def lines(source):
     for line in source:
         yield b"got " + line
+
+def read_on(source, log):
+    try:
+        log.write(f"read {len(source.read())}\\n")
+    except OSError as error:
+        log.write(f"read until {error}\\n")
 
 class Wrapped(Exception):
     pass
@@ -48,6 +58,9 @@ def application(environ, start_response):
     elif path == "/echo":
         start_response(status, [("Content-Type", "text/plain"), ("Content-Length", environ["CONTENT_LENGTH"])])
         return iter(lambda: source.read(50_000), b"")
+    elif path == "/behind":
+        gevent.spawn(read_on, source, log)
+        gevent.sleep(0)
     elif path == "/forbidden":
         status = "403 Forbidden"
     elif path == "/catch":
@@ -138,6 +151,11 @@ def test_what_is_not_read(server: StartServer) -> None:
         assert client.response().status == 100
         client.send(BODY)
         assert client.response().body == DIGEST
+    # Whoever still waits for it when the response is over learns that it never comes.
+    with Connection(live.port) as client:
+        begin(client, "/behind", BODY[:1000])
+        assert client.response().closes
+        live.wait_log("read until the request is over")
     # Once the response has begun it is too late for the invitation.
     with Connection(live.port) as client:
         begin(client, "/begun", b"", "Expect: 100-continue\r\n")
@@ -238,4 +256,31 @@ def test_over_tls_and_off(server: StartServer, tls: tuple[tuple[str, ...], ssl.S
         assert not plain.said("called /digest")
         client.send(BODY[100_000:])
         assert client.response().body == DIGEST
+    assert "Traceback" not in live.log()
+
+
+def test_a_client_that_renews_its_keys_instead_of_sending(
+    server: StartServer, tls: tuple[tuple[str, ...], ssl.SSLContext]
+) -> None:
+    live = start(server, *tls[0])
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{live.port}", "-crlf"]
+    with (
+        subprocess.Popen(
+            command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as client,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(client.kill)
+        keys = client.stdin
+        assert keys is not None
+        keys.write(b"POST /digest HTTP/1.1\nHost: a\nContent-Length: 100000\n\n")
+        live.wait_log("called /digest")
+
+        def is_over() -> bool:
+            with contextlib.suppress(BrokenPipeError):  # it has ended with its connection
+                for _ in range(1000):
+                    keys.write(b"k\n")
+            return live.said("the body broke off: too many TLS records without data")
+
+        wait_until(is_over, 20)
     assert "Traceback" not in live.log()

@@ -25,8 +25,19 @@ def pieces():
     time.sleep(2)
     yield b"end"
 
+def endless(log):
+    try:
+        while True:
+            yield b"x" * 100_000
+            time.sleep(0.01)
+    finally:
+        log.write("given up\\n")
+
 def application(environ, start_response):
     path = environ["PATH_INFO"]
+    if path == "/endless":
+        start_response("200 OK", [])
+        return endless(environ["wsgi.errors"])
     if path == "/sleep":
         print("asleep", file=environ["wsgi.errors"])
         time.sleep(float(environ["QUERY_STRING"]))
@@ -62,6 +73,27 @@ def test_requests_run_side_by_side(server: StartServer) -> None:
         answers = list(clients.map(lambda _: fetch(live.port, "/sleep?1").body, range(4)))
     assert time.monotonic() - began < 2.5
     assert len(set(answers)) == 4
+
+
+def test_clients_that_take_nothing_and_such_that_take_it_slowly(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "wsgicluster.conf.py").write_text("write_timeout = 3\ntimeout = 0\n")
+    live = gthread(server, "--threads", "2")
+    with Connection(live.port) as silent, Connection(live.port) as slow:
+        silent.ask("/endless")
+        slow.ask("/pieces", extra="Connection: close\r\n")
+        began = last = time.monotonic()
+        taken = 0
+        while last < began + 5.5:
+            wait_until(lambda last=last: time.monotonic() > last + 0.1, 5)  # type: ignore[misc]
+            last = time.monotonic()
+            # Far more than is asked for, and far less than makes the kernel tell of room.
+            piece = slow.sock.recv(20_000)
+            assert piece
+            taken += len(piece)
+        assert taken + len(slow.rest()) > 6_000_000
+        # What has no end must not fill the disk either.
+        live.wait_log("given up")
+    assert "Traceback" not in live.log()
 
 
 def test_a_connection_is_kept_behind_a_slow_request(server: StartServer) -> None:
@@ -248,3 +280,19 @@ def test_a_worker_far_beyond_max_requests_passes_on_those_it_keeps(server: Start
     # Without replacements both share what is beyond the limit.
     assert len(served) == 2
     assert min(served.values()) >= 30
+
+
+def test_who_has_waited_for_a_thread_until_the_end_is_told(server: StartServer) -> None:
+    live = gthread(server, "--threads", "1", "--graceful-timeout", "1")
+    with Connection(live.port) as waiting, Connection(live.port) as running:
+        assert waiting.exchange("/").status == 200
+        running.ask("/sleep?30")
+        live.wait_log("asleep")
+        waiting.ask("/")
+        assert live.stop() == 5
+        response = waiting.response()
+        assert (response.status, response.closes, "retry-after" in response.headers) == (503, True, True)
+        assert waiting.rest() == b""
+        with pytest.raises(BrokenResponse):
+            running.response()
+    assert live.said("Stopped by force: 1 request was cut off")

@@ -7,6 +7,7 @@ What the application does with a request is not its business.
 
 import math
 import socket
+from time import monotonic
 from typing import Any
 
 from wsgicluster.errors import ClientGone, ProtocolError, ServerError
@@ -40,7 +41,7 @@ class Connection(Ending):
     """
 
     __slots__ = (
-        "_began", "_exchange", "_first_by", "_opening", "client", "contact", "due",
+        "_began", "_exchange", "_first_by", "_opening", "_taken", "client", "contact", "due",
         "introduction", "kept", "listener", "may_keep", "outcome", "own_fields", "peer", "trusted",
     )  # fmt: skip
 
@@ -67,6 +68,7 @@ class Connection(Ending):
         self.contact = contact = Contact(host.exchange)
         contact.enter(reader.template)
         self._began = 0.0
+        self._taken = (0, 0.0)
         self._opening: Opening | None = None
         self._first_by = math.inf
 
@@ -180,7 +182,11 @@ class Connection(Ending):
             what = "head" if self.reader.idle else "body"
             self.refuse(ProtocolError(408, f"the request's {what} did not arrive in time"))
         elif self.state is State.SENDING:
-            self.abort()
+            # The kernel tells of room not before a third of what it holds is gone: that may be megabytes.
+            sent_bytes = self._sent_bytes
+            self._flush()
+            if self.state is State.SENDING and (self._sent_bytes == sent_bytes or self.deadline <= self._loop.now):
+                self.abort()
         else:
             self.close()
 
@@ -256,8 +262,29 @@ class Connection(Ending):
             self._end()
 
     def _set_write_deadline(self) -> None:
-        sent = self._outbox.sent_bytes if self._outbox is not None else 0
-        self._loop.deadlines.set(self, self._host.timing.write_deadline(self._loop.now, self._began, sent))
+        deadline = self._host.timing.write_deadline(self._loop.now, self._began, self._sent_bytes)
+        self._loop.deadlines.set(self, deadline)
+
+    @property
+    def _sent_bytes(self) -> int:
+        return self._outbox.sent_bytes if self._outbox is not None else 0
+
+    def store(self, data: memoryview | bytes) -> None:
+        """Keep data until the socket takes it. Raises ClientGone if the client has taken nothing for too long.
+
+        Who asks is the only one to know of a response that is still being made, and it may have no end.
+        """
+        now = monotonic()
+        if self._outbox is None:
+            self._began = now
+            self._taken = (0, now)
+        elif self._outbox.sent_bytes > self._taken[0]:
+            self._taken = (self._outbox.sent_bytes, now)
+        else:
+            sent_bytes, moment = self._taken
+            if now >= self._host.timing.write_deadline(moment, self._began, sent_bytes):
+                raise ClientGone("the client has not taken its response in time")
+        super().store(data)
 
     def _next(self) -> None:
         self.kept = True

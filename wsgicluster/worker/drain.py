@@ -38,6 +38,9 @@ class Leaving(Protocol):
     def accept_all(self) -> bool:
         """Empty the accept queues; False when that is not possible now."""
 
+    def turn_away(self) -> None:
+        """Answer the requests that nobody has begun to run, and nobody will."""
+
 
 class Drain:
     """The end of one worker, advanced once in each turn of its loop.
@@ -83,6 +86,7 @@ class Drain:
         if not worker.connections:
             return not worker.listening
         if now >= self._deadline:
+            worker.turn_away()
             self.cut = sum(_is_in_request(connection) for connection in worker.connections)
             return True
         return False

@@ -36,6 +36,9 @@ HOLD_S = 0.05
 
 SHOWN_CUT = 10
 
+AWAY_S = 1
+"""When a client may try again whose request came too late for a worker that leaves."""
+
 UNASKED_S = 0.1
 """A TERM may come from outside, to all processes at once: the arbiter gets this long to say that the server stops."""
 
@@ -210,6 +213,11 @@ class LoopWorker(Reception):
             "worker %d: graceful_timeout is over; cut %d requests%s%s",
             self.assignment.slot, count, ": " if lines else "", ", ".join(lines),
         )  # fmt: skip
+
+    def turn_away(self) -> None:
+        """Answer the requests that nobody has begun to run, and nobody will."""
+        for connection in self.withdraw(lambda _: True):
+            connection.refuse(Overloaded("the server had to end before the request could be run", AWAY_S))
 
     def lines_running(self) -> list[bytes]:
         """The request lines of the requests that run, where a kind runs them while its loop turns."""

@@ -180,6 +180,11 @@ class Streaming(Sharing):
         if self._feed is not None:
             self._feed = None
             self._waited_s = 0.0
+            if self._waiter is not None:
+                # Another greenlet of the application reads on: it would never hear anything again.
+                self._waiter.wake()
+                self._waiter = None
+                self._waits_since = math.inf
             self.may_keep = self._host.may_keep
             if not self.reader.idle:
                 self._unread = True
@@ -197,9 +202,7 @@ class Streaming(Sharing):
 
     def receive_body(self, feed: BodyFeed) -> None:
         """Receive more of the body, and wait for it when there is nothing. Raises BrokenBody."""
-        while feed is self._feed:
-            if feed.complete:
-                return  # while another one waited for it
+        while feed is self._feed and not feed.complete:
             if feed.failure is not None:
                 raise BrokenBody(feed.failure.detail, feed.failure)
             try:
@@ -207,7 +210,8 @@ class Streaming(Sharing):
                 return
             except BlockingIOError:
                 self._wait_for_body()
-        raise BrokenBody("the request is over")
+        if not feed.complete:  # else another one has received the rest meanwhile
+            raise BrokenBody("the request is over")
 
     def body_wait_s(self, now: float) -> float:
         """How long the request that runs has waited for its client."""
@@ -216,18 +220,18 @@ class Streaming(Sharing):
     def _receive_some(self, feed: BodyFeed) -> None:
         try:
             data = self.sock.recv(RECEIVE_BYTES)
+            if data:
+                self._host.received_bytes += len(data)
+                self.reader.receive(data)
         except BlockingIOError:
             raise
+        except ProtocolError as error:  # of the body, or of the TLS around it
+            feed.failure = error
+            raise BrokenBody(error.detail, error) from error
         except OSError as error:
             raise BrokenBody("the client left before its request's body was complete") from error
         if not data:
             raise BrokenBody("the client left before its request's body was complete")
-        self._host.received_bytes += len(data)
-        try:
-            self.reader.receive(data)
-        except ProtocolError as error:
-            feed.failure = error
-            raise BrokenBody(error.detail, error) from error
 
     def _wait_for_body(self) -> None:
         reader, host = self.reader, self._host
@@ -243,9 +247,10 @@ class Streaming(Sharing):
         try:
             waiter.wait()
         finally:
-            self._waiter = None
-            self._waits_since = math.inf
-            self._waited_s += monotonic() - now
+            if self._waiter is waiter:  # else the request is over
+                self._waiter = None
+                self._waits_since = math.inf
+                self._waited_s += monotonic() - now
 
     def _may_keep_behind_body(self) -> bool:
         """The head of the response is about to be sent: is the connection worth keeping?"""
