@@ -1,13 +1,14 @@
 """Which of several requests the worker's page shows."""
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from wsgicluster.scoreboard import Page, Scoreboard
 from wsgicluster.worker.cycle import Cycle
-from wsgicluster.worker.seats import Running, Seat
+from wsgicluster.worker.seats import STACK_FRAMES, Running, Seat, stack_text
 
 
 @pytest.fixture
@@ -54,3 +55,16 @@ def test_a_seat_is_used_again(page: Page) -> None:
         each.reported = True
         each.hide()
     assert len(running) == 0
+
+
+def test_of_a_deep_stack_the_innermost_calls_are_shown() -> None:
+    def deep(left: int) -> str:
+        return deep(left - 1) if left else innermost()
+
+    def innermost() -> str:
+        return stack_text(sys._getframe())
+
+    text = deep(2 * STACK_FRAMES)
+    assert text.splitlines()[-2].endswith("in innermost")
+    assert len(text) < 100 * STACK_FRAMES
+    assert stack_text(None) == "(over by now)"

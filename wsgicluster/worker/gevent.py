@@ -26,7 +26,7 @@ from wsgicluster.scoreboard import Page
 from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Client, Cycle, Outcome
-from wsgicluster.worker.seats import Running, Seat
+from wsgicluster.worker.seats import Running, Seat, stack_text
 from wsgicluster.worker.server import Answer
 from wsgicluster.worker.shared import Sharing, shared
 from wsgicluster.worker.streaming import BodyFeed, Streaming, is_streamed
@@ -266,8 +266,7 @@ class GeventWorker(ConcurrentWorker):
     def stack_of(self, seat: Seat) -> str:
         """The stack of the greenlet that runs the seat's request."""
         assert isinstance(seat, GreenletSeat)
-        frame = seat.greenlet.gr_frame
-        return "".join(traceback.format_stack(frame)).rstrip("\n") if frame is not None else "(over by now)"
+        return stack_text(seat.greenlet.gr_frame)
 
     def past_time(self, found: list[Seat]) -> None:
         """Cancel them."""

@@ -3,12 +3,17 @@
 The page has room for one request. It shows the oldest: the one that is most likely to be asked about.
 """
 
+import traceback
 from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Iterator
+from types import FrameType
 
 from wsgicluster.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell, Page
 from wsgicluster.worker.cycle import Cycle
+
+STACK_FRAMES = 200
+"""The innermost ones that are shown of a stack: a recursion may have a million."""
 
 _STARTED = int(Cell.STARTED)
 
@@ -88,3 +93,10 @@ class Seat(Cycle):
     def hide(self) -> None:
         """It runs no more."""
         self.running.end(self)
+
+
+def stack_text(frame: FrameType | None) -> str:
+    """The stack of a running request, most recent call last; None is that of one that is over meanwhile."""
+    if frame is None:
+        return "(over by now)"
+    return "".join(traceback.format_stack(frame, STACK_FRAMES)).rstrip("\n")

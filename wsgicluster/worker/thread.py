@@ -9,7 +9,6 @@ import os
 import select
 import sys
 import threading
-import traceback
 from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Cycle
 from wsgicluster.worker.loop import READ
-from wsgicluster.worker.seats import Running, Seat
+from wsgicluster.worker.seats import Running, Seat, stack_text
 from wsgicluster.worker.shared import Sharing
 from wsgicluster.wsgi.response import Response
 
@@ -241,8 +240,7 @@ class ThreadWorker(ConcurrentWorker):
     def stack_of(self, seat: Seat) -> str:
         """The stack of the thread that runs the seat's request."""
         assert isinstance(seat, ThreadSeat)
-        frame = sys._current_frames().get(seat.thread_id)
-        return "".join(traceback.format_stack(frame)).rstrip("\n") if frame is not None else "(over by now)"
+        return stack_text(sys._current_frames().get(seat.thread_id))
 
 
 def _rung(_events: int) -> None:
