@@ -51,7 +51,7 @@ class SharedLoop(Loop):
     """A loop that others may wake; ``occupied`` says that requests run, so that even its waiting has a beat."""
 
     # No more than the processor's caches hold: a request that was collected long before it runs is cold again.
-    most_events = 32
+    most_events = 16
     occupied = False
 
     def wake(self) -> None:
