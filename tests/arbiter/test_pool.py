@@ -178,7 +178,7 @@ def test_quick_deaths_back_off_and_the_other_slots_do_not_care() -> None:
         times.append(world.now)
         world.die(world.one(1, 1, State.READY))
         assert (2, 1, "ready") in world.shape()
-        due = world.pool.next_due(world.now)
+        due = world.pool.next_due()
         if due < float("inf"):
             world.turn(due - world.now)
         world.ready(world.one(1, 1, State.BOOTING))
@@ -449,6 +449,23 @@ def test_a_draining_worker_may_hang_too() -> None:
     assert world.turn(HANG_S) == [Stop(hung.key, Ask.KILL, cut=True)]
 
 
+def test_a_wait_that_ends_while_a_plan_is_carried_out_is_not_forgotten() -> None:
+    world = whole(2)
+    for _ in range(2):
+        for slot in (1, 2):
+            (child,) = [child for child in world.pool.workers() if child.slot == slot]
+            world.die(child)
+            world.now += 0.001
+    world.turn(world.pool.next_due() - world.now)
+    assert world.shape() == [(1, 1, "booting")]
+    # Making this process took until the wait of the other slot was over, too.
+    world.now += 0.005
+    assert world.pool.next_due() < world.now
+    world.turn()
+    assert world.shape() == [(1, 1, "booting"), (2, 1, "booting")]
+    assert world.pool.next_due() == float("inf")
+
+
 # The end
 
 
@@ -460,7 +477,7 @@ def test_a_graceful_stop_ends_those_that_take_too_long() -> None:
     asked = {order.key: order.ask for order in world.turn() if isinstance(order, Stop)}
     assert asked == {1: Ask.DRAIN, 2: Ask.DRAIN, 3: Ask.QUICK}
     assert world.turn(1.0) == []
-    assert world.pool.next_due(world.now) == world.now - 1.0 + QUICK_STOP_S
+    assert world.pool.next_due() == world.now - 1.0 + QUICK_STOP_S
     assert world.turn(QUICK_STOP_S - 1.0) == [Stop(3, Ask.KILL, cut=True)]
     world.die(world.pool.children[3], End.CUT)
     world.die(world.pool.children[1], End.ASKED)

@@ -42,9 +42,9 @@ class Backoff:
         """May the slot have its next worker?"""
         return slot not in self._waits or now >= self._waits[slot].until
 
-    def next_due(self, now: float) -> float | None:
-        """When the next wait ends that has not ended yet."""
-        return min((wait.until for wait in self._waits.values() if wait.until > now), default=None)
+    def next_due(self, since: float) -> float | None:
+        """When the first of the waits ends that had not ended then."""
+        return min((wait.until for wait in self._waits.values() if wait.until > since), default=None)
 
     def forget(self) -> None:
         """A fresh start for all slots: new code may be better."""

@@ -84,6 +84,7 @@ class Pool:
         self.backoff = Backoff()
         self.children: dict[int, Child] = {}
         self.stopping = Stopping.NO
+        self._planned_at = -math.inf
 
     # What happens
 
@@ -171,6 +172,7 @@ class Pool:
 
     def plan(self, now: float) -> list[Order]:
         """The orders that lead from what is to what is wanted; to be carried out before asking again."""
+        self._planned_at = now
         orders: list[Order] = [Stop(child.key, Ask.KILL, cut=True) for child in self._overdue(now)]
         overdue = {order.key for order in orders if isinstance(order, Stop)}
         if self.stopping:
@@ -189,11 +191,12 @@ class Pool:
                 booting += 1
         return orders + self._try(orders, now)
 
-    def next_due(self, now: float) -> float:
-        """When `plan` has to be asked again, whatever happens until then; infinite if never."""
+    def next_due(self) -> float:
+        """When `plan` has to be asked again, whatever happens until then; infinite if never, past if at once."""
         dues = [self.rollout.settles_at]
         dues += [child.deadline for child in self.children.values() if child.deadline is not None]
-        wait = self.backoff.next_due(now)
+        # Seen from when the last plan was made: carrying it out takes time, and a wait may have ended meanwhile.
+        wait = self.backoff.next_due(self._planned_at)
         return min(dues) if wait is None or self.stopping else min(wait, *dues)
 
     def workers(self) -> list[Child]:

@@ -314,9 +314,8 @@ class Supervisor:
 
     def next_due(self) -> float:
         """When something is due that no event will announce; infinite if never."""
-        now = self._clock.monotonic()
         recovered_at = self.pool.proven_at() if self._degraded and self.pool.whole() else math.inf
-        return min([self.pool.next_due(now), self._beats.next_look, recovered_at, *self._hung.values()])
+        return min([self.pool.next_due(), self._beats.next_look, recovered_at, *self._hung.values()])
 
     def carry_out(self) -> None:
         """Bring what is closer to what is wanted, and say when it is reached."""
