@@ -1,10 +1,12 @@
 """The compiled modules; everything else is declared in setup.cfg, which has no way to declare these.
 
 They are optional: without Cython or a compiler the installation works, and the plain Python
-that they are twins of does their work.
+that they are twins of does their work. So it does where Python has no global lock: these modules
+rely on one, and loading them would bring it back for the application's threads, too.
 """
 
 import subprocess
+import sysconfig
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -30,8 +32,8 @@ class BuildWhatCompiles(build_ext):
 
 
 def extensions() -> list[Extension]:
-    """What there is to compile; nothing where Cython is missing."""
-    if cythonize is None:
+    """What there is to compile; nothing where Cython is missing, or Python is free-threaded."""
+    if cythonize is None or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return []
     found = [
         Extension(f"wsgicluster.{name}", [f"wsgicluster/{name.replace('.', '/')}.pyx"], optional=True) for name in NAMES

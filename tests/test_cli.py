@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 
 import pytest
@@ -46,6 +47,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == versions() + "\n"
     assert re.search(r"^http core: (compiled|plain Python)$", versions(), re.MULTILINE)
     assert re.search(r"^python: \w+ 3\.\d+", versions(), re.MULTILINE)
+    assert (", free-threaded\n" in versions()) == bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import platform
 import sys
+import sysconfig
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -160,10 +161,11 @@ class Command:
 
 def versions() -> str:
     """What ``--version --verbose`` shows."""
+    threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return "\n".join(
         [
             f"wsgicluster {__version__}",
-            f"python: {platform.python_implementation()} {platform.python_version()}",
+            f"python: {platform.python_implementation()} {platform.python_version()}{threading}",
             f"http core: {'compiled' if compiled else 'plain Python'}",
         ]
     )
