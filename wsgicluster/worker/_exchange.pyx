@@ -418,6 +418,7 @@ cdef class Exchange:
     cdef Peer visitor
     cdef sockaddr_storage address
     cdef readonly int arrival
+    cdef public object relief
     cdef int index
     cdef int flags
     cdef Py_ssize_t line_size
@@ -790,16 +791,24 @@ cdef class Exchange:
         memcpy(raw + LINE_OFFSET, self.data, size)
         memset(raw + LINE_OFFSET + size, 0, LINE_BYTES - size)
 
-    cdef void _end(self, Py_ssize_t sent_bytes, double started) noexcept:
+    def holds(self, connection):
+        """Whether the response on a connection is still to be sent at the end of the batch."""
+        return connection in self.held
+
+    cdef int _end(self, Py_ssize_t sent_bytes, double started) except -1:
         cdef double took = _now() - started
         cdef int bucket = 0
         self.usual_s += (took - self.usual_s) * 0.125
-        self.floats[STARTED] = 0.0
+        if self.relief is None:
+            self.floats[STARTED] = 0.0
+        else:
+            self.relief.over()
         self.cells[REQUESTS] += 1
         self.cells[BYTES_OUT] += sent_bytes
         while bucket < BOUND_COUNT and BOUNDS[bucket] < took:
             bucket += 1
         self.cells[HISTOGRAM + bucket] += 1
+        return 0
 
     cdef object _whole(self, Start start, object result):
         """The body, if it is one block of bytes that fits the usual head; else None."""

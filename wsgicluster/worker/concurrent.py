@@ -17,7 +17,8 @@ from wsgicluster.messages import RecycleWanted
 from wsgicluster.scoreboard import Cell
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Outcome
-from wsgicluster.worker.handoff import Handed, hand_over, nudge
+from wsgicluster.worker.drain import give
+from wsgicluster.worker.handoff import nudge
 from wsgicluster.worker.loop import Loop
 from wsgicluster.worker.reception import FULL_AGAIN_S
 from wsgicluster.worker.seats import Running, Seat
@@ -284,11 +285,7 @@ class ConcurrentWorker(LoopWorker):
         # Whoever has room first takes it. That may be this worker again, but not before it has some.
         if not (self.crowded or self.held):
             self._crowd()
-        handed = Handed(connection.sock, connection.listener, connection.kept, b"", connection.introduction)
-        if not hand_over(self.hand_off_send, handed):
-            return False
-        connection.detach().close()
-        return True
+        return give(connection, self.hand_off_send)
 
     def _hear_again(self) -> None:
         aside, self._aside = self._aside, []

@@ -20,6 +20,7 @@ from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.head import IS_HEAD
 from wsgicluster.http.response import REASONS, error_response
 from wsgicluster.scoreboard import CLIENT_OFFSET, HISTOGRAM_BOUNDS_S, STORE_REQUEST, Cell, Page
+from wsgicluster.worker.relief import Relief
 from wsgicluster.wsgi.contact import Contact
 from wsgicluster.wsgi.files import FileWrapper, file_region
 from wsgicluster.wsgi.response import Framing, Response, Stamp, Transport
@@ -66,6 +67,7 @@ class Cycle:
         self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: AccessLog | None
     ) -> None:
         self.application = application
+        self.relief: Relief | None = None
         self.abandoned = False
         """This is not the worker's process but one that the application has forked from it."""
         self.access = access
@@ -120,7 +122,10 @@ class Cycle:
 
     def hide(self) -> None:
         """Say that the request runs no more."""
-        self._floats[_STARTED] = 0.0
+        if self.relief is None:
+            self._floats[_STARTED] = 0.0
+        else:
+            self.relief.over()
 
     def deliver(self, response: Response, client: Client, line: bytes, result: Any) -> Outcome:
         """Send what the application returned."""

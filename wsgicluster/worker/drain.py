@@ -70,8 +70,7 @@ class Drain:
         """A connection has nothing to do: it goes to a sibling when there is one."""
         if not self._retiring or not connection.between_requests or not connection.movable:
             return
-        if hand_over(self._worker.hand_off_send, _handed(connection)):
-            connection.detach().close()
+        give(connection, self._worker.hand_off_send)
 
     def step(self) -> bool:
         """True when nothing is left to do."""
@@ -129,6 +128,14 @@ def rescue(connections: Iterable[Connection], channel: socket.socket) -> None:
     for connection in connections:
         if connection.movable:
             hand_over(channel, _handed(connection))
+
+
+def give(connection: Connection, channel: socket.socket) -> bool:
+    """Give a connection to a sibling; False when that is not possible now."""
+    if not hand_over(channel, _handed(connection)):
+        return False
+    connection.detach().close()
+    return True
 
 
 def _handed(connection: Connection) -> Handed:

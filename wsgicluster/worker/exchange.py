@@ -109,6 +109,10 @@ class PlainExchange:
         start = self._start
         return start if start is not None and start.is_for(contact) else None
 
+    def holds(self, _connection: Connection) -> bool:
+        """Whether the last response on a connection has not been sent yet."""
+        return False
+
     def receive(self, connection: Connection, _peer: Any) -> bytes | memoryview | None:
         """Receive; None when a request came and was answered, else the bytes (empty at the end of the stream).
 
@@ -169,7 +173,7 @@ class PlainExchange:
                         stamp = cycle.latest if started < cycle.stamp_due else cycle.stamp(started)
                         connection.send(block + stamp.last + body)
                         start.over = True
-                        floats[_STARTED] = 0.0
+                        cycle.hide()
                         cycle.count(size, duration_s)
                         if snapshot is not None:
                             cycle.log(snapshot, start.status, start.headers, size, duration_s)

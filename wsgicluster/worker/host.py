@@ -23,6 +23,9 @@ class Exchange(Answers, Protocol):
     received_bytes: int
     serving: "Connection | None"
 
+    def holds(self, connection: "Connection") -> bool:
+        """Whether the last response on a connection has not been sent yet."""
+
     def receive(self, connection: "Connection", peer: Any) -> bytes | memoryview | None:
         """The bytes received, or None when there was a request and it has been answered."""
 

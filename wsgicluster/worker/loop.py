@@ -84,6 +84,10 @@ class Loop:
         del self._handlers[descriptor]
         self._epoll.unregister(descriptor)
 
+    def ready(self, most: int) -> list[Callable[[int], object]]:
+        """The handlers of descriptors that are ready; for another thread, while nobody waits or turns."""
+        return [self._handlers[found] for found, _ in self._epoll.poll(0, most) if found in self._handlers]
+
     def call_at(self, moment: float, call: Callable[[], object]) -> None:
         """Call once at a moment of the monotonic clock."""
         heapq.heappush(self._calls, (moment, next(self._order), call))

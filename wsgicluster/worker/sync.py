@@ -6,23 +6,37 @@ from typing import Any
 
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
+from wsgicluster.scoreboard import Cell, WorkerState
 from wsgicluster.worker.admission import LOOK_S
 from wsgicluster.worker.connection import Connection
+from wsgicluster.worker.drain import give
 from wsgicluster.worker.exchange import PlainExchange
+from wsgicluster.worker.relief import Relief, ToldLoop
 from wsgicluster.worker.server import LoopWorker
 from wsgicluster.wsgi.input import MEMORY_BYTES
+
+TOLD_S = 1.0
+"""How often a worker that works alone looks whether it has siblings."""
+
+GIVEN_AT_ONCE = 64
 
 
 class SyncWorker(LoopWorker):
     """One thread for everything; where compiled code is in use it serves the usual requests.
 
-    A request that keeps the thread for ``slow_s`` is answered with ``Connection: close``. Connections that a worker
-    keeps wait while it works, although a sibling may be idle, and are lost with it when it is killed. Where
-    requests take this long, opening a connection anew costs next to nothing.
+    A request that keeps the thread for ``slow_s`` is answered with ``Connection: close``: connections that a worker
+    keeps are lost with it when it is killed, and where requests take this long, opening one anew costs next to
+    nothing. Those that have something to say while it works go to siblings; see `wsgicluster.worker.relief`.
     """
+
+    loop_class = ToldLoop
+    loop: ToldLoop
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
+        self._relief = Relief(self.assignment.page, self.loop, self._relieve)
+        self._looks_at = 0.0
+        self.loop.told = self._be_told
         self.slow_s = self.settings.keepalive_slow or math.inf
         if not core.compiled:
             if self.admission is None and self.ids is None:
@@ -49,6 +63,38 @@ class SyncWorker(LoopWorker):
         """Tell the compiled code what it needs of a new connection."""
         if core.compiled:
             connection.peer = self._peer(connection, template)
+
+    def _be_told(self) -> None:
+        """There is work: have the other thread look after those who would wait for it, if there are any."""
+        if len(self.connections) < 2 or not (self._relief.begun or self.loop.now >= self._looks_at):
+            return
+        self._looks_at = self.loop.now + TOLD_S
+        if self.assignment.board.ready_workers() > 1:
+            self._relief.wake()
+            self.cycle.relief = self._relief
+            if core.compiled and self.exchange is not None:
+                self.exchange.relief = self._relief  # type: ignore[attr-defined]
+
+    def _relieve(self) -> None:
+        """In the other thread, while a request runs."""
+        page = self.assignment.page
+        if self.assignment.board.ready_workers() <= (page.cells[Cell.STATE] == WorkerState.READY):
+            return
+        exchange = self.exchange
+        for handler in self.loop.ready(GIVEN_AT_ONCE):
+            found = getattr(handler, "__self__", None)
+            if (
+                isinstance(found, Connection)
+                and found.between_requests
+                and found.movable
+                and not (exchange is not None and (exchange.serving is found or exchange.holds(found)))
+            ):
+                give(found, self.hand_off_send)
+
+    def rescue(self) -> None:
+        """As every worker's; from then on nothing is given away."""
+        self._relief.end()
+        super().rescue()
 
     def waiting(self) -> list[Connection]:
         """The connections that wait for their clients; the one in whose request a signal has come is none of them."""
