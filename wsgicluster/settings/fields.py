@@ -127,8 +127,8 @@ class Settings:
         ("--keep-alive",)))
     keepalive_slow: float = declare(0.01, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "A sync worker closes a connection after a request that took longer than this: those that it keeps wait behind "
-        "such requests while another worker may be idle. 0 keeps all.", ("--keepalive-slow",)))
+        "A sync worker closes a connection after a request that took longer than this: its client's next request then "
+        "goes to a worker that is free. 0 keeps all.", ("--keepalive-slow",)))
     head_timeout: float = declare(20.0, Declaration(
         kinds.DURATION, Group.TIMES, NEXT_WORKER,
         "Time in which the head of a request must arrive; 0 means no limit.", ("--head-timeout",)))
