@@ -12,10 +12,10 @@ from collections.abc import Callable
 from wsgicluster.scoreboard import Cell, Page
 from wsgicluster.worker.loop import Loop, do_nothing
 
-PATIENCE_S = 0.01
+PATIENCE_S = 0.005
 """A request that takes longer is slow: others do not wait for it."""
 
-LOOK_S = 0.02
+LOOK_S = 0.01
 
 END_S = 0.1
 """How long a signal handler waits for the thread; what it has interrupted may hold the lock itself."""
