@@ -1,10 +1,13 @@
 """Clients that a sync worker keeps do not wait behind a slow request while another worker is idle."""
 
 import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartServer
+from tests.conftest import StartServer, wait_until
 from tests.live.client import Connection
 
 pytestmark = pytest.mark.live
@@ -54,3 +57,39 @@ def test_who_is_kept_by_a_busy_worker_is_served_by_another(server: StartServer, 
         assert (answer.status, answer.body) == (200, busy)
         assert slow.exchange().body
     assert "Traceback" not in live.log()
+
+
+def at_rest(pid: str) -> Callable[[], bool]:
+    """Whether no thread of a process has run for a while: none looks from time to time."""
+    seen: list[tuple[float, list[str]]] = []
+
+    def is_resting() -> bool:
+        now = time.monotonic()
+        switches = [path.read_text().split("ctxt_switches:")[1] for path in Path("/proc", pid, "task").glob("*/status")]
+        if not seen or seen[-1][1] != switches:
+            seen.append((now, switches))
+        return now - seen[-1][0] > 0.2
+
+    return is_resting
+
+
+def test_a_single_kept_client_does_not_wait_for_one_who_has_just_come(server: StartServer) -> None:
+    live = server("app", "-w", "2", "--keep-alive", "30", source=SOURCE)
+    live.wait_log("2 workers serve")
+    with contextlib.ExitStack() as owned:
+        kept: dict[bytes, Connection] = {}
+        while len(kept) < 2:
+            connection = Connection(live.port, 20)
+            pid = connection.exchange().body
+            if pid in kept:
+                connection.close()
+            else:
+                kept[pid] = owned.enter_context(connection)
+        for pid in kept:
+            wait_until(at_rest(pid.decode()), 10, "no thread of the worker runs")
+        slow = owned.enter_context(Connection(live.port, 20))
+        slow.ask("/sleep", extra="Connection: close\r\n")
+        live.wait_log("begun")
+        (busy,) = [pid for pid in kept if f"[{pid.decode()}] [ERROR] begun" in live.log()]
+        assert kept[busy].exchange().body != busy
+        assert slow.response().body == busy

@@ -7,6 +7,7 @@ everything of ours that looks names up late: sockets and locks that must stay th
 
 import contextlib
 import gc
+import itertools
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,7 +27,7 @@ from wsgicluster.scoreboard import Page
 from wsgicluster.worker.concurrent import ConcurrentWorker, SharedLoop, reraise
 from wsgicluster.worker.connection import Connection
 from wsgicluster.worker.cycle import Client, Cycle, Outcome
-from wsgicluster.worker.seats import Running, Seat, stack_text
+from wsgicluster.worker.seats import STACK_FRAMES, Running, Seat, stack_text
 from wsgicluster.worker.server import Answer
 from wsgicluster.worker.shared import Sharing, shared
 from wsgicluster.worker.streaming import BodyFeed, Streaming, is_streamed
@@ -277,7 +278,8 @@ class GeventWorker(ConcurrentWorker):
 
 
 def _stack(frame: FrameType) -> str:
-    codes = [(found.f_code, line) for found, line in traceback.walk_stack(frame)]
+    innermost = itertools.islice(traceback.walk_stack(frame), STACK_FRAMES)
+    codes = [(found.f_code, line) for found, line in innermost]
     lines = [f'  File "{code.co_filename}", line {line} in {code.co_name}\n' for code, line in codes]
     return "".join(["Greenlet (most recent call first):\n", *lines, "\n"])
 

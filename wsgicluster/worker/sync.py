@@ -66,7 +66,8 @@ class SyncWorker(LoopWorker):
 
     def _be_told(self) -> None:
         """There is work: have the other thread look after those who would wait for it, if there are any."""
-        if len(self.connections) < 2 or not (self._relief.begun or self.loop.now >= self._looks_at):
+        # One is enough: the slow request may be that of a client who is only about to come in.
+        if not self.connections or not (self._relief.begun or self.loop.now >= self._looks_at):
             return
         self._looks_at = self.loop.now + TOLD_S
         if self.assignment.board.ready_workers() > 1:
