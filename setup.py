@@ -17,7 +17,15 @@ try:
 except ImportError:
     cythonize = None
 
-NAMES = ("http._speedups", "worker._gather", "worker._exchange")
+NAMES = (
+    "http._parser",
+    "http._writer",
+    "worker.request._leaves",
+    "worker.request._coalesce",
+    "worker.kinds.sync._fast_path",
+    "worker.kinds.sync._slow_request_watch",
+    "worker.kinds.gevent._frames",
+)
 
 
 class BuildWhatCompiles(build_ext):
@@ -35,8 +43,15 @@ def extensions() -> list[Extension]:
     """What there is to compile; nothing where Cython is missing, or Python is free-threaded."""
     if cythonize is None or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return []
+    # What a debugger needs beyond the names of functions is nine tenths of the files.
     found = [
-        Extension(f"wsgicluster.{name}", [f"wsgicluster/{name.replace('.', '/')}.pyx"], optional=True) for name in NAMES
+        Extension(
+            f"wsgicluster.{name}",
+            [f"wsgicluster/{name.replace('.', '/')}.pyx"],
+            extra_compile_args=["-g0"],
+            optional=True,
+        )
+        for name in NAMES
     ]
     return cythonize(found, language_level=3)
 

@@ -1,7 +1,7 @@
 """Random faults under load: ``python benchmarks/chaos.py --seconds 300 --seed 1 --kind gthread``.
 
 Starts a server in a folder of its own, kills and stops its processes, breaks and mends its application, sends storms of
-signals, hangs and bloats its workers, all from a seed, and then looks whether anything is left that should not be: a
+signals, hangs and bloats its workers, all from a seed, and then checks whether anything is left that should not be: a
 lost request that no death explains, a death without a record, a zombie, a descriptor, a temp file. Exit code 1 when so.
 """
 

@@ -56,7 +56,7 @@ def memory_mib(pids: list[int]) -> float:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which no process listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody answers HTTP on a port."""
+    """Whether a server responds with HTTP on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return sock.recv(5) == b"HTTP/"
@@ -73,7 +73,7 @@ def answers(port: int) -> bool:
 
 @contextlib.contextmanager
 def running(command: list[str], environment: dict[str, str], port: int, folder: Path) -> Iterator[int | None]:
-    """The pid of a started server that answers, or None when it does not start."""
+    """The pid of a started server that responds, or None when it does not start."""
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             ["taskset", "-c", "0", *command], env=environment, stdout=log, stderr=log, start_new_session=True

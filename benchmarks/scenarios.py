@@ -75,6 +75,6 @@ SCENARIOS = {
     "sendfile10m": Scenario("sendfile", "10 MiB through wsgi.file_wrapper", 4),
     "chunked1000": Scenario("chunked", "1,000 blocks of 16 bytes", 16),
     "sleep10": Scenario("sleep10", "10 ms of waiting, 200 connections", 200),
-    "flask": Scenario("flask_app", "Flask, a view that answers JSON", 16),
-    "django": Scenario("django_app", "Django, a view that answers JSON", 16),
+    "flask": Scenario("flask_app", "Flask, a view that returns JSON", 16),
+    "django": Scenario("django_app", "Django, a view that returns JSON", 16),
 }

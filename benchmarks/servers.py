@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("BENCHMARK_PEERS", "~/.cache/wsgicluster-benchmark-peers")).expanduser()
 PACKAGES = ("gunicorn[gevent]", "granian", "waitress", "gevent", "flask", "django")
 BUILT = ("bjoern", "pyuwsgi")
-"""Peers that need a compiler (and libev); where they cannot be built they are left out, and the table says so."""
+"""Peers that need a compiler (and libev); where they cannot be built they are skipped, and the table says so."""
 
 Command = Callable[[str, int], list[str]]
 

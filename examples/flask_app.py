@@ -25,13 +25,13 @@ def index() -> str:
 
 @app.post("/greet")
 def greet() -> str:
-    """Answer the form."""
-    return f"Hello, {escape(request.form.get('name', 'nobody'))}!"
+    """Respond to the form."""
+    return f"Hello, {escape(request.form.get('name', 'stranger'))}!"
 
 
 @app.get("/api/square/<int:number>")
 def square(number: int) -> ResponseReturnValue:
-    """A JSON answer, or 404 for a number that is too large."""
+    """A JSON response, or 404 for a number that is too large."""
     if number > 1_000_000:
         abort(404)
     return jsonify(number=number, square=number * number)

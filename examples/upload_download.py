@@ -1,4 +1,4 @@
-"""Store files and give them back, with nothing but WSGI.
+"""Store files and return them, with WSGI only.
 
 wsgicluster --chdir examples -e UPLOAD_FOLDER=/tmp/uploads upload_download
 
@@ -29,7 +29,7 @@ def plain(start_response: StartResponse, status: str, text: str, *extra: tuple[s
 
 
 def store(environ: dict[str, Any], start_response: StartResponse, name: str) -> Iterable[bytes]:
-    """Write the body beside its place and rename it, so that nobody reads half a file."""
+    """Write the body beside its place and rename it, so that no client reads half a file."""
     stream, size = environ["wsgi.input"], 0
     with tempfile.NamedTemporaryFile(dir=FOLDER, prefix=".incoming-", delete=False) as target:
         while block := stream.read(BLOCK_BYTES):

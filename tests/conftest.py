@@ -1,18 +1,28 @@
 """Real servers for tests: each started in a folder, watched through its log and ended by who started it."""
 
+import compileall
 import contextlib
+import gc
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+import hypothesis
 import pytest
+
+# Examples are the same in each run, and how long a busy machine takes to make or try one is not judged.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 ROOT = pathlib.Path(__file__).parent.parent
 LISTENING = re.compile(r"Listening at: (?:[a-z]+://)?(\S+)")
@@ -20,17 +30,51 @@ LISTENING = re.compile(r"Listening at: (?:[a-z]+://)?(\S+)")
 T = TypeVar("T")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let commands be interrupted, and compile the package before any server starts: a third of what a start costs.
+
+    Servers themselves write no bytecode: an application that a test replaces within a second would be taken for the
+    one before.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # What a shell runs in the background ignores it, and so would each command that a test interrupts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):  # once, not in each process that runs tests
+        compileall.compile_dir(ROOT / "wsgicluster", quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without searches for garbage, and leave what was made out of later ones: half of a collection's time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+LEAST_DEADLINE_S = 15.0
+"""No wait for a condition, a line or an end is given up sooner: how long a busy machine takes is not what is tested.
+
+Where a server must not wait for something, its settings say that it could wait for longer than this.
+"""
+
+
 def wait_until(condition: Callable[[], T], timeout_s: float, what: str = "") -> T:
     """The first true value of ``condition``; AssertionError when there is none in time.
 
     The only place in the tests that sleeps.
     """
+    timeout_s = max(timeout_s, LEAST_DEADLINE_S)
     deadline = time.monotonic() + timeout_s
     while True:
+        # A process that did not run for a while looks once more than the clock allows.
+        is_late = time.monotonic() > deadline
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if is_late:
             raise AssertionError(f"not within {timeout_s} s: {what or condition}")
         time.sleep(0.02)
 
@@ -38,11 +82,15 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str = "") -> 
 def process_state(pid: int) -> tuple[str, int] | None:
     """State letter and parent of a process, or None when there is no such process."""
     try:
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+        stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(stat, 4096)
+        finally:
+            os.close(stat)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    words = text[text.rindex(")") + 2 :].split()
-    return words[0], int(words[1])
+    words = line[line.rindex(b")") + 2 :].split(maxsplit=2)
+    return words[0].decode(), int(words[1])
 
 
 def is_alive(pid: int) -> bool:
@@ -70,6 +118,29 @@ def descriptors_of(pid: int) -> dict[int, str]:
     return found
 
 
+STEADY_LOOKS = 10
+
+
+def steady_descriptors(pid: int, timeout_s: float = 10.0) -> int:
+    """How many descriptors a process has open, once that has not changed from one look to the next many times in a row.
+
+    A baseline: what is open for a moment, while something begins or ends, is not counted with it.
+    """
+    seen: list[frozenset[tuple[int, str]]] = []
+
+    def is_steady() -> bool:
+        seen.append(frozenset(descriptors_of(pid).items()))
+        return len(set(seen[-STEADY_LOOKS:])) == 1 and len(seen) >= STEADY_LOOKS
+
+    wait_until(is_steady, timeout_s, f"the descriptors of {pid} are steady")
+    return len(seen[-1])
+
+
+def has_at_most(pid: int, count: int) -> bool:
+    """Whether a process has no more descriptors open than the baseline says."""
+    return len(descriptors_of(pid)) <= count
+
+
 def is_passed_on(name: str) -> bool:
     """Whether a variable of the tests' own environment may reach a server: of ours only the choice of the core."""
     return not name.startswith("WSGICLUSTER_") or name == "WSGICLUSTER_PURE"
@@ -88,6 +159,7 @@ class LiveServer:
         self.environ["WSGICLUSTER_KEEPALIVE_SLOW"] = "5"
         self.environ.update(environ)
         self._process: subprocess.Popen[bytes] | None = None
+        self._forgotten = 0
 
     def start(self, prefix: Sequence[str] = ()) -> "LiveServer":
         """Start the process; does not wait for anything."""
@@ -115,9 +187,17 @@ class LiveServer:
         """The started process: the arbiter, unless in daemon mode."""
         return self.process.pid
 
-    def log(self) -> str:
+    def whole_log(self) -> str:
         """All that the server has said so far."""
         return self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
+
+    def log(self) -> str:
+        """All that the server has said since its log was last forgotten."""
+        return self.whole_log()[self._forgotten :]
+
+    def forget_log(self) -> None:
+        """Look no more at what the server has said so far."""
+        self._forgotten = len(self.whole_log())
 
     def said(self, pattern: str, count: int = 1) -> bool:
         """Whether the log has at least ``count`` places that match."""
@@ -140,7 +220,7 @@ class LiveServer:
     @property
     def port(self) -> int:
         """The port of the first TCP listener."""
-        found = LISTENING.search(self.log())
+        found = LISTENING.search(self.whole_log())
         assert found, "not listening"
         return int(found.group(1).rpartition(":")[2].rstrip("/,"))
 
@@ -153,9 +233,17 @@ class LiveServer:
         return children_of(self.pid)
 
     def wait_children(self, count: int, timeout_s: float = 10.0) -> list[int]:
-        """Wait until there are so many children."""
-        wait_until(lambda: len(self.children()) == count, timeout_s, f"{count} children")
-        return self.children()
+        """Wait until there are so many children, which need not have booted."""
+        found = wait_until(
+            lambda: children if len(children := self.children()) == count else [], timeout_s, f"{count} children"
+        )
+        assert len(found) == count
+        return found
+
+    def wait_workers(self, count: int) -> list[int]:
+        """Wait until so many workers serve, and nothing else is a child: what a server is once it has started."""
+        self.wait_log(rf"Started: {count} workers? serves?")
+        return self.wait_children(count)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the arbiter."""
@@ -163,7 +251,7 @@ class LiveServer:
 
     def wait_end(self, timeout_s: float = 15.0) -> int:
         """Wait for the process to end and return its exit code."""
-        return self.process.wait(timeout_s)
+        return self.process.wait(max(timeout_s, LEAST_DEADLINE_S))
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 15.0) -> int:
         """Ask the server to stop and return its exit code."""
@@ -242,9 +330,80 @@ def server(tmp_path: pathlib.Path) -> Iterator[StartServer]:
         print(f"--- {' '.join(live.arguments)} (pid {live.pid}, exit {live.process.returncode})\n{live.log()}")
 
 
+class SharedServers:
+    """Servers that tests use one after the other, each for the tests that give the same arguments.
+
+    It saves the start, which costs more than most requests. No test may cost a server one of its processes.
+    """
+
+    def __init__(self, make_folder: Callable[[], pathlib.Path]) -> None:
+        self._make_folder = make_folder
+        self._idle: dict[tuple[str, ...], LiveServer] = {}
+        self._started: list[LiveServer] = []
+
+    @contextlib.contextmanager
+    def lend(self, *arguments: str, source: str | None = None) -> Iterator[LiveServer]:
+        """A server for one test, which has said nothing yet; ``source`` is its ``app.py``."""
+        key = (*arguments, source or "")
+        live = self._idle.pop(key, None) or self._start(arguments, source)
+        live.forget_log()
+        processes = live.children()
+        yield live
+        print(f"--- {' '.join(live.arguments)} (pid {live.pid})\n{live.log()}")
+        assert live.children() == processes, "the test has cost a process, or made one"
+        self._idle[key] = live
+
+    def _start(self, arguments: Sequence[str], source: str | None) -> LiveServer:
+        folder = self._make_folder()
+        if source is not None:
+            (folder / "app.py").write_text(source, "utf-8")
+        live = LiveServer(folder, ["-b", "127.0.0.1:0", *arguments], {})
+        self._started.append(live)
+        live.start().wait_log("Started: ")
+        return live
+
+    def end(self) -> None:
+        """End all of them."""
+        for live in self._started:
+            live.end()
+
+
+@pytest.fixture(scope="module")
+def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServers]:
+    """Servers for those tests of a module that leave them as they were."""
+    shared = SharedServers(lambda: tmp_path_factory.mktemp("shared"))
+    yield shared
+    shared.end()
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: for tests that count descriptors of this process.
+
+    It closes what tests before them have left in cycles, and thus is to blame when there are fewer than before.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+
+
+UNASSIGNED_PORTS = range(10_000, 32_000)
+"""Below those that the system gives by itself: no client of another test gets one of them meanwhile."""
+
+
+def find_free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that no process has now, for programs that cannot choose one and say so."""
+    with contextlib.ExitStack() as probes:
+        found: list[int] = []
+        while len(found) < count:
+            port = random.choice(UNASSIGNED_PORTS)
+            with contextlib.suppress(OSError):  # another process has it
+                probes.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+        return found
+
+
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that no process has now."""
+    return find_free_ports(1)[0]

@@ -1,4 +1,4 @@
-"""The command as a process: its answers, its complaints, and what an application finds when it is loaded."""
+"""The command as a process: its output, its errors, and what an application finds when it is loaded."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from wsgicluster import __version__
-from wsgicluster.arbiter.logbook import log_options
+from wsgicluster.arbiter.reload import log_options
 from wsgicluster.cli import main, versions
 from wsgicluster.settings import Settings
 
@@ -84,7 +84,7 @@ def test_check_config(folder: pathlib.Path) -> None:
         (["app", "--access-logformat", "%(z)s"], 2, "wsgicluster: error: access_log_format: '%(z)'"),
         (["app", "-c", "none.py"], 2, "none.py: cannot be read: No such file or directory"),
         (["app", "-w", "0"], 2, "workers: '0'; expected a number from 1 to 500, or auto"),
-        ([], 2, "wsgi_app: nothing"),
+        ([], 2, "APPLICATION: not given"),
     ],
 )
 def test_check_config_complains(folder: pathlib.Path, arguments: list[str], code: int, says: str) -> None:

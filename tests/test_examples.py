@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -129,4 +130,34 @@ def test_upload_and_download(server: StartServer, tmp_path: pathlib.Path) -> Non
     assert requests.get(f"{live.url}/..%2fsecret", timeout=TIMEOUT_S).status_code == 404
     assert requests.put(f"{live.url}/big.bin", data=b"x", timeout=TIMEOUT_S).status_code == 405
     assert wait_until(lambda: sorted(os.listdir(folder)) == ["big.bin", "chunked.bin"], 2)
+    assert live.stop() == 0
+
+
+def test_rate_limit(server: StartServer) -> None:
+    """Four workers count as one. (Node: rate limiters in each worker's memory.)"""
+    arguments = in_repository(documented_command(EXAMPLES / "rate_limit.py"))
+    arguments[arguments.index("-e") + 1] = "REQUESTS_A_MINUTE=10"
+    live = server(*arguments)
+    live.wait_log("Started")
+    close = {"Connection": "close"}
+    statuses = [requests.get(live.url, headers=close, timeout=TIMEOUT_S).status_code for _ in range(15)]
+    assert statuses == [200] * 10 + [429] * 5
+    refused = requests.get(live.url, timeout=TIMEOUT_S)
+    assert refused.headers["Retry-After"] == "60"
+    assert live.stop() == 0
+
+
+def test_flask_cache(server: StartServer) -> None:
+    live = server(*in_repository(documented_command(EXAMPLES / "flask_cache.py")))
+    live.wait_log("Started")
+    close = {"Connection": "close"}
+    pages = {requests.get(live.url, headers=close, timeout=TIMEOUT_S).text for _ in range(20)}
+    assert len(pages) == 1
+    assert pages.pop().startswith("computed by ")
+    [computed_by] = {requests.get(live.url, headers=close, timeout=TIMEOUT_S).text for _ in range(2)}
+    os.kill(int(computed_by.split()[2]), signal.SIGKILL)
+    live.wait_log("is ready", count=5)
+    assert requests.get(live.url, headers=close, timeout=TIMEOUT_S).text == computed_by
+    assert requests.get(f"{live.url}/clear", headers=close, timeout=TIMEOUT_S).text == "cleared\n"
+    assert requests.get(live.url, headers=close, timeout=TIMEOUT_S).text != computed_by
     assert live.stop() == 0

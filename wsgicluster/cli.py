@@ -1,6 +1,6 @@
-"""The command: reads the settings, answers questions about them, or joins all parts and serves.
+"""The command: reads the settings, prints or checks them, or joins all parts and serves.
 
-The only module that knows every other one; nothing but joining is done here.
+The only module that may import every room; it does nothing but join them.
 """
 
 import dataclasses
@@ -11,51 +11,56 @@ import sysconfig
 from collections.abc import Sequence
 from typing import NoReturn
 
-from wsgicluster import __version__, process
-from wsgicluster.access_log import compile_format
-from wsgicluster.arbiter import spawn
+from wsgicluster import __version__
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
-from wsgicluster.arbiter.logbook import log_options
-from wsgicluster.arbiter.origin import Origin, take
-from wsgicluster.arbiter.upgrade import say_failed
-from wsgicluster.cluster.assignment import Assignment
-from wsgicluster.errors import AppLoadError, ServerError
-from wsgicluster.http.core import compiled
-from wsgicluster.logs import Logs
+from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.reload import log_options
+from wsgicluster.arbiter.service.launch import Origin, take
+from wsgicluster.arbiter.upgrade.upgrade import report_failure
+from wsgicluster.cluster.redis.reachable import check_store
+from wsgicluster.errors import AppLoadError, ServerError, UsageError
+from wsgicluster.http import core
+from wsgicluster.ipc import membership
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.logs.access_log import compile_format
+from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
-from wsgicluster.settings.command_line import help_text
 from wsgicluster.settings.reference import listing
-from wsgicluster.worker.base import boot_worker, load_application
-from wsgicluster.worker.kinds import check_kind
+from wsgicluster.settings.sources.command_line import help_text
+from wsgicluster.system import cgroup, privileges, process
+from wsgicluster.worker.boot import boot_worker, load_application
+from wsgicluster.worker.kinds.registry import check_kind
 
 INTERRUPTED = 130
-"""What a shell expects of a process that Ctrl-C has ended."""
+"""The exit code of a process that Ctrl-C has ended, by the convention of shells: 128 + SIGINT."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default); returns the exit code."""
+    process.open_missing_streams()
     origin = take(os.environ, os.getpid())
     try:
         return Command(sys.argv[1:] if argv is None else argv, origin).run()
     except ServerError as error:
-        say_failed(origin, error)
+        report_failure(origin, error)
         if isinstance(error, AppLoadError) and error.trace:
             print(error.trace, file=sys.stderr)
-        print(f"wsgicluster: error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"wsgicluster: error: {line}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 class Command:
-    """One run of the command: where it began, and what it was given."""
+    """One run of the command: its arguments, and the folder and environment that it began with."""
 
     def __init__(self, argv: Sequence[str], origin: Origin) -> None:
         self._argv = tuple(argv)
-        # As they are now: what is read again on a reload must not be what we have set since.
+        # A copy: a reload must not read what we have set since.
         self._environ = dict(os.environ)
         self._directory = _current_folder(self._environ)
-        # As the operator started it, with the options of Python, whichever way led here.
+        # The command as the operator started it, with the options of Python, by whatever entry point.
         self._origin = dataclasses.replace(
             origin, command=(sys.executable, *sys.orig_argv[1:]), directory=self._directory, environ=self._environ
         )
@@ -63,10 +68,14 @@ class Command:
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
+        self._registered: object | None = None
+        """What the configuration file has registered when it was read last, None for nothing."""
 
     def run(self) -> int:
-        """Do what is asked for; returns the exit code. Raises ServerError."""
+        """Do what the arguments ask for; returns the exit code. Raises ServerError."""
+        membership.expect()  # no job of the configuration file begins here
         loaded = load(self._argv, self._environ, self._directory)
+        self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
                 print(help_text(), end="")
@@ -89,10 +98,10 @@ class Command:
     def _check(self, settings: Settings) -> None:
         compile_format(settings.access_log_format)
         self._load_application(settings)
-        print("OK: the settings are sound and the application can be loaded")
+        print("OK: the settings are valid and the application can be loaded")
 
     def _examine(self, loaded: Loaded) -> int:
-        # Late: no server that serves shall carry its memory.
+        # Late: a server that serves must not spend memory on it.
         from wsgicluster.doctor.examination import examine
 
         if loaded.settings.print_config:
@@ -101,10 +110,10 @@ class Command:
         compile_format(settings.access_log_format)
         check_kind(settings.worker_class)
         self._enter(settings)
-        return examine(settings, loaded.remarks, lambda: self._load_as_worker(settings), spawn.fork)
+        return examine(settings, loaded.remarks, lambda: self._load_as_worker(settings), fork.fork)
 
     def _load_as_worker(self, settings: Settings) -> object:
-        process.drop_privileges(settings.user, settings.group, settings.initgroups)
+        privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
         return self._load_application(settings)
 
     def _serve(self, loaded: Loaded) -> int:
@@ -114,34 +123,75 @@ class Command:
         for remark in loaded.remarks:
             logs.error.warning("%s", remark)
         check_kind(settings.worker_class)
-        roles = Roles(boot_worker=self._boot_worker, load_application=self._load_application)
+        check_store(settings.store)
+        if core.missing:
+            logs.error.warning(
+                "The compiled modules cannot be imported (%s); serving with plain Python, which takes more time for "
+                "each request: install a C compiler and reinstall wsgicluster, or run python setup.py build_ext "
+                "--inplace in a checkout; set WSGICLUSTER_PURE=1 if plain Python is intended",
+                core.missing,
+            )
+        roles = Roles(
+            self._boot_worker,
+            self._load_application,
+            core.description(),
+            self._boot_jobs,
+            self._boot_steward,
+            lambda: self._registered,
+        )
         try:
             return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
         except ServerError as error:
             if settings.errorlog != "-" or settings.logconfig_dict:
-                logs.error.error("%s", error)  # whoever looks there later was not at the terminal
+                logs.error.error("%s", error)  # a log file is read later, when the terminal is closed
             raise
 
     def _reload(self) -> Settings:
-        settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+        try:
+            settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+        finally:
+            registered = _take_registered()
+        self._registered = registered
         check_kind(settings.worker_class)
+        check_store(settings.store)
         return settings
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"
-        if application is None:  # else this process was entered when the application was loaded
-            self._enter(settings)
+        if application is None:  # else the mold has entered for the application already
+            self._enter_for_application(settings)
         boot_worker(self._logs, settings, assignment, application)
 
+    def _boot_jobs(self, settings: Settings, assignment: Assignment) -> NoReturn:
+        # Late: only a server that has such a process spends memory on it.
+        from wsgicluster.worker.jobs import boot_jobs
+
+        assert self._logs is not None, "no child boots before there are logs"
+        self._enter_for_application(settings)
+        boot_jobs(self._logs, settings, assignment)
+
+    def _boot_steward(self, settings: Settings, assignment: Assignment, registered: object | None) -> NoReturn:
+        from wsgicluster.steward.process import boot_steward
+
+        assert self._logs is not None, "no child boots before there are logs"
+        self._enter_for_application(settings)
+        boot_steward(self._logs, settings, assignment, registered)
+
     def _load_application(self, settings: Settings) -> object:
-        self._enter(settings)
+        self._enter_for_application(settings)
         return load_application(settings)
 
-    def _enter(self, settings: Settings) -> None:
-        """Give this process the folder, module path and environment that the application is to find.
+    def _enter_for_application(self, settings: Settings) -> None:
+        """Enter, and set the umask: only where the application runs; the arbiter sets the modes of its files."""
+        self._enter(settings)
+        if settings.umask is not None:
+            os.umask(settings.umask)
 
-        Done anew in each child: settings that were reloaded without success leave no trace, and a
-        folder's name that is a link leads to what it links to by then.
+    def _enter(self, settings: Settings) -> None:
+        """Set the current folder, module path and environment for the application.
+
+        Done in each child: so a failed reload changes nothing, and a folder that is a symbolic link is
+        resolved each time.
         """
         folder = os.path.join(self._directory, settings.chdir) if settings.chdir != "." else self._directory
         try:
@@ -159,20 +209,43 @@ class Command:
         self._changed = frozenset(changes)
 
 
+def _take_registered() -> object | None:
+    """What the configuration file that was just read has registered for the steward, None for nothing.
+
+    Raises UsageError where it has registered periodic jobs.
+    """
+    registered = None
+    if (
+        "wsgicluster.cluster.events.subscriptions" in sys.modules
+        or "wsgicluster.cluster.messages.handlers" in sys.modules
+    ):
+        # Late: a configuration file that does not use the cluster costs nothing.
+        from wsgicluster.cluster.events import subscriptions
+
+        registered = subscriptions.take()
+    if "wsgicluster.cluster.state.schedule" in sys.modules:
+        from wsgicluster.cluster.state import state
+
+        jobs = state.take_jobs()
+        if jobs:
+            raise UsageError(f"every: {', '.join(jobs)}: register periodic jobs in the application, not here")
+    return registered
+
+
 def versions() -> str:
-    """What ``--version --verbose`` shows."""
+    """The text of ``--version --verbose``."""
     threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return "\n".join(
         [
             f"wsgicluster {__version__}",
             f"python: {platform.python_implementation()} {platform.python_version()}{threading}",
-            f"http core: {'compiled' if compiled else 'plain Python'}",
+            f"http core: {'compiled' if core.compiled else 'plain Python'}",
         ]
     )
 
 
 def _resolved(settings: Settings) -> Settings:
-    return resolve(settings, process.usable_processors(), process.memory_limit_bytes())
+    return resolve(settings, cgroup.usable_processors(), cgroup.memory_limit_bytes())
 
 
 def _remark(loaded: Loaded) -> None:
@@ -186,10 +259,10 @@ def _assignment(entry: str) -> tuple[str, str]:
 
 
 def _current_folder(environ: dict[str, str]) -> str:
-    """The current folder by the name the user knows it by, which may be a link that leads elsewhere later."""
+    """The current folder by the user's name for it, which may be a symbolic link that is changed before a reload."""
     present = os.getcwd()
     named = environ.get("PWD", "")
     try:
         return named if os.path.isabs(named) and os.path.samefile(named, present) else present
-    except OSError:  # PWD is left over from somewhere else
+    except OSError:  # PWD is stale
         return present

@@ -1,17 +1,17 @@
-"""Time as a value that is passed in, so that tests can turn the hands themselves."""
+"""Time as a value that is passed in, so that tests can use a clock of their own."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """What code that waits needs to know of time."""
+    """The two clocks that code which waits or logs needs."""
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow; for deadlines and durations."""
+        """Seconds of a clock that never goes back; for deadlines and durations."""
 
     def time(self) -> float:
-        """Seconds since the epoch; for dates shown to people and clients."""
+        """Seconds since the epoch; for dates in logs and responses."""
 
 
 class SystemClock:

@@ -1,32 +1,32 @@
-"""Every error that has a meaning outside the place it is raised.
+"""All errors with a meaning outside the module that raises them.
 
 An operator's error carries the exit code of the process, a client's error the
-HTTP status of the answer, so that whoever catches one decides nothing anew.
+status of the response, so that the code that catches one need not decide.
 """
 
 from typing import ClassVar
 
 
 class ServerError(Exception):
-    """An error for the operator: its text is one readable line, shown without a traceback."""
+    """An error for the operator: its text is one line, or one for each problem, and is shown without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(ServerError):
-    """A flag, setting, environment variable or configuration file is wrong."""
+    """A flag, setting, environment variable or configuration file is invalid."""
 
     exit_code = 2
 
 
 class BootError(ServerError):
-    """A worker could not be made ready for a reason outside the application."""
+    """A worker could not become ready, for a reason outside the application."""
 
     exit_code = 3
 
 
 class ForcedStop(ServerError):
-    """The server has stopped, but had to cut requests off or kill workers; a meaning for an exit code, never raised."""
+    """The server has stopped, but had to abort requests or kill workers; names an exit code and is never raised."""
 
     exit_code = 5
 
@@ -41,8 +41,8 @@ class AppLoadError(ServerError):
         self.trace = trace
 
 
-class RehearsalError(BootError):
-    """The application does not answer as ``smoke`` asks; ``trace`` is the traceback of what it raised, or empty."""
+class SmokeTestError(BootError):
+    """The smoke test failed; ``trace`` is the traceback of what the application raised, or empty."""
 
     def __init__(self, message: str, trace: str = "") -> None:
         super().__init__(message)
@@ -62,11 +62,21 @@ class ProtocolError(Exception):
         self.detail = detail
 
     fields = ""
-    """Lines for the head of the answer, each with its CRLF."""
+    """Further lines for the head of the response, each with its CRLF."""
+    after_s = 0.0
+    """How long the request had been arriving when it was refused, in seconds, where that matters; else 0."""
+
+
+class ForeignProtocol(ProtocolError):
+    """The bytes received are of another protocol, which has a ``name``."""
+
+    def __init__(self, status: int, name: str, expected: str, advice: str = "") -> None:
+        super().__init__(status, f"received {name}, expected {expected}{advice}")
+        self.name = name
 
 
 class Overloaded(ProtocolError):
-    """A request that came, or was looked at, too late (503); the client may try again in ``retry_s`` seconds."""
+    """A request that waited or arrived for too long (503); the client may retry in ``retry_s`` seconds."""
 
     def __init__(self, detail: str, retry_s: int) -> None:
         super().__init__(503, detail)
@@ -74,13 +84,13 @@ class Overloaded(ProtocolError):
 
 
 class ClientGone(ConnectionError):
-    """The client left before its response was complete; raised into an application that still writes."""
+    """The client disconnected before its response was complete; raised into an application that still writes."""
 
 
 class BrokenBody(ClientGone):
     """A request's body will never be complete; raised into an application that reads it while it arrives.
 
-    ``refusal`` is what is wrong with it, or None when its client has left.
+    ``refusal`` says what is wrong with it, or is None when its client has disconnected.
     """
 
     def __init__(self, message: str, refusal: ProtocolError | None = None) -> None:

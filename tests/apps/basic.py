@@ -26,7 +26,7 @@ def fail_late() -> Iterator[bytes]:
 
 
 def describe(environ: "WSGIEnvironment") -> bytes:
-    """What is in the environ, as JSON; what is no text is shown as text."""
+    """What is in the environ, as JSON; other values are shown as text."""
     plain = (str, int, bool, tuple)
     return json.dumps(
         {key: value if isinstance(value, plain) else repr(value) for key, value in environ.items()}
@@ -45,6 +45,10 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
         path, _, seconds = argument.rpartition("/")
         with open(path, "x", encoding="ascii"):
             time.sleep(float(seconds))
+    elif name == "hold":  # the same, until the test releases it
+        with open(f"/{argument}", "x", encoding="ascii"):
+            while not os.path.exists(f"/{argument}.go"):
+                time.sleep(0.01)
     elif name == "hang":
         time.sleep(3600)
     elif name == "spin":

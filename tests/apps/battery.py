@@ -1,7 +1,7 @@
 """An application of many small parts, each under wsgiref's validator and werkzeug's lint.
 
 Both complain loudly: the validator raises, and lint's warnings are made errors
-here, so that a server that breaks PEP 3333 answers 500.
+here, so that a server that breaks PEP 3333 responds with 500.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Answers with the names of all variables in its process's environment, its descriptors and its process id."""
+"""Returns the names of all variables in its process's environment, its descriptors and its process id."""
 
 import json
 import os

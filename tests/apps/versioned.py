@@ -1,7 +1,7 @@
 """Sources of small applications that tests write to a folder and replace while a server runs."""
 
 GOOD = '''\
-"""Answers with its version and process."""
+"""Returns its version and process."""
 import os
 import time
 
@@ -37,5 +37,5 @@ threading.Timer(0.05, os._exit, (9,)).start()
 
 
 def good(version: str = "1", boot_s: float = 0.0) -> str:
-    """An application that boots in ``boot_s`` and answers ``VERSION PID``."""
+    """An application that boots in ``boot_s`` and returns ``VERSION PID``."""
     return GOOD.replace("@VERSION@", version).replace("@BOOT_S@", str(boot_s))

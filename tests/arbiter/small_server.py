@@ -20,13 +20,13 @@ import types
 from typing import Any, NoReturn
 
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
-from wsgicluster.cluster.assignment import Assignment
 from wsgicluster.errors import AppLoadError, ServerError, UsageError
-from wsgicluster.logs import LogOptions, Logs
-from wsgicluster.messages import BootFailed, ChannelClosed, Ready, RecycleWanted
-from wsgicluster.process import DUMP_SIGNAL
-from wsgicluster.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.ipc.messages import BootFailed, ChannelClosed, Ready, RecycleWanted
+from wsgicluster.ipc.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell
+from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.settings import FdAddress, Settings, TcpAddress, UnixAddress
+from wsgicluster.system.signals import DUMP_STACKS
 
 KINDS = {"tcp": TcpAddress, "unix": UnixAddress, "fd": FdAddress}
 
@@ -43,7 +43,7 @@ def load_application(settings: Settings) -> dict[str, Any]:
 
 
 class Worker:
-    """Answers one connection after the other."""
+    """Serves one connection after the other."""
 
     def __init__(self, settings: Settings, assignment: Assignment) -> None:
         self.settings = settings
@@ -53,7 +53,7 @@ class Worker:
         wake_write.setblocking(False)
         self.wake = wake_read
         self.keep = wake_write
-        faulthandler.register(DUMP_SIGNAL, file=assignment.stacks_fd, all_threads=True)
+        faulthandler.register(DUMP_STACKS, file=assignment.stacks_fd, all_threads=True)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self.drain)
@@ -118,6 +118,7 @@ class Worker:
         elif line == "descriptors":
             return json.dumps(sorted(int(name) for name in os.listdir("/proc/self/fd")))
         elif line == "stubborn":
+            pathlib.Path("stubborn").touch()
             wedge()
         return json.dumps(
             {

@@ -96,7 +96,7 @@ def _refused() -> Iterator[Chunked]:
         ("extension-lf-quoted", b'5;a="\n"\r\nhello\r\n'),
         ("extension-comma", b"5,a\r\nhello\r\n"),
         ("extension-too-long", b"5;" + b"e" * 4095 + b"\r\nhello\r\n"),
-        ("trailer-no-colon", HELLO + b"0\r\nnonsense\r\n\r\n"),
+        ("trailer-no-colon", HELLO + b"0\r\nunexpected\r\n\r\n"),
         ("trailer-empty-name", HELLO + b"0\r\n: v\r\n\r\n"),
         ("trailer-space-colon", HELLO + b"0\r\nX-T : v\r\n\r\n"),
         ("trailer-nul", HELLO + b"0\r\nX\x00: v\r\n\r\n"),

@@ -45,7 +45,7 @@ def _targets() -> Iterator[Head]:
         yield Head(f"absolute-{name}", raw, added=environ(uri, path, query, HTTP_HOST=host))
     added = environ("http://h/p", "/p", SERVER_PROTOCOL="HTTP/1.0")
     yield Head("absolute-10", get(line=b"GET http://h/p HTTP/1.0", host=None), added=added, flags=0)
-    yield Head("asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=environ("*", "", method="OPTIONS"))
+    yield Head("asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=environ("*", "*", method="OPTIONS"))
     for name, line in (
         ("relative", b"GET p HTTP/1.1"),
         ("empty", b"GET  HTTP/1.1"),
@@ -152,13 +152,15 @@ def _script_names() -> Iterator[Head]:
         ("/app/", "/", "/app"),
         ("/app/x", "/x", "/app"),
         ("/%61pp/x", "/x", "/app"),
-        ("/apple", "/apple", ""),
-        ("/other", "/other", ""),
-        ("/", "/", ""),
+        ("/app?a=/app", "", "/app"),
+        ("/app/app", "/app", "/app"),
     ):
         raw = get(line=f"GET {uri} HTTP/1.1".encode())
-        yield Head(f"script-{uri}", raw, added=environ(uri, path, SCRIPT_NAME=script_name), script_name="/app")
-    added = environ("*", "", method="OPTIONS", SCRIPT_NAME="")
+        query = uri.partition("?")[2]
+        yield Head(f"script-{uri}", raw, added=environ(uri, path, query, SCRIPT_NAME=script_name), script_name="/app")
+    for uri in ("/apple", "/other", "/", "/ap", "/APP", "http://h/other", "/x/app"):
+        yield Head(f"script-not-{uri}", get(line=f"GET {uri} HTTP/1.1".encode()), refused=500, script_name="/app")
+    added = environ("*", "*", method="OPTIONS", SCRIPT_NAME="/app")
     yield Head("script-asterisk", get(line=b"OPTIONS * HTTP/1.1"), added=added, script_name="/app")
     added = environ("http://h/app/x?y", "/x", "y", SCRIPT_NAME="/app")
     yield Head("script-absolute", get(line=b"GET http://h/app/x?y HTTP/1.1"), added=added, script_name="/app")

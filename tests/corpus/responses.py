@@ -1,5 +1,6 @@
 """Response heads as applications give them, and what must be written, for every implementation of `format_response`."""
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +30,84 @@ class List(list[tuple[str, str]]):
 
 
 class Text(str):
-    """Not exactly str, which is what PEP 3333 asks for."""
+    """What Markup, SafeString and the like are."""
 
     __slots__ = ()
+
+
+class Code(str, enum.Enum):
+    """Whose members show their names where they are formatted, unlike those of a StrEnum."""
+
+    OK = "200 OK"
+    NAME = "X-Code"
+    VALUE = "value"
+    LENGTH = "4"
+
+
+class Liar(str):
+    """Harmless wherever it is asked, and what was given to it wherever that is not so."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "fine"
+
+    def __format__(self, spec: str) -> str:
+        return "fine"
+
+    def __len__(self) -> int:
+        return 4
+
+    def __hash__(self) -> int:
+        return hash("fine")
+
+    def __eq__(self, other: object) -> bool:
+        return other == "fine"
+
+    def isascii(self) -> bool:
+        return True
+
+    def isprintable(self) -> bool:
+        return True
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return b"fine"
+
+
+class Friend(str):
+    """Harmful only where it is asked: what was given to it is sent."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "x\r\nX-Injected: x"
+
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def strip(self, characters: str | None = None) -> str:
+        return str(self)
+
+    lower = upper = strip
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return b"x\r\nX-Injected: x"
+
+
+class Pair(tuple[str, str]):
+    """As a named tuple is."""
+
+    __slots__ = ()
+
+
+class Pairs:
+    """An iterable that is not a list, as some classes of header fields are."""
+
+    def __init__(self, *items: Any) -> None:
+        self._items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
 
 
 def _valid() -> Iterator[Response]:
@@ -43,6 +119,11 @@ def _valid() -> Iterator[Response]:
         "cookies", [("Set-Cookie", "a=b"), ("Set-Cookie", "c=d")], written=("Set-Cookie: a=b", "Set-Cookie: c=d")
     )
     yield Response("empty-value", [("X-A", "")], written=("X-A: ",))
+    for value in ("a b ", " a b", "\t a b \t", "a b\t"):
+        yield Response(f"space-around-{value}", [("X-A", value)], written=("X-A: a b",))
+    yield Response("spaces", [("X-A", " \t")], written=("X-A: ",))
+    yield Response("no-break-space", [("X-A", "\xa0a\x85")], written=("X-A: \xa0a\x85",))
+    yield Response("length-space-around", [("Content-Length", " 5 ")], written=("Content-Length: 5",), length=5)
     yield Response("tab", [("X-A", "a\tb")], written=("X-A: a\tb",))
     yield Response("latin1", [("X-A", "caf\xe9 \x80\xff")], written=("X-A: caf\xe9 \x80\xff",))
     yield Response("strange-name", [("!#$%&'*+-.^_`|~09", "v")], written=("!#$%&'*+-.^_`|~09: v",))
@@ -55,6 +136,7 @@ def _valid() -> Iterator[Response]:
     yield Response(
         "both", [("Server", "x"), ("Date", "y")], written=("Server: x", "Date: y"), info=HAS_DATE | HAS_SERVER
     )
+    yield from _unusual()
     for name in (
         "Keep-Alive",
         "TE",
@@ -87,6 +169,30 @@ def _valid() -> Iterator[Response]:
     line = "HTTP/1.1 205 Reset Content"
     yield Response("205", sized, "205 Reset Content", line, (plain, "Content-Length: 0"), 0, NO_BODY)
     yield Response("205-bare", [], "205 Reset Content", line, ("Content-Length: 0",), 0, NO_BODY)
+
+
+def _unusual() -> Iterator[Response]:
+    """What is not exactly str, list and tuple, but behaves like them: every other server takes it."""
+    plain = "Content-Type: text/plain"
+    for name, headers in (
+        ("tuple", (PLAIN,)),
+        ("set", {PLAIN}),
+        ("iterable", Pairs(PLAIN)),
+        ("item-list", [["Content-Type", "text/plain"]]),
+        ("item-pair", [Pair(PLAIN)]),
+        ("text-name", [(Text("Content-Type"), "text/plain")]),
+        ("text-value", [("Content-Type", Text("text/plain"))]),
+        ("all", Pairs([Text(PLAIN[0]), Text(PLAIN[1])])),
+        ("friend", [("Content-Type", Friend("text/plain"))]),
+        ("friendly-name", [(Friend("Content-Type"), "text/plain")]),
+    ):
+        yield Response(f"unusual-{name}", headers, written=(plain,))
+    for status in (Text("200 OK"), Code.OK, Friend("200 OK")):
+        yield Response(f"unusual-status-{type(status).__name__}", [PLAIN], status, written=(plain,))
+    yield Response("unusual-enum", [(Code.NAME, Code.VALUE)], written=("X-Code: value",))
+    yield Response("unusual-length", [("Content-Length", Code.LENGTH)], written=("Content-Length: 4",), length=4)
+    yield Response("unusual-connection", [("Connection", Text("close"))], info=WANTS_CLOSE)
+    yield Response("unusual-date", [(Text("Date"), "x")], written=("Date: x",), info=HAS_DATE)
 
 
 def _refused() -> Iterator[Response]:
@@ -141,28 +247,38 @@ def _refused() -> Iterator[Response]:
             raw = [PLAIN, (header, value)]
             yield Response(f"value-bad-{name}-{header}", raw, error=ValueError, says=(header, repr(value)))
         yield Response(f"value-bad-dropped-{name}", [("Connection", value)], error=ValueError, says=("Connection",))
+    for kind in (Text, Liar):
+        bad = kind("a\r\nX-Injected: x")
+        yield Response(
+            f"unusual-bad-status-{kind.__name__}", [PLAIN], kind(f"200 {str.__str__(bad)}"), error=ValueError
+        )
+        yield Response(f"unusual-bad-name-{kind.__name__}", [(bad, "v")], error=ValueError)
+        yield Response(f"unusual-bad-value-{kind.__name__}", [("X-A", bad)], error=ValueError, says=("X-A",))
+        yield Response(f"unusual-bad-list-{kind.__name__}", Pairs(["X-A", bad]), error=ValueError)
     raw = [("X-Long", "\n" * 500)]
     yield Response("value-shown-cut", raw, error=ValueError, says=("X-Long", repr("\n" * 500)[:80] + "..."))
-    for value in ("", " 5", "5 ", "+5", "-5", "x", "5.0", "0x5", "5,5", "\xb2", "\u0665", "9" * 19, "1_0"):
+    for value in ("", "5 5", "+5", "-5", "x", "5.0", "0x5", "5,5", "\xb2", "\u0665", "9" * 19, "1_0"):
         raw = [("Content-Length", value)]
         yield Response(f"length-bad-{value}", raw, error=ValueError, says=("Content-Length", repr(value)))
         yield Response(f"length-bad-204-{value}", raw, "204 x", error=ValueError, says=("Content-Length",))
     for second in ("5", "6"):
         raw = [("Content-Length", "5"), PLAIN, ("content-length", second)]
         yield Response(f"length-two-{second}", raw, error=ValueError, says=("content-length", "twice"))
-    for name, other in (("bytes", b"200 OK"), ("int", 200), ("none", None), ("text", Text("200 OK"))):
+    for name, other in (("bytes", b"200 OK"), ("int", 200), ("none", None)):
         yield Response(f"status-type-{name}", [PLAIN], other, error=TypeError, says=(type(other).__name__,))
     for name, headers in (
         ("none", None),
-        ("tuple", (PLAIN,)),
-        ("dict", {"a": "b"}),
+        ("dict", {"ab": "b"}),
         ("text", "ab"),
-        ("iterator", iter([PLAIN])),
+        ("empty-text", ""),
+        ("bytes", b""),
+        ("int", 5),
     ):
         yield Response(f"headers-type-{name}", headers, error=TypeError, says=(type(headers).__name__,))
     for name, item in (
-        ("list", ["a", "b"]),
+        ("list-of-one", ["a"]),
         ("text", "ab"),
+        ("dict", {"a": 1, "b": 2}),
         ("one", ("a",)),
         ("three", ("a", "b", "c")),
         ("none", None),
@@ -170,8 +286,6 @@ def _refused() -> Iterator[Response]:
         ("bytes-value", ("X-A", b"v")),
         ("int-value", ("Content-Length", 5)),
         ("none-value", ("X-A", None)),
-        ("text-name", (Text("Content-Type"), "v")),
-        ("text-value", ("X-A", Text("v"))),
         ("unhashable-name", (["X-A"], "v")),
     ):
         yield Response(f"item-type-{name}", [PLAIN, item], error=TypeError, says=("tuple", repr(item)[:20]))

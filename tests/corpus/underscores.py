@@ -21,7 +21,7 @@ def _switched() -> Iterator[Head]:
     yield Head("underscore-dangerous", get(b"x_A:  v\t"), added=environ(HTTP_X_A="v"), limits=DANGEROUS)
     again = get(b"X_A: 1", b"X-B: v", b"X_A: 2")
     yield Head("underscore-dangerous-twice", again, added=environ(HTTP_X_A="1,2", HTTP_X_B="v"), limits=DANGEROUS)
-    # The names above are known to nobody: with other limits they are what they were.
+    # The names above are known to no parser: with other limits they stay what they were.
     yield Head("underscore-dropped-after", again, added=environ(HTTP_X_B="v"))
     for limits, name in ((DANGEROUS, "dangerous"), (ANY, "any")):
         for line in (b"Content_Length: 3", b"Content_Type: a/b", b"Transfer_Encoding: chunked", b"content_LENGTH: x"):

@@ -4,13 +4,11 @@ import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.certificates import make_certificates
 from wsgicluster.doctor.certificate import validity
-from wsgicluster.doctor.inspection import misfit
 from wsgicluster.doctor.survey import read_span, service_unit, stop_time, survey
 from wsgicluster.settings import Settings
 
@@ -84,44 +82,6 @@ def test_validity(tmp_path: pathlib.Path) -> None:
 def test_no_validity(text: str) -> None:
     with pytest.raises(ValueError):
         validity(text)
-
-
-def function(environ: object, start_response: object) -> list[bytes]:
-    return []
-
-
-class WithParameters:
-    def __call__(self, *arguments: object) -> Iterator[bytes]:
-        return iter([])
-
-
-class Asynchronous:
-    async def __call__(self, scope: object, receive: object, send: object) -> None: ...
-
-
-async def asynchronous(scope: object, receive: object, send: object) -> None: ...
-
-
-def three(scope: object, receive: object, send: object) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("application", "says"),
-    [
-        (function, ""),
-        (lambda e, s, extra=1: [], ""),
-        (WithParameters(), ""),
-        (print, ""),
-        (Asynchronous(), "it is asynchronous"),
-        (asynchronous, "it is asynchronous"),
-        (three, "its parameters are (scope: object, receive: object, send: object)"),
-        (lambda one: [one], "its parameters are (one)"),
-        (object(), "no callable"),
-    ],
-)
-def test_misfit(application: Callable[..., object], says: str) -> None:
-    assert says in misfit(application)
-    assert bool(says) == bool(misfit(application))
 
 
 def test_a_server_does_not_carry_the_doctor() -> None:

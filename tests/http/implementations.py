@@ -6,10 +6,10 @@ PARSERS = {"python": head.parse_head}
 FORMATTERS = {"python": response.format_response}
 
 try:
-    from wsgicluster.http import _speedups
+    from wsgicluster.http import _parser, _writer
 except ImportError:
     COMPILED = False
 else:
     COMPILED = True
-    PARSERS["compiled"] = _speedups.parse_head
-    FORMATTERS["compiled"] = _speedups.format_response
+    PARSERS["compiled"] = _parser.parse_head
+    FORMATTERS["compiled"] = _writer.format_response

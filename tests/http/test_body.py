@@ -65,7 +65,7 @@ def test_corpus(decoder: str, case: Chunked) -> None:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("case", [case for case in CHUNKED if not case.refused], ids=lambda case: case.name)
-def test_what_comes_behind_is_left_alone(decoder: str, case: Chunked) -> None:
+def test_what_follows_is_not_read(decoder: str, case: Chunked) -> None:
     for tail in TAILS:
         decoded = Decoded(DECODERS[decoder](case.limit_bytes))
         decoded.feed(b"before" + case.raw + tail, 6)
@@ -75,7 +75,7 @@ def test_what_comes_behind_is_left_alone(decoder: str, case: Chunked) -> None:
         assert decoded.decoder.feed(tail, 0, decoded.body.extend) == 0
 
 
-def test_pieces_are_handed_on_as_they_come_and_not_copied() -> None:
+def test_pieces_are_passed_on_as_they_arrive_and_not_copied() -> None:
     pieces: list[memoryview] = []
     decoder = ChunkedDecoder(0)
     data = b"a\r\n0123"
@@ -119,7 +119,7 @@ def test_encoding() -> None:
     assert decoded.body == b"a" + b"b" * 300
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.data())
 def test_whatever_is_encoded_is_decoded(blocks: list[bytes], data: st.DataObject) -> None:
     raw = b"".join(chunk_head(len(block)) + block + b"\r\n" for block in blocks) + LAST_CHUNK
@@ -131,7 +131,7 @@ def test_whatever_is_encoded_is_decoded(blocks: list[bytes], data: st.DataObject
     assert bytes(decoded.body) == b"".join(blocks)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(st.binary(max_size=60), st.integers(0, 60), st.data())
 def test_cutting_changes_nothing(noise: bytes, place: int, data: st.DataObject) -> None:
     """However a body is cut: the same body, or a refusal with the same status."""

@@ -63,9 +63,9 @@ def test_pipelined_requests_in_pieces(size: int) -> None:
     assert requests(reader(), [ALL[i : i + size] for i in range(0, len(ALL), size)]) == WANTED
 
 
-@pytest.mark.parametrize("cut", range(1, len(ALL)))
-def test_pipelined_requests_cut_anywhere(cut: int) -> None:
-    assert requests(reader(), [ALL[:cut], ALL[cut:]]) == WANTED
+def test_pipelined_requests_cut_anywhere() -> None:
+    for cut in range(1, len(ALL)):
+        assert requests(reader(), [ALL[:cut], ALL[cut:]]) == WANTED, cut
 
 
 def test_a_request_line_is_kept_as_sent() -> None:
@@ -74,7 +74,7 @@ def test_a_request_line_is_kept_as_sent() -> None:
     assert subject.line == b"GET /a HTTP/1.1"
 
 
-def test_bytes_of_another_process_are_taken_up() -> None:
+def test_bytes_of_another_process_are_parsed() -> None:
     subject = reader(rest=GET[:20])
     assert not subject.resume()
     assert subject.receive(GET[20:])

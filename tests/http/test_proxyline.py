@@ -1,4 +1,4 @@
-"""The PROXY protocol: a table of headers, whole, byte by byte and with a tail, and headers that nobody thought of."""
+"""The PROXY protocol: a table of headers, whole, byte by byte and with a tail, and generated headers."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -223,8 +223,7 @@ BLOCKS += [
     )
 ]
 
-TABLE = [(mode, case) for mode in (ProxyMode.V1, ProxyMode.AUTO) for case in LINES]
-TABLE += [(mode, case) for mode in (ProxyMode.V2, ProxyMode.AUTO) for case in BLOCKS]
+TABLE = [(ProxyMode.V1, case) for case in LINES] + [(ProxyMode.V2, case) for case in BLOCKS]
 
 
 def name_of(value: object) -> str | None:
@@ -252,6 +251,12 @@ def first_outcome(data: bytes, mode: ProxyMode) -> tuple[ProxiedPeer, int] | str
 
 @pytest.mark.parametrize(("mode", "case"), TABLE, ids=name_of)
 def test_table(mode: ProxyMode, case: Case) -> None:
+    """Read alike where only this version is expected, and where either is."""
+    for each in (mode, ProxyMode.AUTO):
+        _check_outcomes(each, case)
+
+
+def _check_outcomes(mode: ProxyMode, case: Case) -> None:
     if case.peer is None:
         assert isinstance(outcome(case.raw, mode), str)
         assert isinstance(first_outcome(case.raw, mode), str)
@@ -264,14 +269,14 @@ def test_table(mode: ProxyMode, case: Case) -> None:
         assert outcome(case.raw + tail, mode) == wanted
 
 
-@pytest.mark.parametrize("case", LINES, ids=name_of)
-def test_a_line_is_refused_where_only_blocks_are_expected(case: Case) -> None:
-    assert isinstance(outcome(case.raw, ProxyMode.V2), str)
+def test_a_line_is_refused_where_only_blocks_are_expected() -> None:
+    for case in LINES:
+        assert isinstance(outcome(case.raw, ProxyMode.V2), str), case.name
 
 
-@pytest.mark.parametrize("case", BLOCKS, ids=name_of)
-def test_a_block_is_refused_where_only_lines_are_expected(case: Case) -> None:
-    assert isinstance(outcome(case.raw[:1], ProxyMode.V1), str)
+def test_a_block_is_refused_where_only_lines_are_expected() -> None:
+    for case in BLOCKS:
+        assert isinstance(outcome(case.raw[:1], ProxyMode.V1), str), case.name
 
 
 @pytest.mark.parametrize("mode", ProxyMode)
@@ -322,7 +327,7 @@ def test_checksum() -> None:
     assert crc32c(bytes(range(32))) == 0x46DD794E
 
 
-BOUNDED = settings(max_examples=300, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=300)
 PORTS = st.integers(0, 65535)
 
 

@@ -1,6 +1,6 @@
 """h11 as a second opinion: what is accepted here is accepted there, and framed alike.
 
-The other way round is no rule: h11 is lenient on purpose in places where this package is strict
+The other way round is not checked: h11 is lenient on purpose in places where this package is strict
 (equal Content-Length fields, bare LF, obs-fold, spaces behind a chunk's size, any Host).
 """
 
@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,7 +75,7 @@ def compare_fields(request: h11.Request, environ: dict[str, Any]) -> None:
     theirs = {key: ("; " if key == "HTTP_COOKIE" else ",").join(values) for key, values in found.items()}
     ours = {key: value for key, value in environ.items() if key.startswith(("HTTP_", "CONTENT_"))}
     if "CONTENT_LENGTH" in theirs:
-        # Leading zeros are left out here.
+        # Leading zeros are skipped here.
         theirs["CONTENT_LENGTH"] = str(int(theirs["CONTENT_LENGTH"]))
     if "HTTP_TRANSFER_ENCODING" in theirs:
         ours["HTTP_TRANSFER_ENCODING"] = ours["HTTP_TRANSFER_ENCODING"].lower()
@@ -93,7 +94,8 @@ def test_the_corpus() -> None:
     assert len(accepted) > 150
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@pytest.mark.exhaustive
+@settings(max_examples=1500)
 @given(heads())
 def test_generated_heads(raw: bytes) -> None:
     compare(raw)
@@ -130,7 +132,8 @@ def test_the_corpus_of_chunked_bodies() -> None:
             assert read_chunked_by_h11(case.raw + NEXT) == ours, case.name
 
 
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@pytest.mark.exhaustive
+@settings(max_examples=1500)
 @given(st.integers(0, 42), st.integers(0, 3), st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)))
 def test_mutated_chunked_bodies(place: int, left_out: int, piece: bytes) -> None:
     base = b'3;a="b"\r\nabc\r\n2\r\n\r\n\r\n0\r\nX-T: v\r\n\r\n' + NEXT

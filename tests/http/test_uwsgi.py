@@ -1,7 +1,7 @@
 """Requests of the uwsgi protocol: a table of packets, whole, byte by byte and with a tail, and random ones."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -90,7 +90,11 @@ ACCEPTED = [
     ),
     accepted("path-given", plain(REQUEST_URI="/a%20b", PATH_INFO="/other\t%20")),
     accepted("path-empty", plain(PATH_INFO="")),
-    accepted("path-star", plain(REQUEST_METHOD="OPTIONS", REQUEST_URI="*", PATH_INFO=None), PATH_INFO=""),
+    accepted("path-star", plain(REQUEST_METHOD="OPTIONS", REQUEST_URI="*", PATH_INFO=None), PATH_INFO="*"),
+    accepted("path-star-given", plain(REQUEST_METHOD="OPTIONS", REQUEST_URI="*", PATH_INFO="*")),
+    accepted("path-star-placed", plain(REQUEST_METHOD="OPTIONS", REQUEST_URI="*", PATH_INFO="*"), script_name="/s"),
+    accepted("value-with-space-around", plain(HTTP_A=" a b\t "), HTTP_A="a b"),
+    accepted("variable-with-space-around", plain(X=" a ")),
     accepted("uri-absolute", plain(REQUEST_URI="http://h/p")),
     accepted("uri-none", plain(REQUEST_URI=None), RAW_URI="/p"),
     accepted("uri-empty", plain(REQUEST_URI=""), RAW_URI="/p"),
@@ -110,10 +114,12 @@ ACCEPTED = [
         QUERY_STRING="q",
     ),
     accepted("script-alone", plain(REQUEST_URI="/s", PATH_INFO=None), script_name="/s", PATH_INFO=""),
+    accepted("script-path-taken-off", plain(REQUEST_URI="/s/p"), script_name="/s"),
+    accepted("script-path-whole", plain(REQUEST_URI="/%73/p", PATH_INFO="/s/p"), script_name="/s", PATH_INFO="/p"),
     accepted(
-        "script-elsewhere", plain(REQUEST_URI="/sp", PATH_INFO=None), script_name="/s", PATH_INFO="/sp", SCRIPT_NAME=""
+        "script-path-no-uri", plain(REQUEST_URI=None, PATH_INFO="/s"), script_name="/s", PATH_INFO="", RAW_URI="/s"
     ),
-    accepted("script-path-given", plain(REQUEST_URI="/s/p"), script_name="/s"),
+    accepted("script-of-both", plain(REQUEST_URI="/t/p", SCRIPT_NAME="/t"), script_name="/s"),
     accepted("https-empty", plain(HTTPS="", REQUEST_SCHEME="https"), scheme="https"),
     accepted("https-off", plain(HTTPS="off")),
     accepted("https-on", plain(HTTPS="ON"), scheme="https"),
@@ -183,6 +189,10 @@ REFUSED = [
     refused("uri-star", 400, plain(REQUEST_URI="*", PATH_INFO=None)),
     refused("uri-absolute-no-path", 400, plain(REQUEST_URI="http://h/p", PATH_INFO=None)),
     refused("host", 400, plain(HTTP_HOST="a b")),
+    refused("path-star-of-get", 400, plain(REQUEST_URI="*", PATH_INFO="*")),
+    replace(refused("script-not-derived", 500, plain(REQUEST_URI="/sp", PATH_INFO=None)), script_name="/s"),
+    replace(refused("script-not-given", 500, plain(REQUEST_URI="/sp", PATH_INFO="/sp")), script_name="/s"),
+    replace(refused("script-not-in-path", 500, plain(REQUEST_URI=None)), script_name="/s"),
     refused("scheme", 400, plain(REQUEST_SCHEME="ftp")),
     refused("twice", 400, [*plain().items(), ("PATH_INFO", "/p")]),
     *(
@@ -307,11 +317,12 @@ def test_more_keys_than_are_remembered() -> None:
             assert found[0][f"HTTP_N{number}"] == "v"
 
 
-BOUNDED = settings(max_examples=300, deadline=None, derandomize=True)
+BOUNDED = settings(max_examples=300)
 KEYS = st.from_regex("[A-Z][A-Z0-9_]{0,20}", fullmatch=True).map("X_".__add__)
 VALUES = st.text(st.characters(max_codepoint=255, exclude_characters="\x00\r\n"), max_size=40)
 
 
+@pytest.mark.exhaustive
 @BOUNDED
 @given(st.dictionaries(KEYS, VALUES, max_size=12), st.binary(max_size=5), st.data())
 def test_whatever_is_written_is_read(more: dict[str, str], tail: bytes, data: st.DataObject) -> None:

@@ -58,7 +58,7 @@ def test_a_reader_takes_a_request_in_pieces(size: int) -> None:
     assert not subject.flags & KEEP_ALIVE
 
 
-def test_a_reader_goes_on_with_what_another_has_read() -> None:
+def test_a_reader_continues_with_what_another_has_read() -> None:
     subject = reader(rest=REQUEST[:30])
     assert not subject.resume()
     assert subject.receive(REQUEST[30:])

@@ -15,7 +15,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.conftest import LiveServer, children_of, descriptors_of, is_alive, process_state, wait_until
+from tests.conftest import (
+    LiveServer,
+    children_of,
+    descriptors_of,
+    has_at_most,
+    is_alive,
+    process_state,
+    steady_descriptors,
+    wait_until,
+)
 from tests.live.client import BrokenResponse, Connection
 from tests.live.witnesses import Witnesses
 
@@ -56,10 +65,10 @@ def application(environ, start_response):
 BROKEN = "raise RuntimeError('no database today')\n"
 
 DEATH = re.compile(
-    r"\(pid (\d+), generation \d+\) (?:was killed from outside|was killed by the kernel|crashed|left without|is stuck|"
-    r"is not ready|was cut off|does not fork)"
+    r"\(pid (\d+), generation \d+\) (?:was killed from outside|was killed by the kernel|crashed|exited without|hung|"
+    r"did not become ready|was cut off|did not fork)"
 )
-GONE = re.compile(r"\(pid (\d+), generation \d+\) is gone")
+GONE = re.compile(r"\(pid (\d+), generation \d+\) exited: ")
 SEEN_S = 1.5
 """Between a death and its record that is read here there is at most so much, on a busy machine."""
 
@@ -132,7 +141,7 @@ class Chaos:
         live.wait_log(f"{WORKERS} workers serve", 20)
         self._reload()
         live.wait_children(self._children)
-        descriptors = len(descriptors_of(live.pid))
+        descriptors = steady_descriptors(live.pid)
         self.memory_before_kib = memory_kib(live.pid)
         witnesses = Witnesses(live.port, 6)
         witnesses.begin()
@@ -268,7 +277,7 @@ class Chaos:
             self.records.read()
             return (
                 len(live.children()) == self._children
-                and len(descriptors_of(live.pid)) == descriptors
+                and has_at_most(live.pid, descriptors)
                 and not children_of(live.pid, zombies=True)
                 and self._all_new()
             )

@@ -30,13 +30,17 @@ class BrokenResponse(Exception):
 class Connection:
     """One connection; every wait has a limit."""
 
-    def __init__(self, target: int | pathlib.Path, timeout_s: float = 10.0) -> None:
+    def __init__(self, target: int | pathlib.Path, timeout_s: float = 20.0) -> None:
         if isinstance(target, int):
             self.sock = socket.create_connection(("127.0.0.1", target), timeout_s)
         else:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(timeout_s)
-            self.sock.connect(str(target))
+            try:
+                self.sock.connect(str(target))
+            except OSError:
+                self.sock.close()
+                raise
         self._file = self.sock.makefile("rb")
 
     def __enter__(self) -> "Connection":

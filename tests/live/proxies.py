@@ -1,6 +1,5 @@
 """What tests with the programs of others share: the programs themselves, and a client with an address of its own."""
 
-import contextlib
 import http.client
 import json
 import os
@@ -57,13 +56,6 @@ class Proxy:
         """Wait for a condition; a proxy that ends first is not waited for."""
         wait_until(lambda: condition() or self.process.poll() is not None, 10, what)
         assert self.process.poll() is None, f"the proxy ended ({self.process.returncode}): {self.log()}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody listens on now, for programs that cannot choose one and say so."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def listens(port: int) -> bool:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer, wait_until
+from tests.conftest import LiveServer, StartServer, find_free_ports, wait_until
 from tests.live.client import Connection, Load, fetch
 
 pytestmark = pytest.mark.live
@@ -37,10 +37,8 @@ KINDS = [("sync",), ("gthread",), ("gevent", "--preload")]
 
 @pytest.fixture
 def ports() -> list[int]:
-    """Three ports of 127.0.0.1 that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        return [probe.getsockname()[1] for probe in probes]
+    """Three ports of 127.0.0.1 that no process has now."""
+    return find_free_ports(3)
 
 
 def bind(folder: pathlib.Path, *places: int | pathlib.Path) -> None:
@@ -66,18 +64,21 @@ def port_of(connection: Connection) -> int:
 def test_addresses_come_and_go(
     server: StartServer, tmp_path: pathlib.Path, ports: list[int], kind: tuple[str, ...]
 ) -> None:
+    """(Node 24, 32)"""
     first, second, third = ports
     path = tmp_path / "s"
     bind(tmp_path, first, path)
     live = server("app", "-w", "2", "-k", *kind, source=APP, bind=None)
     live.wait_log("Started")
+    before = set(live.children())
     with Load(first, clients=2) as load, Connection(first) as kept, Connection(path) as of_path:
         assert port_of(kept) == first
         assert of_path.exchange().status == 200
         bind(tmp_path, second, first)
         reload(live, 1)
-        assert live.said(f"Listening at: http://127.0.0.1:{second} ")
-        assert live.said(f"No longer listening at: unix:{path}")
+        live.wait_log(f"Listening at: http://127.0.0.1:{second} ")
+        live.wait_log(f"No longer listening at: unix:{path}")
+        wait_until(lambda: not before & set(live.children()), 10, "the first generation has gone")
         workers = live.wait_children(3 if "--preload" in kind else 2)
         assert is_refused(path)
         assert not path.exists()
@@ -89,7 +90,7 @@ def test_addresses_come_and_go(
         with socket.create_server(("127.0.0.1", third)):
             bind(tmp_path, third, path)
             live.send(signal.SIGHUP)
-            live.wait_log(f"reload is called off.*127.0.0.1:{third}: the address is in use")
+            live.wait_log(f"Reload aborted.*127.0.0.1:{third}: the address is in use")
             assert live.children() == workers
             assert not path.exists()
         assert port_of(kept) == first
@@ -123,7 +124,7 @@ def test_who_waits_at_an_address_that_goes_is_answered(
     assert fetch(first).status == 200
 
 
-def test_an_address_of_a_reload_that_is_called_off_is_closed_again(
+def test_an_address_of_a_reload_that_is_aborted_is_closed_again(
     server: StartServer, tmp_path: pathlib.Path, ports: list[int]
 ) -> None:
     first, second, _ = ports
@@ -133,6 +134,6 @@ def test_an_address_of_a_reload_that_is_called_off_is_closed_again(
     (tmp_path / "app.py").write_text("raise RuntimeError('no')\n")
     bind(tmp_path, second)
     live.send(signal.SIGHUP)
-    live.wait_log("reload is called off")
+    live.wait_log("Reload aborted")
     wait_until(lambda: is_refused(second), 10)
     assert fetch(first).status == 200

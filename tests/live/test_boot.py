@@ -4,14 +4,15 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 
 import pytest
 
 from tests.apps import versioned
-from tests.conftest import LiveServer, StartServer, children_of, is_alive, wait_until
-from tests.live.client import fetch
+from tests.conftest import ROOT, LiveServer, StartServer, children_of, descriptors_of, is_alive, wait_until
+from tests.live.client import Connection, fetch
 
 pytestmark = pytest.mark.live
 
@@ -49,6 +50,41 @@ def test_application_that_cannot_be_loaded(server: StartServer, source: str, say
     assert len(live.log().splitlines()) <= 40
 
 
+ASGI = "class App:\n    async def __call__(self, scope, receive, send): ...\n\napplication = App()\n"
+FACTORY = "def application(config=None):\n    return lambda environ, start_response: []\n"
+IS_ASGI = r"app: is an ASGI application \(async def __call__\), and wsgicluster serves WSGI"
+IS_FACTORY = r"app: is probably a factory: .* name what it returns: app:application\(\)"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["-w", "2", "--preload"], ["--threads", "2"], ["-k", "gevent"], ["--check-config"]], ids=" ".join
+)
+def test_what_is_no_wsgi_application(server: StartServer, arguments: list[str]) -> None:
+    if "gevent" in arguments:
+        pytest.importorskip("gevent")
+    for source, says in ((ASGI, IS_ASGI), (FACTORY, IS_FACTORY)):
+        live = run(server, "app", *arguments, source=source)
+        assert live.process.returncode == 4
+        assert re.search(says, live.log())
+        assert "Traceback" not in live.log()
+
+
+@pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["", "preload"])
+def test_a_reload_to_what_is_no_wsgi_application(server: StartServer, preload: list[str]) -> None:
+    live = server("app", *preload, source=versioned.good())
+    assert fetch(live.port).status == 200
+    for count, (source, says) in enumerate(((ASGI, IS_ASGI), (FACTORY, IS_FACTORY)), 1):
+        (live.folder / "app.py").write_text(source)
+        live.send(signal.SIGHUP)
+        live.wait_log(says)
+        live.wait_log("Reload aborted|no workers of the new", count=count)
+        assert fetch(live.port).status == 200
+    (live.folder / "app.py").write_text(versioned.good())
+    live.send(signal.SIGHUP)
+    live.wait_log("takes over|now serving")
+    assert fetch(live.port).status == 200
+
+
 def test_module_that_is_not_there(server: StartServer) -> None:
     live = run(server, "no_such_module:application")
     assert live.process.returncode == 4
@@ -65,6 +101,7 @@ def test_factory(server: StartServer, tmp_path: pathlib.Path) -> None:
 
 
 def test_worker_that_cannot_boot(server: StartServer) -> None:
+    """(Node 25)"""
     live = run(server, "app", "-w", "2", source="import os\nos._exit(7)\n")
     assert live.process.returncode == 3
 
@@ -99,6 +136,7 @@ def test_unknown_name_in_the_file(server: StartServer, tmp_path: pathlib.Path) -
 
 
 def test_address_in_use(server: StartServer) -> None:
+    """(Node 21)"""
     first = server("tests.apps.basic")
     second = run(server, "tests.apps.basic", bind=f"127.0.0.1:{first.port}")
     assert second.process.returncode == 1
@@ -209,6 +247,10 @@ class TestPidFile:
         assert path.read_text() == "1\n"
 
 
+def _holds_what_its_start_held(pid: int) -> bool:
+    return any("pipe:" in name or "server-0.log" in name for name in descriptors_of(pid).values())
+
+
 class TestDaemon:
     """Daemon mode: success and failure are both told to who started it."""
 
@@ -241,9 +283,86 @@ class TestDaemon:
     def test_daemon_that_cannot_start(self, server: StartServer, tmp_path: pathlib.Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            live = run(server, "tests.apps.basic", "-D", bind=f"127.0.0.1:{port}")
+            live = run(server, "tests.apps.basic", "-D", "--error-logfile", "log", bind=f"127.0.0.1:{port}")
         assert live.process.returncode == 1
         assert f"127.0.0.1:{port}" in live.log()
+        assert live.log().count("error:") == 1
+        assert f"127.0.0.1:{port}" in (tmp_path / "log").read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "source", "code", "says"),
+        [
+            ((), "import nothing_of_this_name", 4, "app: cannot be imported: ModuleNotFoundError: .*; see log"),
+            (
+                ("--preload",),
+                "raise ValueError('two\\nlines')",
+                4,
+                "cannot be imported: ValueError: two lines; see log",
+            ),
+            ((), "import os\nos._exit(7)", 3, r"Worker \d .*: crashed, exit code 7; see log"),
+            (("-t", "0.5"), "import time\ntime.sleep(60)", 3, r"Worker \d .*: not ready within timeout; see log"),
+            (("--smoke", "/"), "def application(environ, start_response): raise OSError", 3, "/"),
+            (("-p", "/no/such/folder/pid"), "application = print", 1, "pidfile: "),
+            (("--error-logfile", "/no/such/folder/log"), "application = print", 1, "/no/such/folder/log"),
+        ],
+    )
+    def test_daemon_whose_application_cannot_start(
+        self, server: StartServer, arguments: tuple[str, ...], source: str, code: int, says: str
+    ) -> None:
+        """The command that started it ends with the server's exit code, and one line says why."""
+        live = run(server, "app", "-D", "-w", "2", "--error-logfile", "log", *arguments, source=source)
+        (line,) = live.log().splitlines()
+        assert line.startswith("wsgicluster: error: ")
+        assert re.search(says, line)
+        assert live.process.returncode == code
+
+    @pytest.mark.parametrize("extra", [(), ("--preload",), ("--min-ready", "1")])
+    def test_daemon_that_takes_long(
+        self, server: StartServer, tmp_path: pathlib.Path, free_port: int, extra: tuple[str, ...]
+    ) -> None:
+        """The command returns when a worker is ready, not before; and holds no pipe of whoever started it."""
+        source = (
+            "import os, time\nfrom tests.apps.basic import application\n"
+            "open('booting', 'w').close()\n"
+            "while not os.path.exists('go'): time.sleep(0.02)\n"
+        )
+        live = server(
+            "app", "-D", "-p", "pid", "-w", "2", *extra, source=source, bind=f"127.0.0.1:{free_port}", listening=False
+        )
+        wait_until((tmp_path / "booting").exists, 10)
+        assert live.process.poll() is None
+        (tmp_path / "go").touch()
+        assert live.wait_end() == 0
+        daemon = int((tmp_path / "pid").read_text())
+        try:
+            assert fetch(free_port).status == 200
+            # One that has just been forked has yet to close what is not its own.
+            wait_until(lambda: not any(map(_holds_what_its_start_held, [daemon, *children_of(daemon)])), 10)
+        finally:
+            os.kill(daemon, signal.SIGTERM)
+        wait_until(lambda: not is_alive(daemon), 10, "stopped")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_start_of_a_daemon_that_is_cancelled(
+        self, server: StartServer, tmp_path: pathlib.Path, number: signal.Signals
+    ) -> None:
+        source = "import time\nopen('booting', 'w').close()\ntime.sleep(60)\n"
+        live = server("app", "-D", "-p", "pid", source=source, listening=False)
+        wait_until((tmp_path / "booting").exists, 10)
+        daemon = int((tmp_path / "pid").read_text())
+        live.send(number)
+        assert live.wait_end() == 128 + number
+        assert "the start was cancelled" in live.log()
+        wait_until(lambda: not is_alive(daemon), 5, "stopped")
+        assert not (tmp_path / "pid").exists()
+
+    def test_daemon_that_is_stopped_while_it_boots(self, server: StartServer, tmp_path: pathlib.Path) -> None:
+        source = "import time\nopen('booting', 'w').close()\ntime.sleep(60)\n"
+        live = server("app", "-D", "-p", "pid", source=source, listening=False)
+        wait_until((tmp_path / "booting").exists, 10)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        assert live.wait_end() == 1
+        assert "has not started: stopped before its first worker was ready" in live.log()
 
 
 def test_what_a_preloaded_application_has_opened_is_open_in_its_workers(
@@ -261,3 +380,36 @@ def application(environ, start_response):
     live = server("app", "-w", "2", "--preload", source=source)
     assert fetch(live.port).status == 200
     assert (tmp_path / "notes").read_bytes() == b"noted"
+
+
+def test_the_core_is_named(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """A server that runs plain Python without having been asked to says so, and why."""
+    found = {}
+    for name, environ in (("asked", {"WSGICLUSTER_PURE": "1"}), ("as built", {"WSGICLUSTER_PURE": "0"})):
+        live = server("app", "-n", "shop\udcff", source=versioned.good(), environ=environ)
+        assert fetch(live.port).status == 200
+        found[name] = live.log()
+        assert live.stop() == 0
+        assert "Traceback" not in live.log()
+    assert "(core: plain Python: WSGICLUSTER_PURE is set)" in found["asked"]
+    assert "(core: compiled)" in found["as built"] or "The compiled modules cannot be imported" in found["as built"]
+    # A checkout in which nothing was built.
+    unbuilt = tmp_path / "unbuilt"
+    built = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+    shutil.copytree(ROOT / "wsgicluster", unbuilt / "wsgicluster", ignore=built)
+    live = server("app", environ={"PYTHONPATH": str(unbuilt), "WSGICLUSTER_PURE": "0"})
+    live.wait_log(
+        r"\[WARNING\] The compiled modules cannot be imported \(No module named 'wsgicluster\.http\._parser'\)"
+    )
+    live.wait_log(r"Starting wsgicluster .* \(core: plain Python: No module named")
+    assert fetch(live.port).status == 200
+
+
+def test_a_gateways_port_names_what_else_speaks(server: StartServer) -> None:
+    live = server("app", "--protocol", "uwsgi", "--log-level", "debug", source=versioned.good())
+    with Connection(live.port) as connection:
+        connection.ask("/")
+        response = connection.response()
+    assert response.status == 400
+    assert b"received HTTP, expected uwsgi" in response.body
+    live.wait_log("400: received HTTP, expected uwsgi")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from tests.conftest import StartServer
-from tests.live.client import fetch
+from tests.live.client import Connection, fetch
 
 pytestmark = pytest.mark.live
 
@@ -75,7 +75,7 @@ def test_a_class_that_cannot_be_used_is_told_in_one_line(server: StartServer, tm
     (tmp_path / "own.py").write_text("import collections\n\nclass Own(collections.OrderedDict):\n    pass\n")
     live = server("app", "-k", "own.Own", source=SOURCE, listening=False)
     assert live.wait_end() == 4
-    assert re.search(r"worker_class: own.Own: is no worker; derive it from SyncWorker", live.log())
+    assert re.search(r"worker_class: own.Own: is not a worker class; derive it from SyncWorker", live.log())
     assert "Traceback" not in live.log()
     live = server("app", "-k", "own.Owl", "--check-config", listening=False)
     assert live.wait_end() == 4
@@ -107,6 +107,53 @@ def test_a_class_derived_from_gevents_rehearses_in_a_greenlet(
     pytest.importorskip("gevent")
     (tmp_path / "own.py").write_text(KIND.format(base="GeventWorker"))
     live = server("app", "-k", "own.Own", *preload, "--smoke", "/", source=ONLY_IN_A_GREENLET)
-    live.wait_log("worker 1: the application answers: /")
+    live.wait_log("worker 1: smoke test passed: /")
     assert fetch(live.port).status == 200
     assert live.stop() == 0
+
+
+OURS = """
+_access _accept _adopting _adopts _asked_at _cleared_at _counters _decide_at _deferred _drain _drain_step
+_error_stream _evicted _facts _free _full_at _hold _hold_again_at _listeners _logs _look_at _looks _lost
+_may_over_admit _numbers _on_named_request _over_admitted _paused _pool _reader_class _record _recycling
+_refusals _relief _resume _scarce _shed _take _take_over _templates _trust abandon adopt admission answer
+arrivals aside assignment begin_drain broken call_soon capacity channel complete connection_class connections
+context cycle date descriptors drain entrance exchange facts fast_path flush_logs hand_off_send has_room held
+hooks ids kind last_here limits listen listening loop loop_class may_keep multithread offer_to_sibling
+on_request open_body orphaned parent places policy queued received_bytes recycling refused rescue run runner
+running saturated serve signals slow_s state storage submit timing turn_away upload_folder wait_for_client
+waiting waits withdraw write_logs
+""".split()
+"""Names of attributes and methods that workers have, or have had."""
+
+TAKES_ALL_NAMES = """
+from wsgicluster.worker import {base}
+
+class Own({base}):
+    def begin(self):
+        for name in {names}:
+            setattr(self, name, "the user's own")
+
+    def end(self):
+        for name in {names}:
+            assert getattr(self, name) == "the user's own", name
+        self.log.warning("still the user's own")
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [b"served"]
+"""
+
+
+@pytest.mark.parametrize("base", ["SyncWorker", "ThreadWorker", "GeventWorker"])
+def test_no_attribute_of_theirs_is_one_of_the_workers(server: StartServer, base: str) -> None:
+    if base == "GeventWorker":
+        pytest.importorskip("gevent")
+    source = TAKES_ALL_NAMES.format(base=base, names=OURS)
+    live = server("app", "-k", "app:Own", "--request-id", "make", "--queue-timeout", "5", source=source)
+    for _ in range(2):
+        with Connection(live.port) as client:
+            assert [client.exchange("/").body for _ in range(2)] == [b"served"] * 2
+    assert live.stop() == 0
+    assert "still the user's own" in live.log()
+    assert "Traceback" not in live.log()

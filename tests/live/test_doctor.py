@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.conftest import ROOT, is_passed_on, wait_until
+from tests.conftest import ROOT, is_alive, is_passed_on, wait_until
 from wsgicluster.doctor.examination import FINDINGS
 
 pytestmark = pytest.mark.live
@@ -68,10 +68,10 @@ def test_everything_wrong(tmp_path: pathlib.Path) -> None:
         r"preload_app: a socket that listens at 127.0.0.1:\d+ \(app.py:9\) is opened",
         r"preload_app: a connection to 127.0.0.1:\d+ \(app.py:10\) is opened",
         r"preload_app: a pipe is opened",
-        r"preload_app: an event loop of asyncio is made",
+        r"preload_app: an event loop of asyncio is created",
         r"preload_app: the thread poller \(app.py:12\) is started",
-        r"preload_app: app.LOCK is held",
-        r"preload_app: app.Pool\(\).lock is held",
+        r"preload_app: app.LOCK is locked",
+        r"preload_app: app.Pool\(\).lock is locked",
         r"application: the process sleep 1234 \(app.py:13\) is started",
         r"signals: the application handles SIGTERM by app.stop \(app.py:15\)",
         r"application: Flask's debug mode is on",
@@ -81,7 +81,7 @@ def test_everything_wrong(tmp_path: pathlib.Path) -> None:
     ]:
         assert sum(bool(re.match(expected, line)) for line in lines) == 1, (expected, done.stdout)
     assert lines[-1] == f"{len(lines) - 1} findings"
-    # What the application prints stands apart, and nothing that it has started outlives the visit.
+    # What the application prints stands apart, and nothing that it has started outlives the child.
     assert "application prints: hello\n" in done.stderr
     found = re.search(r"^application prints: child (\d+)$", done.stderr, re.MULTILINE)
     assert found
@@ -102,10 +102,10 @@ def test_a_good_one(tmp_path: pathlib.Path) -> None:
     ("source", "says", "prints"),
     [
         ("raise KeyError('x')", "application: app: cannot be imported: KeyError: 'x'; correct it", "Traceback"),
-        ("import os\nos._exit(7)", "application: the process that loaded it left with exit code 7", ""),
+        ("import os\nos._exit(7)", "application: the process that loaded it exited with code 7", ""),
         (
             "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
-            "application: the process that loaded it was ended by SIGSEGV",
+            "application: the process that loaded it was killed by SIGSEGV",
             "",
         ),
         (
@@ -114,7 +114,11 @@ def test_a_good_one(tmp_path: pathlib.Path) -> None:
             "application: it was not loaded within timeout (2 s)",
             "line 3 in nap",
         ),
-        ("async def application(scope, receive, send): ...", "application: app: it is asynchronous", ""),
+        (
+            "async def application(scope, receive, send): ...",
+            "application: app: is an ASGI application (async def)",
+            "",
+        ),
     ],
     ids=["raises", "exits", "crashes", "hangs", "asgi"],
 )
@@ -153,4 +157,4 @@ def test_interrupted(tmp_path: pathlib.Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert not pathlib.Path(f"/proc/{found[0]}").exists()
+    wait_until(lambda: not is_alive(int(found[0])), 5, "its child has ended with it")

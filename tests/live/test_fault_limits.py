@@ -1,16 +1,19 @@
 """Nothing left to be had: processes, descriptors, room on disks and in memory; and clocks that jump."""
 
+import contextlib
 import os
 import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import fetch
+from tests.conftest import LiveServer, StartServer, has_at_most, steady_descriptors, wait_until
+from tests.live.client import Connection, fetch
 
 pytestmark = pytest.mark.live
 
@@ -30,6 +33,27 @@ except OSError:
     for number in held[-2:]:
         os.close(number)
 """
+OPENS_FILES = """
+from tests.apps.basic import application as basic
+
+
+def application(environ, start_response):
+    files = [open("/dev/null") for _ in range(4)]
+    try:
+        return basic(environ, start_response)
+    finally:
+        for file in files:
+            file.close()
+"""
+HEAD = b"POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n"
+CROWDS = {
+    "nothing": b"",
+    "half a head": HEAD,
+    "half a body": HEAD + b"\r\nhalf",
+    "a request": HEAD + b"\r\n123456789",
+}
+"""What clients have sent before they stay, by name."""
+
 JUMPING_CLOCK = """
 import os
 import time
@@ -87,7 +111,7 @@ def test_no_process_to_be_had(server: StartServer, tmp_path: pathlib.Path, extra
     os.kill(processes_of(live, "worker")[0], signal.SIGKILL)
     reason = "its mold could not fork it" if extra else "Resource temporarily unavailable"
     for wait in ("0.5", "1"):
-        live.wait_log(f"cannot be made .{reason}., next try in {wait} s; degraded: 1 of 2 workers serve")
+        live.wait_log(f"could not be started .{reason}., next try in {wait} s; degraded: 1 of 2 workers serve")
     assert fetch(live.port).status == 200
     limit("100")
     live.wait_log("All 2 workers serve again", 15)
@@ -98,7 +122,9 @@ def test_no_process_to_be_had(server: StartServer, tmp_path: pathlib.Path, extra
 def test_application_that_holds_all_descriptors_when_it_is_preloaded(server: StartServer) -> None:
     live = server("app", "-w", "1", "--preload", source=GREEDY, prefix=("prlimit", "--nofile=64:64"))
     live.wait_log("Mold: cannot fork: Too many open files", count=2)
-    live.wait_log("Worker 1 cannot be made .its mold could not fork it., next try in 1 s; degraded: 0 of 1 workers")
+    live.wait_log(
+        "Worker 1 could not be started .its mold could not fork it., next try in 1 s; degraded: 0 of 1 worker serves"
+    )
     assert "Traceback" not in live.log()
     assert live.stop() == 0
     assert live.members() == []
@@ -113,7 +139,7 @@ def test_full_disk_under_logs_and_pid_file(server: StartServer, tmp_path: pathli
     live = server("tests.apps.basic", "-w", "1", "-p", f"{small}/pid", *logs, prefix=mounted(mount), listening=False)
     inside = pathlib.Path(f"/proc/{live.pid}/root{small}")
     said = inside / "error"
-    wait_until(lambda: said.exists() and "1 workers serve" in said.read_text(), 10, "the server in its log")
+    wait_until(lambda: said.exists() and "1 worker serves" in said.read_text(), 10, "the server in its log")
     (port,) = map(int, re.findall(r"Listening at: http://127\.0\.0\.1:(\d+)", said.read_text()))
     subprocess.run(["dd", "if=/dev/zero", f"of={inside}/fill", "bs=4096"], stderr=subprocess.DEVNULL, check=False)
     for _ in range(50):
@@ -165,7 +191,7 @@ def test_start_on_a_full_disk(server: StartServer, tmp_path: pathlib.Path) -> No
 def test_shared_memory_that_cannot_be_used(server: StartServer, mount: str, says: str) -> None:
     """The server takes the next best place, and says so where it costs something."""
     live = server("tests.apps.basic", "-w", "1", prefix=mounted(mount))
-    live.wait_log("1 workers serve")
+    live.wait_log("1 worker serves")
     assert re.search(f"worker_tmp_dir: .*{says}", live.log()) or not _on_disk("/tmp")
     assert fetch(live.port).status == 200
     assert live.stop() == 0
@@ -192,7 +218,7 @@ def test_a_clock_that_is_set_back_and_forth(server: StartServer, tmp_path: pathl
     log = tmp_path / "access"
     wait_until(lambda: len(log.read_text().splitlines()) == 4, 5)
     durations = [int(line.split()[0]) for line in log.read_text().splitlines()]
-    assert all(100_000 <= microseconds < 2_000_000 for microseconds in durations)
+    assert all(100_000 <= microseconds < 30_000_000 for microseconds in durations), "none has a jump in it"
     assert len({line.split()[1].partition(":")[0] for line in log.read_text().splitlines()}) >= 2, "the clock jumped"
     assert live.children() == workers
     os.kill(workers[0], signal.SIGKILL)
@@ -200,4 +226,76 @@ def test_a_clock_that_is_set_back_and_forth(server: StartServer, tmp_path: pathl
     live.send(signal.SIGHUP)
     live.wait_log("Reload complete")
     assert "timeout" not in live.log()
+    assert live.stop() == 0
+
+
+@contextlib.contextmanager
+def crowd_of(live: LiveServer, count: int, sent: bytes) -> Iterator[None]:
+    """So many clients who send this, and stay."""
+    with contextlib.ExitStack() as crowd:
+        for _ in range(count):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", live.port))).sendall(sent)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("kind", "pure", "names"),
+    [
+        (("-k", "sync"), "", ["half a head", "a request", "half a head"]),
+        (("-k", "sync"), "1", ["half a head", "nothing"]),
+        (("-k", "gthread", "--threads", "2"), "", ["half a head", "a request", "half a body"]),
+        (("-k", "gevent"), "", ["half a head", "a request", "nothing"]),
+        (("-k", "sync", "--preload"), "", ["half a body"]),
+    ],
+)
+def test_silent_clients_that_hold_all_descriptors_make_room(
+    server: StartServer, kind: tuple[str, ...], pure: str, names: list[str]
+) -> None:
+    """Those who speak are served, with files of the application to open, and nothing is left behind."""
+    patient = ["--keep-alive", "60", "--head-timeout", "60", "--body-timeout", "60", "--graceful-timeout", "2"]
+    live = server(
+        "app", "-w", "2", *kind, *patient, source=OPENS_FILES, environ={"WSGICLUSTER_PURE": pure},
+        prefix=("prlimit", "--nofile=80:80"),
+    )  # fmt: skip
+    live.wait_log("2 workers serve")
+    workers = processes_of(live, "worker")
+    assert fetch(live.port).status == 200
+    # The thread beside a sync worker's own opens an epoll and an eventfd when clients might first have to wait.
+    before = [steady_descriptors(pid) + 2 * ("sync" in kind) for pid in workers]
+    for name in names:
+        with crowd_of(live, 160, CROWDS[name]):
+            assert [fetch(live.port).status for _ in range(5)] == [200] * 5, name
+        wait_until(
+            lambda: all(has_at_most(pid, most) for pid, most in zip(workers, before, strict=True)),
+            10, "as many descriptors as before",
+        )  # fmt: skip
+    assert processes_of(live, "worker") == workers
+    live.wait_log(r"worker \d: closed \d+ connections that were silent .*, the longest first, to make room")
+    assert len(re.findall("the longest first", live.log())) <= 4 * len(names)
+    assert "Traceback" not in live.log()
+    assert live.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_connections_are_handed_to_a_worker_that_has_no_descriptor_left(server: StartServer, kind: str) -> None:
+    """They wait until it has one: each client that has been kept has its next request answered."""
+    patient = ["-w", "2", "-k", kind, "--keep-alive", "60"]
+    live = server("tests.apps.basic", *patient, prefix=("prlimit", "--nofile=68:68"))
+    live.wait_log("2 workers serve")
+    clients: list[Connection] = []
+    try:
+        while len(clients) < 66:
+            client = Connection(live.port, 20)
+            clients.append(client)
+            if client.exchange().closes:
+                clients.pop().close()
+        live.send(signal.SIGTTOU)
+        live.wait_log("SIGTTOU: 1 worker")
+        for client in clients:
+            client.ask()
+        assert [client.response().status for client in clients] == [200] * len(clients)
+    finally:
+        for client in clients:
+            client.close()
+    assert "lost" not in live.log()
     assert live.stop() == 0

@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+import time
 
 import pytest
 
@@ -28,18 +29,21 @@ def test_requests_are_finished_and_the_address_is_free(
     quick, endless = tmp_path / "quick", tmp_path / "endless"
     with Connection(live.port) as first, Connection(live.port) as second, Connection(live.port) as idle:
         assert idle.exchange("/").status == 200
-        first.ask(f"/mark/{quick}/0.7")
+        first.ask(f"/hold{quick}")
         wait_until(quick.exists, 5)
         second.ask(f"/mark/{endless}/60")
         wait_until(endless.exists, 5)
         live.send(signal.SIGKILL)
         live.wait_end()
+        noticed = time.monotonic() + 0.5
+        wait_until(lambda: time.monotonic() > noticed, 5, "the workers had time to notice")
+        pathlib.Path(f"{quick}.go").touch()
         response = first.response()
         assert response.status == 200
         assert response.closes
         wait_until(lambda: live.members() == [], 10, "all have left")
     again = server("tests.apps.basic", "-w", "1", *kind, bind=f"127.0.0.1:{live.port}")
-    again.wait_log("1 workers serve")
+    again.wait_log("1 worker serves")
     assert fetch(again.port).status == 200
     assert again.stop() == 0
 

@@ -10,15 +10,18 @@ import time
 import pytest
 
 from tests.apps import versioned
-from tests.conftest import LiveServer, StartServer, children_of, descriptors_of, wait_until
+from tests.conftest import LiveServer, StartServer, children_of, has_at_most, steady_descriptors, wait_until
 from tests.live.client import BrokenResponse, Load, fetch
 
 pytestmark = pytest.mark.live
 
 DIES_WHILE = """
-import os, threading
-if os.path.exists("ill"):
-    threading.Timer(0.02, lambda: os._exit(7)).start()
+import os, threading, time
+def sicken():
+    while not os.path.exists("ill"):
+        time.sleep(0.01)
+    os._exit(7)
+threading.Thread(target=sicken, daemon=True).start()
 """
 HANGS_WHILE = """
 import os, time
@@ -49,13 +52,17 @@ def all_delivered(pid: int) -> bool:
 
 def test_quick_deaths_back_off_and_end(server: StartServer, tmp_path: pathlib.Path) -> None:
     """Each wait is said, the arbiter does not spin, and a cured application serves again."""
-    (tmp_path / "ill").touch()
     live = server("app", "-w", "1", source=DIES_WHILE + versioned.good())
+    # A server none of whose workers has ever booted would end instead.
+    live.wait_log("1 worker serves", 10)
+    (tmp_path / "ill").touch()
     for line in ("1 quick death, next try now", "2 quick deaths .* in 0.5 s", "3 quick deaths .* in 1 s"):
-        live.wait_log(f"{line}; degraded: 0 of 1 workers serve", 10)
-    assert len(re.findall("crashed: exit code 7", live.log())) == 3
+        live.wait_log(f"{line}; degraded: 0 of 1 worker serves", 10)
+    until_then = re.match("(?s).*3 quick deaths.*?\n", live.log())
+    assert until_then
+    assert len(re.findall("crashed: exit code 7", until_then[0])) == 3
     (tmp_path / "ill").unlink()
-    live.wait_log("All 1 workers serve again", 10)
+    live.wait_log("The worker serves again", 10)
     assert fetch(live.port).status == 200
 
 
@@ -80,12 +87,12 @@ def test_segmentation_faults_leave_the_other_slot_alone(server: StartServer) -> 
 def test_workers_killed_in_a_storm(server: StartServer) -> None:
     live = server("tests.apps.basic", "-w", "3")
     live.wait_log("3 workers serve")
-    before = len(descriptors_of(live.pid))
+    before = steady_descriptors(live.pid)
     for pid in live.children():
         os.kill(pid, signal.SIGKILL)
     live.wait_log("was killed from outside", 5, count=3)
     live.wait_log("All 3 workers serve again", 10)
-    assert len(descriptors_of(live.pid)) == before
+    wait_until(lambda: has_at_most(live.pid, before), 5, "no descriptor more than before")
     assert children_of(live.pid, zombies=True) == []
     assert fetch(live.port).status == 200
 
@@ -94,7 +101,7 @@ def test_storm_of_mixed_signals(server: StartServer) -> None:
     """Whatever comes in whatever order: the right number of workers, no zombie, no descriptor lost."""
     live = server("tests.apps.basic", "-w", "3")
     live.wait_log("3 workers serve")
-    before = len(descriptors_of(live.pid))
+    before = steady_descriptors(live.pid)
     # USR2 would make another server: see the tests of upgrades.
     storm = [signal.SIGHUP, signal.SIGTTIN, signal.SIGUSR1, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD]
     for turn in range(20):
@@ -117,7 +124,7 @@ def test_storm_of_mixed_signals(server: StartServer) -> None:
         lambda: (
             len(live.children()) == 3
             and old.isdisjoint(live.children())
-            and len(descriptors_of(live.pid)) == before
+            and has_at_most(live.pid, before)
             and not children_of(live.pid, zombies=True)
         ),
         15,
@@ -129,6 +136,7 @@ def test_storm_of_mixed_signals(server: StartServer) -> None:
 
 
 def test_reloads_in_a_burst_are_one(server: StartServer) -> None:
+    """(Node 16)"""
     live = server("tests.apps.basic", "-w", "2")
     live.wait_log("2 workers serve")
     os.kill(live.pid, signal.SIGSTOP)
@@ -140,6 +148,7 @@ def test_reloads_in_a_burst_are_one(server: StartServer) -> None:
 
 
 def test_stop_wins_over_a_reload_of_the_same_moment(server: StartServer) -> None:
+    """(Node 68)"""
     live = server("tests.apps.basic", "-w", "2")
     live.wait_log("2 workers serve")
     os.kill(live.pid, signal.SIGSTOP)
@@ -155,18 +164,18 @@ def test_application_that_hangs_in_a_reload(
     server: StartServer, tmp_path: pathlib.Path, extra: tuple[str, ...]
 ) -> None:
     """The old generation serves; a newer reload takes the place of the one that hangs; TERM ends it all."""
-    live = server("app", "-w", "1", "-t", "1", *extra, source=HANGS_WHILE + versioned.good())
-    live.wait_log("1 workers serve")
+    live = server("app", "-w", "1", "-t", "2", *extra, source=HANGS_WHILE + versioned.good())
+    live.wait_log("1 worker serves")
     (tmp_path / "slow").touch()
     live.send(signal.SIGHUP)
-    live.wait_log("The reload is called off", 5)
-    live.wait_log("boots no longer", 5)
+    live.wait_log("Reload aborted", 5)
+    live.wait_log("did not become ready in time", 5)
     assert fetch(live.port).status == 200
     live.send(signal.SIGHUP)
     live.wait_log("SIGHUP: reload", 5, count=2)
     (tmp_path / "slow").unlink()
     live.send(signal.SIGHUP)
-    live.wait_log("Generation 3 is given up for a newer one", 5)
+    live.wait_log("Generation 3 superseded by a newer reload", 5)
     live.wait_log("Reload complete", 10)
     (tmp_path / "slow").touch()
     live.send(signal.SIGHUP)
@@ -176,8 +185,8 @@ def test_application_that_hangs_in_a_reload(
 
 
 def test_arbiter_that_stood_still_blames_nobody(server: StartServer) -> None:
-    live = server("tests.apps.basic", "-w", "1", "-t", "0.5")
-    live.wait_log("1 workers serve")
+    live = server("tests.apps.basic", "-w", "1", "-t", "1")
+    live.wait_log("1 worker serves")
     (worker,) = live.children()
     os.kill(live.pid, signal.SIGSTOP)
     for _ in range(6):
@@ -189,6 +198,7 @@ def test_arbiter_that_stood_still_blames_nobody(server: StartServer) -> None:
 
 
 def test_stopped_worker_does_not_keep_the_server(server: StartServer) -> None:
+    """(Node 18)"""
     live = server("tests.apps.basic", "-w", "2", "--graceful-timeout", "0.5")
     live.wait_log("2 workers serve")
     os.kill(live.children()[0], signal.SIGSTOP)
@@ -232,7 +242,7 @@ def test_stopped_mold_ends_by_force_at_once(server: StartServer) -> None:
     live.send(signal.SIGINT)
     live.wait_log("quick stop", 5)
     live.send(signal.SIGINT)
-    assert live.wait_end(1.5) == 5
+    assert live.wait_end() == 5
     assert live.members() == []
 
 
@@ -243,7 +253,7 @@ def test_stopped_mold_is_found_and_made_anew(server: StartServer) -> None:
     found = workers_of(live)
     os.kill(found["mold"][0], signal.SIGSTOP)
     os.kill(found["worker"][0], signal.SIGKILL)
-    live.wait_log("Mold .* does not fork the worker that it was ordered to: timeout of 1.0 s passed", 5)
+    live.wait_log("Mold .* did not fork the worker that was ordered: timeout of 1.0 s passed", 5)
     live.wait_log("All 2 workers serve again", 10)
     assert fetch(live.port).status == 200
     assert found["mold"][0] not in live.children()
@@ -264,7 +274,7 @@ def test_mold_whose_children_hang_before_they_are_known(server: StartServer, tmp
     live = server("app", "-w", "1", "--preload", "-t", "1", source=FORKS_ONCE_IN_VAIN + versioned.good())
     live.wait_log("Mold .* is ready", 10)
     assert live.wait_end(15) == 3
-    assert "does not fork the worker" in live.log()
+    assert "did not fork the worker" in live.log()
 
 
 def test_worker_told_to_leave_by_hand(server: StartServer) -> None:
@@ -274,7 +284,7 @@ def test_worker_told_to_leave_by_hand(server: StartServer) -> None:
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 1.2, 5, "the workers are no newcomers any more")
     os.kill(live.children()[0], signal.SIGTERM)
-    live.wait_log("Worker . .* left without being asked: exit code 0", 5)
+    live.wait_log("Worker . .* exited without a stop request: exit code 0", 5)
     live.wait_log("is ready after", 5, count=3)
     assert "quick death" not in live.log()
     assert "crashed" not in live.log()

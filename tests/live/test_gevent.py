@@ -3,7 +3,6 @@
 import concurrent.futures
 import pathlib
 import re
-import time
 
 import pytest
 
@@ -22,9 +21,12 @@ patched = gevent.monkey.is_module_patched("socket") and gevent.monkey.is_module_
 cleaned = []
 time.sleep(0.001)  # waits in a hub, which a worker that is forked from here must not inherit
 
-def pieces():
+meeting = []
+
+def pieces(name):
     yield b"x" * 6_000_000
-    time.sleep(2)
+    while not os.path.exists(name):
+        time.sleep(0.01)
     yield b"end"
 
 def application(environ, start_response):
@@ -37,12 +39,16 @@ def application(environ, start_response):
             body = "caught"
         finally:
             cleaned.append(path)
+    elif path == "/meet":
+        meeting.append(path)
+        while len(meeting) < int(environ["QUERY_STRING"]):
+            time.sleep(0.1)
     elif path == "/spin":
         while True:
             pass
     elif path == "/pieces":
         start_response("200 OK", [("Content-Length", "6000003")])
-        return pieces()
+        return pieces(environ["QUERY_STRING"])
     elif path == "/facts":
         body = f"{patched} {environ['wsgi.multithread']} {len(cleaned)}"
     elif path == "/process":
@@ -68,13 +74,10 @@ def test_the_library_is_patched_before_the_application_is_imported(
 
 def test_hundreds_of_requests_wait_at_the_same_time(server: StartServer) -> None:
     live = gevent(server, "-w", "1")
-    live.wait_log("is ready")
-    began = time.monotonic()
-    crowd = [Connection(live.port) for _ in range(300)]
+    crowd = [Connection(live.port, 30) for _ in range(300)]
     for each in crowd:
-        each.ask("/sleep?1")
+        each.ask("/meet?300")
     assert {each.response().status for each in crowd} == {200}
-    assert time.monotonic() - began < 10
     # Of all these greenlets none is left in the way, and each connection is kept.
     assert {each.exchange().status for each in crowd} == {200}
     for each in crowd:
@@ -84,32 +87,33 @@ def test_hundreds_of_requests_wait_at_the_same_time(server: StartServer) -> None
 def test_what_a_greenlet_has_given_is_sent_while_it_goes_on(server: StartServer) -> None:
     live = gevent(server, "-w", "1")
     with Connection(live.port) as connection:
-        began = time.monotonic()
-        connection.ask("/pieces")
-        received = 0
-        while received < 6_000_000:
-            received += len(connection.sock.recv(1 << 20))
-        assert time.monotonic() - began < 1.5
+        connection.ask("/pieces?seen")
+        received = b""
+        while received.count(b"x") < 6_000_000:
+            received += connection.sock.recv(1 << 20)
+        (live.folder / "seen").touch()
+        while not received.endswith(b"end"):
+            received += connection.sock.recv(1 << 20)
 
 
 def test_a_request_past_its_time_is_cancelled(server: StartServer) -> None:
-    live = gevent(server, "-w", "1", "--timeout", "1")
+    live = gevent(server, "-w", "1", "--timeout", "2")
     with Connection(live.port) as stuck, Connection(live.port) as neighbour:
         neighbour.exchange()
         stuck.ask("/sleep?60")
         assert neighbour.exchange("/sleep?0.2").status == 200
         assert stuck.response().status == 500
     live.wait_log("was cancelled")
-    assert len(re.findall(r"stuck in GET /sleep\?60 HTTP/1.1 from 127.0.0.1:\d+ for 1\.\d s", live.log())) == 1
+    assert len(re.findall(r"stuck in GET /sleep\?60 HTTP/1.1 from 127.0.0.1:\d+ for \d+\.\d s", live.log())) == 1
     assert re.search(r"File .*app.py.*\n *time.sleep", live.log())
 
 
 def test_a_blocked_hub_is_a_hang(server: StartServer) -> None:
-    live = gevent(server, "-w", "1", "--timeout", "1")
+    live = gevent(server, "-w", "1", "--timeout", "2")
     (worker,) = live.wait_children(1)
     with Connection(live.port) as connection:
         connection.ask("/spin")
-        live.wait_log("is stuck in GET /spin HTTP/1.1")
+        live.wait_log("hung in GET /spin HTTP/1.1")
         wait_until(lambda: worker not in live.children(), 5)
     assert fetch(live.port).status == 200
 
@@ -123,7 +127,7 @@ def test_a_full_worker_accepts_no_more(server: StartServer) -> None:
         another.sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
             another.sock.recv(1)
-        another.sock.settimeout(5)
+        another.sock.settimeout(15)
         crowd.pop().close()
         assert another.sock.recv(12) == b"HTTP/1.1 200"
     for each in crowd:

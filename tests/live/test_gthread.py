@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer, wait_until
+from tests.conftest import LiveServer, StartServer, descriptors_of, steady_descriptors, wait_until
 from tests.live.client import BrokenResponse, Connection, Load, fetch
 
 pytestmark = pytest.mark.live
@@ -20,9 +20,12 @@ pytestmark = pytest.mark.live
 SOURCE = """
 import os, re, sys, threading, time
 
-def pieces():
+together = threading.Barrier(4)
+
+def pieces(name):
     yield b"x" * 6_000_000
-    time.sleep(2)
+    while name and not os.path.exists(name):
+        time.sleep(0.01)
     yield b"end"
 
 def endless(log):
@@ -41,11 +44,13 @@ def application(environ, start_response):
     if path == "/sleep":
         print("asleep", file=environ["wsgi.errors"])
         time.sleep(float(environ["QUERY_STRING"]))
+    elif path == "/together":
+        together.wait(30)
     elif path == "/hold":  # a call that never lets another thread run
         re.match("(a*)*b", "a" * 40)
     elif path == "/pieces":
         start_response("200 OK", [("Content-Length", "6000003")])
-        return pieces()
+        return pieces(environ["QUERY_STRING"])
     elif path == "/log":
         environ["wsgi.errors"].write("one half ")
         time.sleep(0.1)
@@ -67,23 +72,21 @@ def test_threads_make_a_sync_worker_a_gthread_one(server: StartServer) -> None:
 
 def test_requests_run_side_by_side(server: StartServer) -> None:
     live = gthread(server, "-w", "1", "--threads", "4")
-    live.wait_log("is ready")
-    began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(4) as clients:
-        answers = list(clients.map(lambda _: fetch(live.port, "/sleep?1").body, range(4)))
-    assert time.monotonic() - began < 2.5
-    assert len(set(answers)) == 4
+        answers = list(clients.map(lambda _: fetch(live.port, "/together"), range(4)))
+    assert [answer.status for answer in answers] == [200] * 4
+    assert len({answer.body for answer in answers}) == 4
 
 
 def test_clients_that_take_nothing_and_such_that_take_it_slowly(server: StartServer, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "wsgicluster.conf.py").write_text("write_timeout = 3\ntimeout = 0\n")
+    (tmp_path / "wsgicluster.conf.py").write_text("write_timeout = 2\ntimeout = 0\n")
     live = gthread(server, "--threads", "2")
     with Connection(live.port) as silent, Connection(live.port) as slow:
         silent.ask("/endless")
         slow.ask("/pieces", extra="Connection: close\r\n")
         began = last = time.monotonic()
         taken = 0
-        while last < began + 5.5:
+        while last < began + 3.7:
             wait_until(lambda last=last: time.monotonic() > last + 0.1, 5)  # type: ignore[misc]
             last = time.monotonic()
             # Far more than is asked for, and far less than makes the kernel tell of room.
@@ -106,12 +109,13 @@ def test_a_connection_is_kept_behind_a_slow_request(server: StartServer) -> None
 def test_what_a_thread_has_given_is_sent_while_it_goes_on(server: StartServer) -> None:
     live = gthread(server, "-w", "1", "--threads", "2")
     with Connection(live.port) as connection:
-        began = time.monotonic()
-        connection.ask("/pieces")
-        received = 0
-        while received < 6_000_000:
-            received += len(connection.sock.recv(1 << 20))
-        assert time.monotonic() - began < 1.5
+        connection.ask("/pieces?seen")
+        received = b""
+        while received.count(b"x") < 6_000_000:
+            received += connection.sock.recv(1 << 20)
+        (live.folder / "seen").touch()
+        while not received.endswith(b"end"):
+            received += connection.sock.recv(1 << 20)
 
 
 def test_early_requests_wait_for_their_turn(server: StartServer) -> None:
@@ -133,6 +137,7 @@ def test_clients_that_leave_early_harm_nobody(server: StartServer) -> None:
 
 
 def test_nobody_waits_for_a_busy_worker_while_another_one_is_idle(server: StartServer) -> None:
+    """(Node 97)"""
     live = gthread(server, "-w", "2", "--threads", "1")
     live.wait_log("is ready", count=2)
     crowd = [Connection(live.port) for _ in range(12)]
@@ -154,7 +159,7 @@ def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
     live = gthread(server, "-w", "1", "--threads", "2")
     live.wait_log("is ready")
     (worker,) = live.children()
-    idle = len(os.listdir(f"/proc/{worker}/fd"))
+    idle = steady_descriptors(worker)
     crowd = [Connection(live.port) for _ in range(8)]
     for each in crowd[:2]:
         each.ask("/sleep?60")
@@ -162,7 +167,7 @@ def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
     for each in crowd[2:]:
         each.ask()
     # One is accepted all the same, so that clients who are kept are not the only ones to be served.
-    wait_until(lambda: len(os.listdir(f"/proc/{worker}/fd")) == idle + 3, 5)
+    wait_until(lambda: len(descriptors_of(worker)) == idle + 3, 5)
     os.kill(worker, signal.SIGKILL)
     answered = 0
     for each in crowd[2:]:
@@ -174,16 +179,16 @@ def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
 
 
 def test_a_stuck_request_is_reported_and_its_worker_replaced(server: StartServer) -> None:
-    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1", "--graceful-timeout", "20")
+    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1", "--graceful-timeout", "60")
     (worker,) = live.wait_children(1)
     with Connection(live.port) as stuck, Connection(live.port) as neighbour:
         stuck.ask("/sleep?60")
         neighbour.ask("/sleep?0.5")
-        live.wait_log(r"worker 1: stuck in GET /sleep\?60 HTTP/1.1 from 127.0.0.1:\d+ for 1\.\d s")
+        live.wait_log(r"worker 1: stuck in GET /sleep\?60 HTTP/1.1 from 127.0.0.1:\d+ for \d+\.\d s")
         assert neighbour.response().status == 200
         live.wait_log("will be replaced")
         # What is left has had its time, so it is not given graceful_timeout as well.
-        wait_until(lambda: live.children() and worker not in live.children(), 8)
+        wait_until(lambda: live.children() and worker not in live.children(), 15)
     assert live.log().count("stuck in") == 1
     assert re.search(r"File .*app.py.*\n *time.sleep", live.log())
     assert fetch(live.port).status == 200
@@ -194,7 +199,7 @@ def test_a_call_that_lets_no_thread_run_is_a_hang(server: StartServer) -> None:
     (worker,) = live.wait_children(1)
     with Connection(live.port) as connection:
         connection.ask("/hold")
-        live.wait_log(r"is stuck in GET /hold HTTP/1.1")
+        live.wait_log(r"hung in GET /hold HTTP/1.1")
         wait_until(lambda: worker not in live.children(), 5)
 
 
@@ -212,7 +217,7 @@ def test_lines_of_several_threads_do_not_mix(server: StartServer) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as clients:
         list(clients.map(lambda number: fetch(live.port, f"/log?{number}"), range(4)))
     for number in range(4):
-        assert live.said(rf"one half and the other {number}\n")
+        live.wait_log(rf"one half and the other {number}\n")
 
 
 def test_a_full_worker_accepts_no_more(server: StartServer) -> None:
@@ -247,7 +252,7 @@ def test_the_silent_make_room_in_a_full_worker(server: StartServer, kind: str) -
         assert [each.rest() for each in silent] == [b""] * 3
         assert busy.response().status == 200
         assert served.exchange().status == 200
-    assert live.said(r"worker 1: full, with 5 connections \(worker_connections\); closed 3 of them")
+    live.wait_log(r"worker 1: full, with 5 connections \(worker_connections\); closed 3 of them")
 
 
 @pytest.mark.parametrize("kind", [("gthread", "--threads", "4"), ("gevent",), ("gevent", "--preload")])

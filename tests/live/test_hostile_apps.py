@@ -1,8 +1,10 @@
 """Applications that misbehave: their request suffers, the worker and the other clients do not."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.conftest import LiveServer, StartServer
+from tests.conftest import LiveServer, SharedServers, StartServer
 from tests.live.client import BrokenResponse, Connection
 
 pytestmark = pytest.mark.live
@@ -80,9 +82,10 @@ RAISED = [
 
 
 @pytest.fixture
-def live(server: StartServer) -> LiveServer:
+def live(shared_servers: SharedServers) -> Iterator[LiveServer]:
     """One worker with the application above."""
-    return server("app", source=SOURCE)
+    with shared_servers.lend("app", source=SOURCE) as lent:
+        yield lent
 
 
 def ask(live: LiveServer, path: str, method: str = "GET") -> tuple[int, bytes]:
@@ -132,7 +135,8 @@ def test_bodies_that_a_status_forbids(live: LiveServer, status: str, length: str
 
 
 @pytest.mark.parametrize("path", ["/timeout", "/chdir"])
-def test_state_of_the_process_that_an_application_changes(live: LiveServer, path: str) -> None:
+def test_state_of_the_process_that_an_application_changes(server: StartServer, path: str) -> None:
+    live = server("app", source=SOURCE)
     worker = ask(live, path)
     with Connection(live.port) as connection:
         connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n")

@@ -3,10 +3,11 @@
 import signal
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer, descriptors_of, wait_until
+from tests.conftest import LiveServer, SharedServers, StartServer, has_at_most, steady_descriptors, wait_until
 from tests.live.client import Connection, ask_at_once, fetch
 
 pytestmark = pytest.mark.live
@@ -17,9 +18,10 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-def live(server: StartServer) -> LiveServer:
+def live(shared_servers: SharedServers) -> Iterator[LiveServer]:
     """One worker with the plain application."""
-    return server("tests.apps.basic")
+    with shared_servers.lend("tests.apps.basic") as lent:
+        yield lent
 
 
 class TestSmuggling:
@@ -151,7 +153,7 @@ class TestVanishing:
             assert connection.exchange(extra="Connection: close\r\n").closes
             assert connection.rest() == b""
         worker = live.children()[0]
-        before = len(descriptors_of(worker))
+        before = steady_descriptors(worker)
         stages = [
             b"", GET, GET[:9], GET * 500, b"BAD\r\n\r\n", CHUNKED + b"3\r\na",
             b"GET /blocks/200 HTTP/1.1\r\nHost: x\r\n\r\n", POST + b"Content-Length: 900000\r\n\r\nabc",
@@ -160,7 +162,7 @@ class TestVanishing:
             with Connection(live.port) as connection:
                 connection.send(data)
                 connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_until(lambda: len(descriptors_of(worker)) == before, 10, "all descriptors are given back")
+        wait_until(lambda: has_at_most(worker, before), 10, "all descriptors are given back")
         assert live.children() == [worker]
         assert fetch(live.port).status == 200
 
@@ -168,7 +170,7 @@ class TestVanishing:
 def test_reload_at_every_stage_of_a_request(server: StartServer) -> None:
     """What was begun is answered, by whichever worker has it then."""
     live = server("tests.apps.basic", "-w", "2")
-    before = set(live.wait_children(2))
+    before = set(live.wait_workers(2))
     stages = {
         "kept": (GET, GET), "kept, within a head": (GET + GET[:12], GET[12:]), "within a head": (GET[:9], GET[9:]),
         "silent": (b"", GET), "pipelined": (GET * 3 + GET[:9], GET[9:]),

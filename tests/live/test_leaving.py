@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import LiveServer, StartServer, descriptors_of, wait_until
 from tests.live.client import BrokenResponse, Connection, fetch
-from wsgicluster.scoreboard import PAGE_BYTES, PAGES, Cell, ServerState
+from wsgicluster.ipc.scoreboard import PAGE_BYTES, PAGES, Cell, ServerState
 
 pytestmark = pytest.mark.live
 
@@ -56,6 +56,7 @@ class StrictClients:
 
 @pytest.mark.parametrize(("kind", "defer"), [("sync", "1"), ("sync", "0"), ("gthread", "1"), ("gevent", "1")])
 def test_strict_clients_see_no_error(server: StartServer, kind: str, defer: str) -> None:
+    """(Node 81)"""
     live = server("tests.apps.basic", "-w", "2", "-k", kind, "--defer-accept", defer)
     live.wait_log("Started")
     with StrictClients(live.port, 8) as clients:
@@ -94,7 +95,7 @@ def test_a_second_term_ends_the_delay(server: StartServer) -> None:
         assert not state(live).is_ready
         assert fetch(live.port, "/ready").status == 503
         live.send(signal.SIGHUP)
-        live.wait_log("reload is left out")
+        live.wait_log("Reload ignored")
         assert not kept.exchange().closes
         assert fetch(live.port).status == 200
         live.send(signal.SIGTERM)

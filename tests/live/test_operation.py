@@ -56,7 +56,7 @@ def test_log_that_cannot_be_reopened(server: StartServer, tmp_path: pathlib.Path
     live.log_path = error
     live.wait_listening()
     port = live.port
-    workers = set(live.wait_children(2))
+    workers = set(live.wait_workers(2))
     live.log_path = tmp_path / "moved" / "error.log"
     folder.rename(tmp_path / "moved")
     live.send(signal.SIGUSR1)
@@ -127,6 +127,7 @@ def test_several_addresses(server: StartServer, tmp_path: pathlib.Path) -> None:
 
 
 def test_inherited_descriptor(server: StartServer, free_port: int) -> None:
+    """(Node 37)"""
     listen = (
         "import os, socket, sys\n"
         f"listener = socket.create_server(('127.0.0.1', {free_port}))\n"
@@ -153,7 +154,7 @@ def test_no_privilege_is_kept(server: StartServer, tmp_path: pathlib.Path) -> No
 
 
 def test_exhausted_descriptors(server: StartServer) -> None:
-    """Accepting pauses, is said once, and recovers."""
+    """Accepting pauses, is said once, and recovers. (Node 39)"""
     prlimit = shutil.which("prlimit")
     assert prlimit, "prlimit (util-linux) is needed"
     live = server("tests.apps.basic", "-w", "1", prefix=[prlimit, "--nofile=64:64"])

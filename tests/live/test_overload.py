@@ -59,8 +59,8 @@ def test_a_busy_sync_worker(server: StartServer, tmp_path: pathlib.Path, pure: s
         assert refused(kept.response())
         assert refused(new.response())
     wait_until(lambda: not_run(live) == 3, 5)
-    assert live.said(r"requests? not run after having waited for more than 1 s \(queue_timeout\)")
-    assert live.said("has left while its request waited")
+    live.wait_log(r"requests? not run after having waited for more than 1 s \(queue_timeout\)")
+    live.wait_log("has left while its request waited")
     for path in ("/late-kept", "/late-new", "/left"):
         assert not live.said(f"running {path}")
     assert fetch(live.port, "/again").status == 200

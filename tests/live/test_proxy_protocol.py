@@ -7,11 +7,12 @@ import signal
 import socket
 import struct
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from tests.certificates import make_certificates
-from tests.conftest import LiveServer, StartServer, wait_until
+from tests.conftest import LiveServer, SharedServers, StartServer, wait_until
 from tests.live.client import Connection
 
 pytestmark = pytest.mark.live
@@ -30,9 +31,14 @@ def environ_of(connection: Connection, extra: str = "") -> dict[str, str]:
     return found
 
 
-@pytest.fixture(params=["sync", "gthread", "gevent"])
-def live(request: pytest.FixtureRequest, server: StartServer) -> LiveServer:
-    return server("tests.apps.basic", "-k", request.param, "--proxy-protocol", "--log-level", "debug")
+ARGUMENTS = ("tests.apps.basic", "--proxy-protocol", "--log-level", "debug", "-k")
+KINDS = ("sync", "gthread", "gevent")
+
+
+@pytest.fixture(params=KINDS)
+def live(request: pytest.FixtureRequest, shared_servers: SharedServers) -> Iterator[LiveServer]:
+    with shared_servers.lend(*ARGUMENTS, request.param) as lent:
+        yield lent
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_anything_else_is_closed(live: LiveServer, data: bytes) -> None:
     with Connection(live.port) as connection:
         connection.send(data)
         assert connection.rest() == b""
-    wait_until(lambda: live.said("DEBUG. .*PROXY.*: closed"), 5)
+    wait_until(lambda: live.said("(WARNING|DEBUG). .*PROXY.*: closed"), 5)
 
 
 def test_strangers_are_closed(server: StartServer) -> None:
@@ -89,7 +95,7 @@ def test_strangers_are_closed(server: StartServer) -> None:
     with Connection(live.port) as connection:
         connection.send(LINE)
         assert connection.rest() == b""
-    live.wait_log("may not speak for others")
+    live.wait_log("peer not in proxy_allow_ips")
 
 
 def test_one_version_only(server: StartServer) -> None:
@@ -119,12 +125,15 @@ def test_unix_socket(server: StartServer, tmp_path: pathlib.Path) -> None:
     assert environ["wsgi.url_scheme"] == "http", "the socket's peer is believed, the proxy's client is not"
 
 
-def test_a_reload_keeps_the_address(live: LiveServer) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reload_keeps_the_address(server: StartServer, kind: str) -> None:
+    live = server(*ARGUMENTS, kind)
+    live.wait_workers(1)
     with Connection(live.port) as connection:
         connection.send(LINE)
         before = environ_of(connection)
         live.send(signal.SIGHUP)
-        live.wait_log("generation 1. is gone")
+        live.wait_log("generation 1. exited")
         after = environ_of(connection)
     assert {name: before[name] for name in ("REMOTE_ADDR", "REMOTE_PORT", "PROXY_ADDR", "PROXY_PORT")} == {
         name: after[name] for name in ("REMOTE_ADDR", "REMOTE_PORT", "PROXY_ADDR", "PROXY_PORT")

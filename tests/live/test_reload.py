@@ -45,7 +45,7 @@ def test_new_code_under_load(server: StartServer) -> None:
 
 def wait_replaced(live: LiveServer, old: set[int]) -> None:
     wait_until(lambda: not old & set(live.children()), 10, "the old generation is gone")
-    assert len(live.children()) == len(old)
+    live.wait_children(len(old))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def wait_replaced(live: LiveServer, old: set[int]) -> None:
 )
 def test_broken_code_changes_nothing(server: StartServer, broken: str, says: str) -> None:
     live = server("app", "-w", "2", source=versioned.good("v1"))
-    workers = set(live.wait_children(2))
+    workers = set(live.wait_workers(2))
     with Load(live.port) as load:
         wait_version(live, load, "v1")
         write_app(live, broken)
@@ -77,7 +77,7 @@ def test_broken_code_changes_nothing(server: StartServer, broken: str, says: str
 
 def test_a_worker_lost_after_a_broken_reload_is_replaced_when_it_can_be(server: StartServer) -> None:
     live = server("app", "-w", "2", source=versioned.good("v1"))
-    first = live.wait_children(2)[0]
+    first = live.wait_workers(2)[0]
     assert fetch(live.port).status == 200
     write_app(live, versioned.RAISES)
     live.send(signal.SIGHUP)
@@ -126,7 +126,7 @@ def test_ten_hups_are_the_newest_code(server: StartServer) -> None:
             live.send(signal.SIGHUP)
         wait_version(live, load, "n9", 15)
         wait_until(lambda: {fetch(live.port).body[:2] for _ in range(4)} == {b"n9"}, 10, "only the newest code answers")
-        wait_until(lambda: len(live.children()) == 2, 10, "two workers again")
+        live.wait_children(2)
     assert load.losses == []
     # Bursts merge: far fewer boots than ten generations would take.
     assert len({answer.split()[0] for answer in load.answers}) <= 5
@@ -137,15 +137,12 @@ def test_settings_are_read_again(server: StartServer, tmp_path: pathlib.Path) ->
     settings = tmp_path / "wsgicluster.conf.py"
     settings.write_text("workers = 1\nwsgi_app = 'app'\n")
     live = server(source=versioned.good("v1"))
-    live.wait_children(1)
+    live.wait_workers(1)
     settings.write_text("workers = 3\nwsgi_app = 'app'\nraw_env = ['NEW=1']\n")
     live.send(signal.SIGHUP)
-    live.wait_children(3)
-
-    workers = set(live.children())
+    live.wait_log("Reload complete: 3 workers serve")
+    workers = set(live.wait_children(3))
     assert fetch(live.port).status == 200
-    wait_until(lambda: len(live.children()) == 3, 5)
-    workers = set(live.children())
     settings.write_text("workerz = 3\n")
     live.send(signal.SIGHUP)
     live.wait_log("workerz")
@@ -176,6 +173,7 @@ def test_reload_on_source_change(server: StartServer) -> None:
 
 
 def test_preloaded_code_is_reloaded(server: StartServer) -> None:
+    """(Node 19)"""
     live = server("app", "-w", "2", "--preload", source=versioned.good("v1"))
     with Load(live.port) as load:
         wait_version(live, load, "v1")

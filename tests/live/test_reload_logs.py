@@ -55,7 +55,7 @@ def test_each_of_them_applies_at_once(server: StartServer, tmp_path: pathlib.Pat
     server_of.wait(access, "second /two")
     # loglevel
     server_of.change(loglevel="debug")
-    live.wait_log("is made")
+    live.wait_log("started")
     live.wait_log("Reload complete", count=3)
     # wrong ones, of each
     for name, wrong, says in (
@@ -67,7 +67,7 @@ def test_each_of_them_applies_at_once(server: StartServer, tmp_path: pathlib.Pat
     ):
         before = server_of.values.get(name)
         server_of.change(**{name: wrong})
-        live.wait_log(rf"reload is called off, the present settings stay in force: .*{says}")
+        live.wait_log(rf"Reload aborted: .*{says}.*; the present settings stay in force")
         del server_of.values[name]
         server_of.values.update({} if before is None else {name: before})
     assert fetch(live.port, "/three").status == 200

@@ -52,4 +52,4 @@ def test_from_end_to_end(server: StartServer, arguments: Sequence[str]) -> None:
     live.wait_log(r"the application failed in GET /fail HTTP/1\.1 \[abc\]")
     with Connection(live.port) as client:
         client.ask("/hang", extra=NAME)
-        live.wait_log(r"stuck in GET /hang HTTP/1\.1 \[abc\]")
+        live.wait_log(r"(?:stuck|hung) in GET /hang HTTP/1\.1 \[abc\]")

@@ -81,7 +81,7 @@ def test_an_application_that_does_not_answer_changes_nothing(
     live.wait_log("Started: 2 workers serve")
     assert [line[::2] for line in rehearsals(tmp_path)] == [["first", "/"], ["first", "/login"]]
     with Load(live.port, clients=2) as load:
-        reload(live, "raises", "reload is called off")
+        reload(live, "raises", "Reload aborted")
         reload(live, "refuses", "GET /login was answered 503 Full: refuses ")
         reload(live, "good", "Reload complete")
         wait_until(lambda: fetch(live.port).body.startswith(b"good "), 10)
@@ -99,7 +99,7 @@ def test_old_workers_are_not_replaced_by_code_that_does_not_answer(server: Start
     live = server("app", "-w", "2", "--smoke", "/login", "--reload-surge", "0", "--min-ready", "1")
     live.wait_log("Started: 2 workers serve")
     with Load(live.port, clients=2) as load:
-        reload(live, "refuses", "reload is called off")
+        reload(live, "refuses", "Reload aborted")
         live.wait_log(r"generation 1\) cannot boot: smoke: GET /login was answered 503 Full")
         live.wait_log("degraded: 1 of 2 workers serve")
         reload(live, "good", "Reload complete: 2 workers serve")
@@ -116,8 +116,8 @@ def test_a_rehearsal_that_hangs_is_ended_and_says_where(server: StartServer, tmp
     write(tmp_path, "first")
     live = server("app", "-k", kind, "--smoke", "/login", "--timeout", "1")
     live.wait_log("Started")
-    reload(live, "hangs", "reload is called off")
-    live.wait_log(r"is stuck in its rehearsal, in GET /login from smoke(.*\n)+.*app\.py.* in application")
+    reload(live, "hangs", "Reload aborted")
+    live.wait_log(r"hung in its smoke test, in GET /login from smoke(.*\n)+.*app\.py.* in application")
     assert fetch(live.port, "/login").body.startswith(b"first ")
 
 

@@ -145,7 +145,7 @@ def test_news(server: StartServer, manager: Manager, tmp_path: pathlib.Path) -> 
     live.send(signal.SIGHUP)
     manager.wait("RELOADING=1")
     manager.wait("READY=1", 2)
-    live.wait_log("Generation 2 works and takes over")
+    live.wait_log("Generation 2 is healthy and now serving")
     said = manager.heard.index("RELOADING=1")
     assert manager.heard[said + 1].startswith("MONOTONIC_USEC=")
     write_app(live, versioned.RAISES)
@@ -207,7 +207,7 @@ def test_ready_with_the_least_that_is_asked_for(server: StartServer, manager: Ma
     assert not manager.hears("READY=1")
     (tmp_path / "go-2").touch()
     manager.wait("READY=1")
-    assert live.said("Started: 2 of 3 workers serve, the others boot")
+    live.wait_log("Started: 2 of 3 workers serve, the others boot")
     (tmp_path / "go-3").touch()
     manager.wait("STATUS=3 of 3 workers ready, generation 1")
     assert not manager.hears("READY=1", 2)
@@ -219,10 +219,10 @@ def test_a_stop_with_a_delay_is_told_at_once(server: StartServer, manager: Manag
     manager.wait("READY=1")
     live.send(signal.SIGTERM)
     manager.wait("STOPPING=1")
-    manager.wait("STATUS=about to stop, 1 of 1 workers ready")
+    manager.wait("STATUS=about to stop, 1 of 1 worker ready")
     assert fetch(live.port).status == 200
     live.send(signal.SIGUSR2)
-    live.wait_log("SIGUSR2 is ignored: this server is about to end")
+    live.wait_log("SIGUSR2 ignored: this server is stopping")
     assert live.stop() == 0
     assert not manager.hears("STOPPING=1", 2)
 

@@ -1,12 +1,12 @@
 """Blocks of a stream may leave together, but none is late, lost, doubled or out of order."""
 
-import pathlib
 import random
 import socket
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer
+from tests.conftest import LiveServer, SharedServers
 from tests.live.client import Connection, fetch
 
 pytestmark = pytest.mark.live
@@ -81,9 +81,10 @@ SIZES = {
 
 
 @pytest.fixture
-def streams(server: StartServer) -> LiveServer:
+def streams(shared_servers: SharedServers) -> Iterator[LiveServer]:
     """One worker with the application above."""
-    return server("app", "-w", "1", "--timeout", "20", source=SOURCE)
+    with shared_servers.lend("app", "-w", "1", "--timeout", "20", source=SOURCE) as lent:
+        yield lent
 
 
 def blocks(seed: int, sizes: tuple[int, ...]) -> bytes:
@@ -114,13 +115,15 @@ def test_a_slow_reader_gets_every_byte(streams: LiveServer, framing: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["waiting", "busy"])
-def test_no_block_waits_for_the_next(streams: LiveServer, tmp_path: pathlib.Path, name: str) -> None:
+def test_no_block_waits_for_the_next(streams: LiveServer, name: str) -> None:
+    seen = streams.folder / "seen"
+    seen.unlink(missing_ok=True)
     with Connection(streams.port) as connection:
         connection.ask(f"/{name}")
         got = b""
         while b"9;" not in got:  # the socket's timeout ends a wait in vain
             got += connection.sock.recv(65536)
-        (tmp_path / "seen").touch()
+        seen.touch()
         while b"end" not in got:
             got += connection.sock.recv(65536)
     assert got.count(b";") == 10

@@ -64,7 +64,7 @@ def test_neither_server_shuts_the_others_door(server: StartServer) -> None:
     with Callers(port) as callers:
         new = begin_upgrade(live)
         os.kill(new, signal.SIGTERM)
-        live.wait_log(r"The new server \(pid \d+\) has ended \(exit code 0")
+        live.wait_log(r"The new server \(pid \d+\) has exited \(exit code 0")
         new = begin_upgrade(live, count=2)
         # Nobody has to look for another server, so there is no delay.
         assert live.stop() == 0
@@ -76,7 +76,7 @@ def test_neither_server_shuts_the_others_door(server: StartServer) -> None:
     # It is the only server again.
     wait_until(lambda: live.said("graceful stop in 3600 s"), 10)
     os.kill(new, signal.SIGTERM)
-    wait_until(lambda: not live.members(), 10, "the new server has ended")
+    wait_until(lambda: not live.members(), 10, "the new server has exited")
 
 
 def test_addresses_that_a_reload_has_changed_before(
@@ -120,7 +120,7 @@ def test_addresses_that_a_reload_has_changed_before(
     assert fetch(third).status == 200
     assert not path.exists()
     os.kill(new, signal.SIGTERM)
-    wait_until(lambda: not live.members(), 10, "the new server has ended")
+    wait_until(lambda: not live.members(), 10, "the new server has exited")
 
 
 def test_an_address_that_the_old_server_gives_up_during_an_upgrade(server: StartServer, tmp_path: pathlib.Path) -> None:
@@ -136,7 +136,7 @@ def test_an_address_that_the_old_server_gives_up_during_an_upgrade(server: Start
     assert live.stop() == 0
     assert fetch(given_up).status == 200
     os.kill(new, signal.SIGTERM)
-    wait_until(lambda: not live.members(), 10, "the new server has ended")
+    wait_until(lambda: not live.members(), 10, "the new server has exited")
     assert not kept.exists()
     assert not given_up.exists()
 
@@ -144,13 +144,13 @@ def test_an_address_that_the_old_server_gives_up_during_an_upgrade(server: Start
 def test_a_new_server_that_fails_its_rehearsal(server: StartServer, tmp_path: pathlib.Path) -> None:
     (tmp_path / "wsgicluster.conf.py").write_text("workers = 2\nsmoke = '/'\n")
     live = server("app", source=versioned.good("v1"))
-    workers = live.wait_children(2)
+    workers = live.wait_workers(2)
     with Load(live.port, clients=2) as load:
         wait_version(live, load, "v1")
         write_app(live, versioned.good("v2").replace("body = ", "raise LookupError('no table')  # "))
         live.send(signal.SIGUSR2)
         live.wait_log("cannot boot: smoke: GET / failed: LookupError: no table", 15)
-        live.wait_log(r"cannot start \(exit code 3: its workers cannot be made ready\); this one goes on", 15)
+        live.wait_log(r"cannot start \(exit code 3: its workers cannot be made ready\); this one keeps serving", 15)
         assert live.children() == workers
         assert not live.said(SERVES)
     assert load.losses == []
@@ -173,7 +173,7 @@ def test_back_again_without_a_pause(server: StartServer, ways: tuple[signal.Sign
         for number in ways:
             live.send(number)
         os.kill(new, signal.SIGTERM)
-        live.wait_log(r"The new server \(pid \d+\) has ended \(exit code 0")
+        live.wait_log(r"The new server \(pid \d+\) has exited \(exit code 0")
         assert idle.exchange().body.startswith(b"v1 ")
         wait_version(live, load, "v1")
     assert load.losses == []
@@ -189,9 +189,9 @@ def test_back_again_with_code_that_is_still_broken(server: StartServer) -> None:
     wait_until(lambda: live.children() == [new], 10, "all old workers have gone")
     write_app(live, versioned.RAISES)
     live.send(signal.SIGHUP)
-    live.wait_log("The reload is called off")
+    live.wait_log("Reload aborted")
     os.kill(new, signal.SIGKILL)
-    live.wait_log("2 workers are brought back, because nobody else serves")
+    live.wait_log("Resuming 2 retired workers: no other server is left")
     write_app(live, versioned.good("v1"))
     live.send(signal.SIGHUP)
     live.wait_log("Reload complete: 2 workers serve", 15)

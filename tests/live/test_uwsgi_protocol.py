@@ -162,7 +162,7 @@ def test_strangers_are_closed(server: StartServer) -> None:
     with Connection(live.port) as connection:
         connection.send(request("/"))
         assert connection.rest() == b""
-    live.wait_log(r"127\.0\.0\.1:\d+: may not speak for others \(uwsgi_allow_ips\): closed")
+    live.wait_log(r"127\.0\.0\.1:\d+: peer not in uwsgi_allow_ips: closed")
 
 
 def test_unix_socket(server: StartServer, tmp_path: pathlib.Path) -> None:

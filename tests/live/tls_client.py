@@ -4,18 +4,27 @@ import contextlib
 import json
 import socket
 import ssl
+from typing import cast
 
 from tests.live.client import Connection
+from wsgicluster.wsgi.tls import Name, distinguished_name
 
 
 class TlsClient(Connection):
-    """A client that speaks TLS."""
+    """A client that speaks TLS, and resumes ``session`` if the server lets it."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, name: str = "localhost", timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        port: int,
+        context: ssl.SSLContext,
+        name: str = "localhost",
+        timeout_s: float = 10.0,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         raw = socket.create_connection(("127.0.0.1", port), timeout_s)
         try:
             # Only a connection that is ended in TLS is complete.
-            tls = context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False)
+            tls = context.wrap_socket(raw, server_hostname=name, suppress_ragged_eofs=False, session=session)
         except BaseException:
             raw.close()
             raise
@@ -89,3 +98,10 @@ class MemoryClient:
                 if not data:
                     raise EOFError from None
                 self._incoming.write(data)
+
+
+def subject(port: int, context: ssl.SSLContext, name: str = "localhost") -> str:
+    """The common name in the server's certificate."""
+    with TlsClient(port, context, name) as client:
+        found = client.tls.getpeercert() or {}
+    return distinguished_name(cast(Name, found["subject"])).removeprefix("CN=")

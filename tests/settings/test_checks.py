@@ -9,7 +9,7 @@ import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.settings import Loaded, Settings, load, resolve
-from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare
+from wsgicluster.settings.types.values import Automatic, FdAddress, MemoryShare
 
 SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid != os.geteuid() and entry.pw_gid != os.getegid())
 UNKNOWN = next(str(uid) for uid in range(54321, 60000) if uid not in {entry.pw_uid for entry in pwd.getpwall()})
@@ -57,7 +57,7 @@ def test_without_another_user_the_group_is_the_current_one(tmp_path: pathlib.Pat
 
 
 def test_a_user_without_a_group(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UsageError, match=f"^command line --user: group: nothing; expected a group, .* {UNKNOWN}"):
+    with pytest.raises(UsageError, match=f"^command line --user: group: not set; expected a group: user {UNKNOWN}"):
         loaded(tmp_path, "-u", UNKNOWN)
 
 
@@ -72,7 +72,7 @@ def test_reload_loads_in_each_worker(tmp_path: pathlib.Path) -> None:
     found = loaded(tmp_path, "--reload", "--preload")
     assert (found.settings.reload, found.settings.preload_app) == (True, False)
     assert found.sources["preload_app"] == "command line --reload (reload)"
-    assert found.remarks == ("preload_app: off, because reload has each worker load the application anew",)
+    assert found.remarks == ("preload_app: turned off, because with reload each worker loads the application itself",)
     assert loaded(tmp_path, "--preload").settings.preload_app
     assert loaded(tmp_path, "--reload").remarks == ()
 
@@ -85,9 +85,17 @@ def test_threads_make_a_sync_worker_a_gthread_one(tmp_path: pathlib.Path) -> Non
     assert loaded(tmp_path, "--threads", "4", "-k", "gevent").settings.worker_class == "gevent"
 
 
-def test_a_daemon_does_not_take_over_what_it_lets_go_of(tmp_path: pathlib.Path) -> None:
+def test_a_daemon_does_not_take_over_what_it_closes(tmp_path: pathlib.Path) -> None:
     assert loaded(tmp_path, "-D", "-b", "fd://3").settings.bind == (FdAddress(3),)
     assert loaded(tmp_path, "-b", "fd://0").settings.bind == (FdAddress(0),)
     for fd in range(3):
         with pytest.raises(UsageError, match="expected a descriptor above 2: a daemon"):
             loaded(tmp_path, "-D", "-b", f"fd://{fd}")
+
+
+def test_what_may_be_stored_of_a_response_goes_beyond_what_waits_in_memory(tmp_path: pathlib.Path) -> None:
+    found = loaded(tmp_path, "--response-buffer", "64K", "--response-spool", "64K").settings
+    assert (found.response_buffer, found.response_spool) == (65536, 65536)
+    assert loaded(tmp_path, "--response-spool", "0").settings.response_spool == 0
+    with pytest.raises(UsageError, match=r"response_spool: 64M; expected response_buffer \(65M\) or more, or 0"):
+        loaded(tmp_path, "--response-buffer", "65M")

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from wsgicluster.settings import Applies, Settings, gunicorn_names
+from wsgicluster.settings import Applies, Settings
 from wsgicluster.settings.fields import SETTINGS
+from wsgicluster.settings.sources import gunicorn_names
 
 GUNICORN_FLAGS = {
     "config": ("-c", "--config"),
@@ -68,7 +69,7 @@ def test_no_flag_has_two_meanings() -> None:
 def test_each_is_described() -> None:
     for setting in SETTINGS.values():
         assert setting.about.help.endswith(".")
-        assert setting.about.kind.expected
+        assert setting.about.type.expected
         assert isinstance(setting.about.applies, Applies)
 
 

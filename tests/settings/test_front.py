@@ -7,7 +7,7 @@ import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.settings import Settings, load
-from wsgicluster.settings.proxy_kinds import ALL_TRUSTED
+from wsgicluster.settings.types.proxy import ALL_TRUSTED
 
 
 def settings(folder: pathlib.Path, *arguments: str, source: str = "") -> Settings:
@@ -76,17 +76,37 @@ def test_protocol(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "source", "other"),
     [
-        (["--certfile", "server.pem"], "", "certfile: gateways speak uwsgi in the clear"),
-        ([], "ssl_context = lambda config, factory: None", "ssl_context: gateways speak uwsgi in the clear"),
-        (["--proxy-protocol"], "", "proxy_protocol: gateways say in each request who the client is"),
+        (["--certfile", "server.pem"], "", "certfile: gateways use uwsgi without TLS"),
+        ([], "ssl_context = lambda config, factory: None", "ssl_context: gateways use uwsgi without TLS"),
+        (["--proxy-protocol"], "", "proxy_protocol: gateways send the client's address with each request"),
     ],
 )
-def test_uwsgi_goes_with_nothing_else(tmp_path: pathlib.Path, arguments: list[str], source: str, other: str) -> None:
+def test_uwsgi_excludes_tls_and_the_proxy_protocol(
+    tmp_path: pathlib.Path, arguments: list[str], source: str, other: str
+) -> None:
     message = f"^command line --protocol: protocol: 'uwsgi'; expected http together with {other}$"
     with pytest.raises(UsageError, match=message):
         settings(tmp_path, "--protocol", "uwsgi", *arguments, source=source)
     if "server.pem" not in arguments:
         assert settings(tmp_path, *arguments, source=source).protocol == "http"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "reason"),
+    [
+        (["--certfile", "server.pem"], "", "certfile: the application would read encrypted bytes; let a proxy"),
+        ([], "ssl_context = lambda config, factory: None", "ssl_context: the application would read encrypted bytes"),
+        (["--protocol", "uwsgi"], "", "protocol = uwsgi: gateways do not forward upgrades"),
+    ],
+)
+def test_raw_sockets_need_http_without_tls(
+    tmp_path: pathlib.Path, arguments: list[str], source: str, reason: str
+) -> None:
+    assert settings(tmp_path).raw_socket is False
+    assert settings(tmp_path, "--raw-socket").raw_socket is True
+    message = f"^command line --raw-socket: raw_socket: true; expected false together with {reason}"
+    with pytest.raises(UsageError, match=message):
+        settings(tmp_path, "--raw-socket", *arguments, source=source)
 
 
 def test_the_scheme_of_tls(tmp_path: pathlib.Path) -> None:
@@ -108,13 +128,13 @@ def test_header_map(tmp_path: pathlib.Path) -> None:
 
 
 def test_contexts_are_safe() -> None:
-    from wsgicluster.settings.certificates import usual_context
+    from wsgicluster.settings.tls_context import default_context
 
-    context = usual_context(Settings())
+    context = default_context(Settings())
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
-    assert usual_context(Settings(tls_minimum="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3
+    assert default_context(Settings(tls_minimum="1.3")).minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 def test_names_of_requests(tmp_path: pathlib.Path) -> None:

@@ -35,13 +35,14 @@ def test_page_has_each_setting_once_under_a_heading() -> None:
             assert f"``{flag}" in page
 
 
-def test_page_has_variables_that_are_no_settings() -> None:
+def test_page_has_variables_that_are_not_settings() -> None:
     page = render()
     for name in OTHER_VARIABLES:
         assert f"\n``{name}``\n" in page
 
 
-def test_page_tells_defaults_that_are_the_same_on_every_machine() -> None:
+def test_page_has_defaults_that_are_the_same_on_every_machine() -> None:
+    """(Node 26)"""
     page = render()
     assert ":Default: the current one" in page
     assert ":Default: ``127.0.0.1:8000``; ``0.0.0.0:$PORT`` where that variable is set" in page

@@ -1,26 +1,17 @@
 """The environ's entries that do not come from the request, and the files around it."""
 
 import io
+import sys
 from pathlib import Path
 
-from wsgicluster.wsgi.environ import ErrorStream, connection_template, listener_template
+from tests.wsgi.test_error_stream import Written
+from wsgicluster.wsgi.environ import connection_template, listener_template
+from wsgicluster.wsgi.error_stream import ErrorStream
 from wsgicluster.wsgi.files import FileWrapper, file_region
 
 
-def test_error_stream_logs_whole_lines() -> None:
-    lines: list[str] = []
-    stream = ErrorStream(lines.append)
-    assert stream.write("one\ntw") == 6
-    assert lines == ["one"]
-    stream.writelines(["o\n", "three"])
-    assert lines == ["one", "two"]
-    stream.flush()
-    stream.flush()
-    assert lines == ["one", "two", "three"]
-
-
 def test_templates_hold_addresses_as_strings() -> None:
-    base = listener_template(("127.0.0.1", 8000), ErrorStream(print), {"wsgi.multithread": False})
+    base = listener_template(("127.0.0.1", 8000), ErrorStream(Written()), {"wsgi.multithread": False})
     environ = connection_template(base, ("::1", 4711, 0, 0))
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("127.0.0.1", "8000")
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("::1", "4711")
@@ -29,8 +20,17 @@ def test_templates_hold_addresses_as_strings() -> None:
     assert environ["wsgi.input_terminated"] is True
 
 
+def test_environs_do_not_grow_while_a_browsers_request_is_read() -> None:
+    base = listener_template(("127.0.0.1", 8000), ErrorStream(Written()), {"wsgi.multithread": False})
+    assert "" not in base
+    environ = connection_template(base, ("127.0.0.1", 4711)).copy()
+    size = sys.getsizeof(environ)
+    environ.update({f"HTTP_X_{number}": "" for number in range(24)})
+    assert sys.getsizeof(environ) == size
+
+
 def test_a_unix_socket_has_a_name_and_a_port_too() -> None:
-    environ = connection_template(listener_template("/run/app.sock", ErrorStream(print), {}), b"")
+    environ = connection_template(listener_template("/run/app.sock", ErrorStream(Written()), {}), b"")
     assert environ["SERVER_NAME"]
     assert environ["SERVER_PORT"]
     assert environ["REMOTE_ADDR"] == ""
@@ -46,7 +46,7 @@ def test_file_region_starts_at_the_position(tmp_path: Path) -> None:
         assert region[1:] == (3, 7)
 
 
-def test_what_is_no_real_file_is_iterated() -> None:
+def test_what_is_not_a_real_file_is_iterated() -> None:
     wrapper = FileWrapper(io.BytesIO(b"x" * 20), 8)
     assert file_region(wrapper) is None
     assert list(wrapper) == [b"x" * 8, b"x" * 8, b"x" * 4]

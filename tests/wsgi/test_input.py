@@ -34,7 +34,8 @@ def test_a_folder_without_room_is_a_503_that_names_it(tmp_path: Path) -> None:
     assert caught.value.status == 503
 
 
-def test_discard_gives_the_file_back(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_collection")
+def test_discard_closes_the_file(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     body = StoredBody(str(tmp_path), 2 * MEMORY_BYTES)
     body.write(memoryview(b"x"))

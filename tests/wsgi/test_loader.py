@@ -86,6 +86,7 @@ def test_package(write: Write, tmp_path: pathlib.Path) -> None:
     assert load_callable("package_of_test_loader.wsgi") is print
     error = failure("package_of_test_loader.wsgy:application")
     assert "no module named 'package_of_test_loader.wsgy'" in str(error)
+    assert "--chdir" not in str(error), "the folder was found"
     assert error.trace == ""
 
 
@@ -110,11 +111,14 @@ def test_wrong_specifications(write: Write, rest: str, says: str) -> None:
     ("spec", "says"),
     [
         ("app.py", "did you mean app?"),
-        ("app.py:application", "did you mean app?"),
+        ("app.py:application", "did you mean app:application?"),
         ("./shop/wsgi.py", "did you mean shop.wsgi?"),
-        (":application", "is no name of a module"),
-        ("a-b", "is no name of a module"),
-        ("a..b", "is no name of a module"),
+        ("app.py:app", "did you mean app:app?"),
+        ("shop/app.py:make(1)", "did you mean shop.app:make(1)?"),
+        ("/srv/shop/app.py:app", "did you mean --chdir /srv/shop app:app?"),
+        (":application", "is not a valid module name"),
+        ("a-b", "is not a valid module name"),
+        ("a..b", "is not a valid module name"),
     ],
 )
 def test_wrong_modules(spec: str, says: str) -> None:
@@ -125,8 +129,14 @@ def test_module_that_is_not_there(write: Write, tmp_path: pathlib.Path) -> None:
     name = write("")
     error = failure("no_such_module_here:application")
     assert f"no module named 'no_such_module_here' in {tmp_path}" in str(error)
+    assert str(error).endswith("; --chdir names the folder to search")
     assert error.trace == ""
     assert "did you mean loaded_" in str(failure(name.replace("loaded", "laoded")))
+
+
+def test_what_the_module_has_made_itself_is_named_before_what_it_imports(write: Write) -> None:
+    name = write("from os.path import join, split\n\ndef serve(environ, start_response): ...\n")
+    assert str(failure(f"{name}:nosuch")).endswith("it has serve, join, split")
 
 
 def test_import_of_the_application_fails(write: Write) -> None:
@@ -204,9 +214,9 @@ def test_missing_attribute_lists_what_there_is(write: Write) -> None:
 )
 def test_what_cannot_be_called(write: Write, value: str, says: str) -> None:
     name = write(f"application = {value}\n\ndef make():\n    return application\n")
-    assert str(failure(name)).endswith(f"'application' is no callable but {says}")
-    assert str(failure(f"{name}:make()")).endswith(f"the factory returned no callable but {says}")
-    assert str(failure(f"{name}:application()")).endswith(f"'application' is no callable but {says}")
+    assert str(failure(name)).endswith(f"'application' is not callable (got {says})")
+    assert str(failure(f"{name}:make()")).endswith(f"the factory must return a callable (got {says})")
+    assert str(failure(f"{name}:application()")).endswith(f"'application' is not callable (got {says})")
 
 
 def test_factory_that_fails(write: Write) -> None:

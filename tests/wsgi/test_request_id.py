@@ -22,7 +22,7 @@ def name_of(name: str | None, *, accepts: bool = True, trusted: bool = True) -> 
 
 
 @pytest.mark.parametrize("name", ["abc", "0f8fad5b-d9cb-469f-a165-70867728950e", "!#$%&'*+.^_`|~-", "x" * 128])
-def test_a_sane_name_of_a_trusted_peer_is_kept(name: str) -> None:
+def test_a_valid_id_of_a_trusted_peer_is_kept(name: str) -> None:
     assert name_of(name) == name
     assert MADE.fullmatch(name_of(name, trusted=False))
     assert MADE.fullmatch(name_of(name, accepts=False))
@@ -37,7 +37,7 @@ def test_each_has_its_own() -> None:
     assert len({name_of(None) for _ in range(1000)}) == 1000
 
 
-def test_a_long_line_is_cut_for_the_name() -> None:
+def test_a_long_line_is_cut_for_the_id() -> None:
     ids = RequestIds("X-Request-ID", True)
     for size in range(LINE_BYTES - 50, LINE_BYTES + 50):
         _, line = ids.identify({"HTTP_X_REQUEST_ID": "abc"}, True, b"x" * size)
@@ -62,7 +62,7 @@ def test_another_field_can_be_named() -> None:
         ((), ()),
     ],
 )
-def test_responses_have_the_name_unless_they_have_another(headers: Any, sent: Any) -> None:
+def test_responses_have_the_id_unless_they_have_another(headers: Any, sent: Any) -> None:
     calls: list[Any] = []
 
     def start(*arguments: Any) -> str:

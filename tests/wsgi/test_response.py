@@ -21,10 +21,14 @@ class Wire:
         self.calls = 0
         self.keeps = keeps
         self.regions: list[FileRegion] = []
+        self.resets = False
 
     def send(self, data: bytes) -> None:
         self.data += data
         self.calls += 1
+
+    def send_last(self, data: bytes) -> None:
+        self.send(data)
 
     def send_pair(self, head: bytes, body: bytes) -> None:
         self.send(head + body)
@@ -32,6 +36,10 @@ class Wire:
     def send_file(self, head: bytes, region: FileRegion) -> None:
         self.send(head)
         self.regions.append(region)
+
+    def reset_if_cut(self) -> None:
+        assert not self.calls, "a response that has begun may be cut at once"
+        self.resets = True
 
     def may_keep(self) -> bool:
         return self.keeps
@@ -89,11 +97,12 @@ def test_http_10_is_never_chunked(wire: Wire) -> None:
     response.finish()
     assert response.framing is Framing.UNTIL_CLOSE
     assert not response.keep
+    assert wire.resets
     assert b"Connection: close\r\n" in wire.head
     assert wire.body == b"one"
 
 
-def test_http_10_is_told_that_it_is_kept(wire: Wire) -> None:
+def test_http_10_gets_keep_alive(wire: Wire) -> None:
     response = Response(wire, KEEP_ALIVE, STAMP)
     response.start_response("200 OK", [])
     response.send_whole(b"one")
@@ -102,7 +111,7 @@ def test_http_10_is_told_that_it_is_kept(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("flags", [HTTP_11, 0])
-def test_a_client_that_wants_to_close_is_told_so(wire: Wire, flags: int) -> None:
+def test_a_client_that_wants_to_close_gets_close(wire: Wire, flags: int) -> None:
     response = Response(wire, flags, STAMP)
     response.start_response("200 OK", [])
     response.send_whole(b"")

@@ -1,4 +1,4 @@
-"""Whose forwarded headers are believed."""
+"""Whose forwarded fields are trusted."""
 
 import time
 
@@ -133,7 +133,7 @@ def test_fields_that_no_proxy_sets_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("fields", "sent"),
     [
-        (FOR, {"X_FORWARDED_FOR": "somebody"}),
+        (FOR, {"X_FORWARDED_FOR": "unnamed"}),
         (FOR, {"X_FORWARDED_FOR": "192.0.2.1:99999"}),
         (FOR, {"X_FORWARDED_FOR": "fe80::1%eth0"}),
         (BOTH, {"X_FORWARDED_FOR": "192.0.2.1", "FORWARDED": "for=192.0.2.2"}),
@@ -160,7 +160,7 @@ def test_what_contradicts_or_cannot_be_read_is_refused(fields: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("value", ["for=192.0.2.1,{},", "for=192.0.2.1{}", "{}for=192.0.2.1", "for=192.0.2.1;{};"])
-def test_spaces_cost_what_they_weigh(value: str) -> None:
+def test_spaces_cost_linear_time(value: str) -> None:
     began = time.process_time()
     assert forwarded(1, ("forwarded",), FORWARDED=value.format(" " * 60_000))["REMOTE_ADDR"] == "192.0.2.1"
     assert time.process_time() - began < 2

@@ -1,1 +1,1 @@
-"""The arbiter: supervises workers, answers the operator, and runs no application code."""
+"""The arbiter: supervises workers, carries out what the operator wants, and runs no application code."""

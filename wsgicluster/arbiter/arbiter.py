@@ -1,40 +1,51 @@
 """The arbiter: one process, one loop, one inbox.
 
-Joins listeners, pid file, scoreboard and supervision, and answers the operator's
-signals. It runs no application code, reads no request and starts no thread.
+Makes the parts of a server in their order, and joins them in its loop. It runs no application code, reads no request
+and starts no thread.
 """
 
-import collections
 import contextlib
+import functools
 import gc
 import math
 import os
 import signal
 from collections.abc import Callable
 
-from wsgicluster import __version__, process
-from wsgicluster.arbiter import start
-from wsgicluster.arbiter.addresses import Addresses
-from wsgicluster.arbiter.daemon import Background
-from wsgicluster.arbiter.door import Door
-from wsgicluster.arbiter.family import Family
-from wsgicluster.arbiter.faults import Faults
-from wsgicluster.arbiter.heartbeat import open_scoreboard
-from wsgicluster.arbiter.inbox import Event, Inbox, Signalled
-from wsgicluster.arbiter.logbook import Logbook
-from wsgicluster.arbiter.notify import Announcer, Notifier, standing
-from wsgicluster.arbiter.origin import HandOff, Origin
-from wsgicluster.arbiter.pidfile import PidFile
-from wsgicluster.arbiter.pool import Stopping
-from wsgicluster.arbiter.rereading import permitted, say_changes
-from wsgicluster.arbiter.roles import Roles
-from wsgicluster.arbiter.supervisor import Supervisor
-from wsgicluster.arbiter.upgrade import BOND_KEY, Happened, Upgrade
+from wsgicluster import __version__
+from wsgicluster.arbiter import startup
+from wsgicluster.arbiter.children.entry_points import Roles
+from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.children.scoreboard_file import open_scoreboard
+from wsgicluster.arbiter.control.handlers import CommandHandlers
+from wsgicluster.arbiter.control.opening import open_control
+from wsgicluster.arbiter.fault_budget import FaultBudget
+from wsgicluster.arbiter.inbox import Inbox
+from wsgicluster.arbiter.listeners.registry import Addresses
+from wsgicluster.arbiter.listeners.shutdown import ListenerShutdown
+from wsgicluster.arbiter.operations import Operations, Parts
+from wsgicluster.arbiter.plan.requester import Requester
+from wsgicluster.arbiter.plan.rollout import Result
+from wsgicluster.arbiter.plan.status import ServiceStatus
+from wsgicluster.arbiter.reload import Reload
+from wsgicluster.arbiter.service.daemonize import Background
+from wsgicluster.arbiter.service.launch import Origin
+from wsgicluster.arbiter.service.pidfile import PidFile
+from wsgicluster.arbiter.service.sd_notify import Announcer, Notifier
+from wsgicluster.arbiter.supervision.observation import event_as_json
+from wsgicluster.arbiter.supervision.supervisor import Supervisor
+from wsgicluster.arbiter.ticket_keys import TicketKeys
+from wsgicluster.arbiter.upgrade.upgrade import Upgrade
 from wsgicluster.clock import Clock, SystemClock
-from wsgicluster.errors import ForcedStop, ServerError
-from wsgicluster.logs import Logs
-from wsgicluster.scoreboard import ServerState
+from wsgicluster.control.event_history import EventHistory
+from wsgicluster.errors import ServerError
+from wsgicluster.ipc.mailbox import MailboxRegistry
+from wsgicluster.ipc.scoreboard import ServerState
+from wsgicluster.ipc.shared_files import SharedFilesOwner
+from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
+from wsgicluster.system import process
+from wsgicluster.system.signals import ARBITER_ACTIONS
 
 __all__ = ["Arbiter", "Roles"]
 
@@ -64,63 +75,53 @@ class Arbiter:
         self._log = logs.error
         self._clock = clock
         self._origin = origin
-        self._logbook = Logbook(logs, settings)
-        self._reload_wanted = False
-        self._events: collections.deque[Event] = collections.deque()
-        self._pidfile: PidFile | None = None
-        self._stop_told = False
-        self._retired_for_successor = False
-        self._handlers: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGCHLD: self._reap,
-            signal.SIGHUP: self._want_reload,
-            signal.SIGTERM: self._stop_gracefully,
-            signal.SIGINT: self._stop_quickly,
-            signal.SIGQUIT: self._stop_quickly,
-            signal.SIGTTIN: self._one_more,
-            signal.SIGTTOU: self._one_less,
-            signal.SIGUSR1: self._reopen_logs,
-            signal.SIGUSR2: self._start_successor,
-            signal.SIGWINCH: self._retire_all,
-        }
-        self._overlap: dict[Happened, Callable[[], None]] = {
-            Happened.ALONE: self._promoted,
-            Happened.MAIN: lambda: self._announcer.begin(self._clock.monotonic()),
-            Happened.LEAVING: lambda: self._bring_back("the new server is about to stop"),
-            Happened.LOST: lambda: self._bring_back("nobody else serves"),
-            Happened.RELIEVED: lambda: self._door.hasten(self._clock.monotonic()),
-        }
+        self._background: Background | None = None
+        """The way back to the process that was started, until that has learned how the start ended."""
 
     def run(self) -> int:
-        """Serve until the end; answers the exit code. Raises ServerError when the server cannot start."""
+        """Serve until the end; returns the exit code. Raises ServerError when the server cannot start."""
         # A new server beside an old daemon is in the background already.
-        enters = self._settings.daemon and self._origin.predecessor is None
-        background = Background.enter() if enters else None
+        if self._settings.daemon and self._origin.predecessor is None:
+            self._background = Background.enter()
         try:
-            return self._run(background)
+            return self._run()
         except ServerError as error:
-            if background is not None:
-                background.failed(error)
+            if self._background is not None:
+                self._background.failed(error.exit_code, str(error))
+                self._background.detach()  # it has been shown there
             raise
 
-    def _run(self, background: Background | None) -> int:
+    def _run(self) -> int:
         with contextlib.ExitStack() as owned:
             try:
                 self._start(owned)
             except OSError as error:
                 # Whatever the system refuses by now, most likely descriptors or memory.
                 raise ServerError(f"cannot start: {error.strerror or error}") from error
-            if background is not None:
-                background.succeeded(keep_output=self._settings.capture_output)
+            if self._background is not None:
+                # Before there are children, which would hold the terminal, or the pipe of the process that starts this.
+                self._background.detach(keep_output=self._settings.capture_output)
             # Workers share these objects' memory as long as no collection touches it.
             gc.collect()
             gc.freeze()
             self._loop()
-        return self._exit_code()
+        code = self._exit_code()
+        if self._background is not None:
+            self._background.failed(code or ServerError.exit_code, self._why_not_started())
+        return code
+
+    def _why_not_started(self) -> str:
+        """Why a daemon has never had a worker, for the process that was started."""
+        last = self._supervisor.status().last
+        aborted = last is not None and last.result is Result.ABORTED
+        reason = last.reason if last is not None and aborted else "stopped before its first worker was ready"
+        log = self._settings.errorlog
+        more = "start it without -D, or with --error-logfile, to see its log" if log == "-" else f"see {log}"
+        return f"the server has not started: {reason}; {more}"
 
     def _exit_code(self) -> int:
-        code, forced = self._supervisor.exit_code, self._supervisor.forced
+        code, forced = self._supervisor.final_exit_code, self._supervisor.forced
         if forced:
-            code = code or ForcedStop.exit_code
             self._log.warning("Stopped by force: %s; the exit code is %d", forced, code)
         else:
             self._log.info("Stopped")
@@ -129,49 +130,91 @@ class Arbiter:
     def _start(self, owned: contextlib.ExitStack) -> None:
         settings = self._settings
         process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
-        os.umask(settings.umask)
-        self._log.info("Starting wsgicluster %s", __version__)
-        start.look_around(self._log)
-        self._inbox = Inbox(self._handlers)
-        owned.callback(self._inbox.close)
-        self._upgrade = Upgrade(self._origin, self._inbox, self._log)
+        self._log.info("Starting wsgicluster %s (core: %s)", __version__, self._roles.core)
+        startup.warn_about_environment(self._log)
+        # First of all, so that from now on no signal is lost; none is acted on before the loop.
+        self._inbox = inbox = Inbox({number: functools.partial(self._act, number) for number in ARBITER_ACTIONS})
+        owned.callback(inbox.close)
+        self._upgrade = upgrade = Upgrade(self._origin, inbox, self._log)
+        pidfile = None
         if settings.pidfile:
-            self._pidfile = PidFile(self._upgrade.pidfile(settings.pidfile))
-            self._pidfile.create(os.getpid())
-            owned.callback(self._pidfile.discard, self._log)
-        self._addresses = Addresses(self._log, start.first_number(os.getpid()), self._upgrade.is_shared)
-        self._door = Door(self._addresses)
-        owned.callback(self._addresses.keep, ())
-        numbers = start.listen(settings, self._addresses, self._origin.passed, self._log)
-        shared = self._upgrade.keep(self._addresses.passed(), start.hand_off_kind(settings))
-        self._board = open_scoreboard(settings.worker_tmp_dir, self._log, start.most_children(settings))
+            pidfile = PidFile(upgrade.pidfile(settings.pidfile))
+            pidfile.create(os.getpid())
+            owned.callback(pidfile.discard, self._log)
+        self._addresses = addresses = Addresses(self._log, startup.first_number(os.getpid()), upgrade.is_shared)
+        self._shutdown = ListenerShutdown(addresses)
+        owned.callback(addresses.keep, ())
+        listeners = startup.listen(settings, addresses, self._origin.passed, self._log)
+        shared = upgrade.keep(addresses.passed(), startup.hand_off_kind(settings))
+        self._board = open_scoreboard(settings.worker_tmp_dir, self._log, startup.most_children(settings))
         owned.callback(self._board.close)
-        self._family = family = Family(self._board, self._inbox, self._roles, self._logs)
-        owned.callback(family.close)
+        shared_files = SharedFilesOwner.adopt(self._origin.shared_files, self._board.folder)
+        owned.callback(shared_files.close)
+        children = ChildProcesses(self._board, inbox, self._roles, self._logs, addresses.sockets)
+        owned.callback(children.close)
+        children.shared_files = shared_files.files
         if shared is not None:
-            family.share_hand_off(shared)
+            children.share_hand_off(shared)
+        self._keep_of_predecessor(children.mailboxes)
         notifier = Notifier(self._origin.service.notify_socket)
         owned.callback(notifier.close)
         self._announcer = Announcer(notifier.send, self._origin.service.watchdog_s)
-        if self._upgrade.predecessor is None:
+        if upgrade.predecessor is None:
             self._announcer.begin(self._clock.monotonic())
-        self._supervisor = Supervisor(family, self._logs, self._clock)
+        self._supervisor = Supervisor(children, self._logs, self._clock)
         owned.callback(self._supervisor.close)
-        self._prepare(settings)
-        self._supervisor.begin(settings, self._addresses.places(numbers))
+        self._reload = Reload(settings, self._reload_settings, addresses, shared_files, self._logs)
+        ticket_keys = TicketKeys(self._origin.directory, self._clock)
+        parts = Parts(
+            settings=settings,
+            logs=self._logs,
+            clock=self._clock,
+            upgrade=upgrade,
+            addresses=addresses,
+            shutdown=self._shutdown,
+            board=self._board,
+            shared_files=shared_files,
+            children=children,
+            announcer=self._announcer,
+            supervisor=self._supervisor,
+            reload=self._reload,
+            ticket_keys=ticket_keys,
+            registered=self._roles.registered,
+            pidfile=pidfile,
+        )
+        self._operations = Operations(parts)
+        self._open_control(parts, owned)
+        startup.prepare_process(settings, shared_files)
+        tls = ticket_keys.for_workers(settings)
+        self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
 
-    def _prepare(self, settings: Settings) -> None:
-        if not settings.preload_app:
+    def _open_control(self, parts: Parts, owned: contextlib.ExitStack) -> None:
+        """Open the control socket, where there can be one; closed last, when it is known how the server ended."""
+        history = EventHistory()
+        self._supervisor.events.observers.append(lambda event: history.add(event_as_json(event)))
+        handlers = CommandHandlers(parts, self._operations, history)
+        self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)
+        if self._control is not None:
+            owned.callback(self._control.close)
+
+    def _keep_of_predecessor(self, mailboxes: MailboxRegistry) -> None:
+        """In an upgrade: what the mailboxes of the server before this one have kept."""
+        if self._origin.predecessor is None:
             return
-        try:
-            process.set_child_subreaper()
-        except OSError as error:
-            raise ServerError(f"preload_app: {error.strerror or error}") from error
+        before = self._origin.predecessor.hand_off
+        if before.retained >= 0:
+            mailboxes.share_retained(before.retained)
+        if before.turns >= 0:
+            mailboxes.share_turns(before.turns)
+
+    def _act(self, number: signal.Signals) -> None:
+        """What a signal leads to: the operation that the table names."""
+        getattr(self._operations, ARBITER_ACTIONS[number])(Requester(number.name))
 
     # The loop
 
     def _loop(self) -> None:
-        faults = Faults()
+        faults = FaultBudget()
         while True:
             try:
                 if self._turn():
@@ -179,218 +222,53 @@ class Arbiter:
             except Exception:
                 # The boundary of this process. Better a supervisor with a fault than none, unless it keeps failing.
                 too_many = faults.another(self._clock.monotonic())
-                self._log.critical("internal error of the arbiter, number %d", faults.count, exc_info=True)
+                self._log.critical(
+                    "internal error of the arbiter, number %d",
+                    faults.count,
+                    exc_info=True,
+                )
                 if too_many:
                     raise
 
     def _turn(self) -> bool:
         """Take in what came, decide, act; True when all is done."""
         supervisor = self._supervisor
-        while self._events:
-            event = self._events.popleft()
-            if isinstance(event, Signalled):
-                self._handlers[event.number]()
-            elif event.key == BOND_KEY:
-                self._upgrade.read()
-            else:
-                supervisor.read(event.key)
-        while self._upgrade.happened:
-            self._overlap[self._upgrade.happened.popleft()]()
-        if self._reload_wanted or supervisor.source_changed:
-            self._reload()
-        supervisor.look()
-        now = self._clock.monotonic()
-        if self._door.may_leave(supervisor.pids, now):
-            supervisor.pool.stop(Stopping.GRACEFUL)
-        if supervisor.pool.stopping:
-            # Before the workers are told: they drain differently when nobody takes over.
-            self._tell_stopping(now)
-            self._door.look(now)
+        self._inbox.handle()
+        self._operations.advance()
+        supervisor.check()
+        self._operations.advance_stop()
         supervisor.carry_out()
-        self._let_go_of_addresses()
-        self._take_back_logs()
-        self._tell_others()
-        if supervisor.pool.stopping and not supervisor.pool.children:
+        # With a server after this one the service continues.
+        status = supervisor.status(leaving=self._shutdown.is_leaving and self._upgrade.successor is None)
+        if not status.stopping:
+            self._close_addresses()
+        serving = supervisor.serving
+        if serving is not None and not status.on_trial:
+            self._reload.revert_logs(serving)
+        self._publish(status)
+        if status.is_over:
             return True
-        due = min(supervisor.next_due(), self._announcer.next_due(), self._door.next_due)
-        self._events += self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
+        due = min(supervisor.next_due(), self._announcer.next_due(), self._shutdown.next_due)
+        if self._control is not None:
+            self._control.advance()
+            due = min(due, self._control.next_due())
+        self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
-    def _tell_stopping(self, now: float) -> None:
-        if self._stop_told:
-            return
-        self._stop_told = True
-        if self._upgrade.successor is not None:
-            self._announcer.hand_over(self._upgrade.successor)
-            self._upgrade.hand_over()
-            if not self._upgrade.serves_elsewhere:
-                self._log.warning("The new server does not serve yet; until it does, clients wait")
-        if self._upgrade.takes_connections:
-            # Its workers are siblings: what is idle here is handed to them, and nothing new is taken.
-            self._log.info("The %s server goes on", "new" if self._upgrade.successor else "old")
-            self._family.end_listeners(self._upgrade.shared)
-        else:
-            self._board.tell(ServerState.STOPPING)
-        self._door.leave(now)
-
-    def _let_go_of_addresses(self) -> None:
-        """Close what no generation needs that serves, or is on trial; its workers have been told by now."""
-        if self._supervisor.pool.stopping:
-            return
+    def _close_addresses(self) -> None:
+        """Close what no generation needs that serves, or is on trial; its workers have been notified by now."""
         closed = self._addresses.keep(self._supervisor.listeners)
         for address in closed:
             self._log.info("No longer listening at: %s", address)
         if closed:
             self._upgrade.still_keep(self._addresses.numbers())
 
-    def _tell_others(self) -> None:
-        """Tell workers, the service manager and the server beside this one how things stand."""
-        supervisor, now = self._supervisor, self._clock.monotonic()
-        if supervisor.started and self._board.told() is ServerState.STARTING:
+    def _publish(self, status: ServiceStatus) -> None:
+        """Tell workers, the service manager and the server beside this one how the server is."""
+        if self._background is not None and status.generation:
+            self._background.succeeded()
+            self._background = None
+        if status.started and self._board.told() is ServerState.STARTING:
             self._board.tell(ServerState.SERVING)
-        # With a server after this one the service goes on.
-        leaving = self._door.is_leaving and self._upgrade.successor is None
-        stands = standing(supervisor.pool, supervisor.pool.rollout.least_ready, now, leaving)
-        self._announcer.update(stands, now)
-        self._upgrade.tell_serving(supervisor.started and stands.serving)
-
-    # What the operator wants
-
-    def _reap(self) -> None:
-        self._supervisor.reap()
-
-    def _want_reload(self) -> None:
-        self._log.info("SIGHUP: reload")
-        self._reload_wanted = True
-
-    def _reload(self) -> None:
-        self._reload_wanted = self._supervisor.source_changed = False
-        if self._is_ending:
-            self._log.info("The reload is left out: the server is about to stop")
-            return
-        self._announcer.reload_begins(self._clock.monotonic())
-        self._serve_again()
-        present, before = self._supervisor.serving or self._settings, self._addresses.numbers()
-        try:
-            wanted = self._reload_settings()
-            settings = permitted(self._settings, wanted)
-            self._prepare(settings)
-            numbers = start.open_addresses(settings, self._addresses)
-            self._logbook.apply(settings)
-        except ServerError as error:
-            self._supervisor.refuse(str(error))
-            self._log.error("The reload is called off, the present settings stay in force: %s", error)
-            return
-        except BaseException as error:  # noqa: BLE001
-            # A configuration file is a program of somebody else's: whatever it raises, the server goes on.
-            self._supervisor.refuse(repr(error))
-            self._log.exception("The reload is called off, the present settings stay in force")
-            return
-        finally:
-            # Reading settings leaves cycles behind, so few that the collector would let them pile up for months.
-            gc.collect()
-        say_changes(self._log, present, wanted)
-        self._addresses.say_listening((number for number in numbers if number not in before), settings.scheme)
-        self._supervisor.begin(settings, self._addresses.places(numbers))
-
-    def _take_back_logs(self) -> None:
-        """Log as the generation that serves does, once one that was tried has been called off."""
-        rollout, serving = self._supervisor.pool.rollout, self._supervisor.serving
-        if rollout.trial is None and serving is not None:
-            self._logbook.take_back(serving)
-
-    @property
-    def _is_ending(self) -> bool:
-        """Does it stop, or has it been told to?"""
-        return bool(self._supervisor.pool.stopping) or self._door.is_leaving
-
-    def _stop_gracefully(self) -> None:
-        if self._supervisor.pool.stopping:
-            return
-        # A second one ends the delay; and clients need no other server when the next one has the same addresses.
-        waits = not self._door.is_leaving and not self._upgrade.takes_connections
-        serving, now = self._supervisor.serving if waits else None, self._clock.monotonic()
-        if serving is not None and self._upgrade.call_back():
-            self._door.plan(now + serving.graceful_timeout)
-            self._log.info("SIGTERM: graceful stop as soon as the old server serves again")
-            return
-        delay_s = serving.drain_delay if serving is not None else 0.0
-        self._door.plan(now + delay_s)
-        if not self._upgrade.takes_connections:
-            self._board.tell(ServerState.LEAVING)
-        if delay_s:
-            self._log.info("SIGTERM: graceful stop in %g s (drain_delay); serving until then, but not ready", delay_s)
-        else:
-            self._log.info("SIGTERM: graceful stop")
-
-    def _stop_quickly(self) -> None:
-        again = self._supervisor.pool.stopping is Stopping.QUICK
-        self._log.info("Stop by force" if again else "SIGINT or SIGQUIT: quick stop")
-        self._door.plan(math.inf)
-        self._supervisor.pool.stop(Stopping.FORCED if again else Stopping.QUICK)
-
-    def _one_more(self) -> None:
-        self._serve_again()
-        self._log.info("SIGTTIN: %d workers", self._supervisor.pool.rollout.scale(+1))
-
-    def _one_less(self) -> None:
-        self._log.info("SIGTTOU: %d workers", self._supervisor.pool.rollout.scale(-1))
-
-    def _retire_all(self) -> None:
-        successor, rollout = self._upgrade.successor, self._supervisor.pool.rollout
-        if successor is None and not self._settings.daemon:
-            self._log.info("SIGWINCH is ignored: this server is no daemon, and no upgrade is under way")
-            return
-        if successor is not None and not self._upgrade.serves_elsewhere:
-            self._log.warning("SIGWINCH is ignored: the new server (pid %d) does not serve yet", successor)
-            return
-        self._log.info("SIGWINCH: all workers retire until SIGHUP or SIGTTIN")
-        if not rollout.retired:
-            self._retired_for_successor = successor is not None
-        if successor is not None:
-            if self._upgrade.takes_connections:
-                self._family.end_listeners(self._upgrade.shared)
-            else:
-                # Nobody would read what they hand over.
-                self._board.tell(ServerState.STOPPING)
-        rollout.retire_all()
-
-    def _serve_again(self) -> None:
-        """Workers that have retired for an upgrade are wanted again."""
-        if self._board.told() is ServerState.STOPPING:
-            serves = ServerState.SERVING if self._supervisor.started else ServerState.STARTING
-            self._board.tell(ServerState.LEAVING if self._door.is_leaving else serves)
-
-    # The server beside this one
-
-    def _start_successor(self) -> None:
-        if self._is_ending:
-            self._log.warning("SIGUSR2 is ignored: this server is about to end")
-            return
-        receive, send = (end.fileno() for end in self._family.hand_off)
-        hand_off = HandOff(receive, send, start.hand_off_kind(self._settings))
-        pid = self._upgrade.start(self._addresses.passed(), hand_off)
-        if pid is not None:
-            self._family.tell_end(pid, self._upgrade.ended)
-
-    def _promoted(self) -> None:
-        """The server before this one is gone."""
-        self._announcer.begin(self._clock.monotonic(), main_pid=os.getpid())
-        if self._pidfile is None or not self._settings.pidfile:
-            return
-        try:
-            self._pidfile.rename(self._settings.pidfile, self._upgrade.former)
-        except ServerError as error:
-            self._log.error("%s", error)
-
-    def _bring_back(self, reason: str) -> None:
-        """Workers that have retired for the server after this one are wanted again."""
-        rollout = self._supervisor.pool.rollout
-        if self._retired_for_successor and rollout.retired and not self._supervisor.pool.stopping:
-            self._log.warning("%d workers are brought back, because %s", rollout.bring_back(), reason)
-            self._serve_again()
-
-    def _reopen_logs(self) -> None:
-        self._log.info("SIGUSR1: logs are reopened")
-        self._logbook.reopen()
-        self._supervisor.tell_all(signal.SIGUSR1)
+        self._announcer.update(status, self._clock.monotonic())
+        self._upgrade.tell_serving(status.started and status.serving)

@@ -1,106 +1,100 @@
-"""The arbiter's one inbox: signals and readable channels, in the order they came.
+"""The arbiter's one inbox: signals and readable sources, handled in the order in which they came.
 
-A signal handler only appends; what the signal means is decided later, in the loop,
-so that no signal is ever answered in the middle of something. Knows no child.
+A signal handler only appends; what the signal means is decided later, in the loop, so that no signal is acted on in
+the middle of something else. A source is whatever has a descriptor: a child's channel, the channel of an upgrade. What
+is to be called when it is readable is given with it. Knows no child and no command.
 """
 
 import collections
 import contextlib
-import dataclasses
 import selectors
 import signal
 import socket
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
-MERGED = frozenset({signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTERM})
-"""Signals of which one in a turn says as much as ten."""
+from wsgicluster.system.signals import MERGED
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal came."""
-
-    number: signal.Signals
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Readable:
-    """The channel of the child with this key has something to read."""
-
-    key: int
-
-
-Event: TypeAlias = Signalled | Readable
+Handle: TypeAlias = Callable[[], object]
 
 
 class HasFileno(Protocol):
-    """What can be waited on."""
+    """A source: what can be waited on."""
 
     def fileno(self) -> int:
         """The descriptor."""
 
 
 class Inbox:
-    """Signals and channels; to be closed by who opened it."""
+    """Signals and sources with what each of them leads to; to be closed by its owner.
 
-    def __init__(self, numbers: Iterable[signal.Signals]) -> None:
-        self._came: collections.deque[signal.Signals] = collections.deque()
+    ``handlers`` are those of signals, which it catches from now on.
+    """
+
+    def __init__(self, handlers: Mapping[signal.Signals, Handle]) -> None:
+        self._handlers = handlers
+        self._caught: collections.deque[signal.Signals] = collections.deque()
+        self._came: collections.deque[signal.Signals | selectors.SelectorKey] = collections.deque()
+        """What `wait` has found and `handle` has not come to yet."""
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         for end in (self._wake_read, self._wake_write):
             end.setblocking(False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self.watch(self._wake_read, self._empty_wakeup)
         self._wakeup_before = signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        taken = list(numbers)
-        for number in taken:
+        for number in handlers:
             signal.signal(number, self._append)
-        # Whoever started this process may have blocked some of them, and that is inherited.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, taken)
+        # The process that started this one may have blocked some of them, and that is inherited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
 
     def _append(self, number: int, frame: types.FrameType | None) -> None:
-        self._came.append(signal.Signals(number))
+        self._caught.append(signal.Signals(number))
 
-    def watch(self, channel: HasFileno, key: int) -> None:
-        """Tell when this channel is readable."""
-        self._selector.register(channel, selectors.EVENT_READ, key)
+    def watch(self, source: HasFileno, handle: Handle, *, writable: bool = False) -> None:
+        """Have ``handle`` called whenever this source is readable, or instead ``writable``, until `unwatch`."""
+        self._selector.register(source, selectors.EVENT_WRITE if writable else selectors.EVENT_READ, handle)
 
-    def unwatch(self, channel: HasFileno) -> None:
-        """Forget a channel that was not closed yet; harmless when repeated."""
+    def unwatch(self, source: HasFileno) -> None:
+        """Forget a source that was not closed yet, and what has come from it; harmless when repeated."""
         with contextlib.suppress(KeyError, ValueError):  # not watched, or closed before
-            self._selector.unregister(channel)
+            self._selector.unregister(source)
 
-    def wait(self, timeout_s: float | None) -> list[Event]:
-        """What came, signals first; waits for at most ``timeout_s``, for ever with None."""
-        if self._came:
+    def wait(self, timeout_s: float | None) -> int:
+        """Take in what came, signals first, and return how much that is; wait ``timeout_s`` at most, None forever."""
+        if self._caught or self._came:
             timeout_s = 0.0
-        readable: list[Event] = []
-        for chosen, _ in self._selector.select(timeout_s):
-            if chosen.data is None:
-                self._empty_wakeup()
-            else:
-                readable.append(Readable(chosen.data))
-        return [*self._signals(), *readable]
+        readable = [key for key, _ in self._selector.select(timeout_s)]
+        self._take_signals()
+        self._came += readable
+        return len(self._came)
+
+    def _take_signals(self) -> None:
+        while self._caught:
+            number = self._caught.popleft()
+            if number not in MERGED or number not in self._came:
+                self._came.append(number)
+
+    def handle(self) -> None:
+        """Call the handlers for all that `wait` has taken in. After one that raises, the next call does the others."""
+        while self._came:
+            came = self._came.popleft()
+            if isinstance(came, signal.Signals):
+                self._handlers[came]()
+            elif self._selector.get_map().get(came.fd) is came:
+                # Else a handler before it has unwatched the source.
+                came.data()
 
     def _empty_wakeup(self) -> None:
         with contextlib.suppress(BlockingIOError):  # read to the end
             while self._wake_read.recv(4096):
                 pass
 
-    def _signals(self) -> list[Event]:
-        events: list[Event] = []
-        while self._came:
-            event = Signalled(self._came.popleft())
-            if event.number not in MERGED or event not in events:
-                events.append(event)
-        return events
-
     def close(self) -> None:
-        """Give the descriptors back.
+        """Close the descriptors.
 
-        The handlers stay, and what comes from now on is dropped: a second ``TERM`` shall
-        not change how a process ends that is about to.
+        The signal handlers stay, and what comes from now on is dropped: a second ``TERM`` must not change how a
+        process ends that is about to.
         """
         signal.set_wakeup_fd(self._wakeup_before)
         self._selector.close()

@@ -1,1 +1,1 @@
-"""The doctor: looks at settings, surroundings and application for what is known to bite, and serves nothing."""
+"""The doctor: checks settings, surroundings and application for known problems; serves nothing."""

@@ -1,15 +1,17 @@
-"""What the application has done when it was loaded, and what that means in workers."""
+"""Checks of what the application does when it is loaded, and of the effect in workers."""
 
 from collections.abc import Iterator
 
+from wsgicluster.counting import count_of
 from wsgicluster.doctor.facts import Facts, Finding, Traces
-from wsgicluster.doctor.inspection import TAKEN
 from wsgicluster.doctor.surroundings_checks import size
+from wsgicluster.settings.types.worker import kind_row
+from wsgicluster.system.signals import WORKER_ACTIONS
 
 SLOW_PART = 0.5
 """A load that takes more than this part of ``timeout`` fails on a busy machine."""
 NEAR_PART = 0.8
-"""A worker that begins above this part of ``max_memory`` is soon beyond it."""
+"""A worker that starts above this part of ``max_memory`` soon exceeds it."""
 
 _DRIVERS = {
     "psycopg2": "call psycogreen.gevent.patch_psycopg() first, or use psycopg 3",
@@ -18,38 +20,32 @@ _DRIVERS = {
 
 
 def loaded(facts: Facts) -> Iterator[Finding]:
-    """No application, or one of another kind."""
+    """The application cannot be loaded, or is not a WSGI application."""
     application, name = facts.application, facts.settings.wsgi_app
     if application.failure:
         yield Finding(
-            "application", application.failure, f"correct it; wsgicluster --check-config {name} tries it again"
-        )
-    elif application.misfit:
-        yield Finding(
-            "application",
-            f"{name}: {application.misfit}",
-            "name a callable of PEP 3333; a2wsgi.ASGIMiddleware makes one of an ASGI application",
+            "application", application.failure, f"correct it; wsgicluster --check-config {name} checks it again"
         )
 
 
 def preloaded(facts: Facts) -> Iterator[Finding]:
-    """What is there before the fork, and what becomes of it behind it."""
+    """Objects that exist before the fork, which workers would share or lose."""
     if not facts.settings.preload_app:
         return
     application = facts.application
-    late = "open it on the first request of a worker, or leave preload_app out"
+    late = "open it on the first request of a worker, or do not use preload_app"
     yield from _each(application.opened, "is opened before the fork and would be shared by all workers", late)
-    if facts.settings.worker_class != "gevent":  # which makes its loop anew in each worker
-        yield from _each(application.loops, "is made before the fork and would be shared by all workers", late)
+    if not kind_row(facts.settings.worker_class).loop_in_each_worker:
+        yield from _each(application.loops, "is created before the fork and would be shared by all workers", late)
     yield from _each(
         application.threads,
-        "is started before the fork, and workers would not have it",
-        "start it on the first request of a worker, or leave preload_app out",
+        "is started before the fork and would not run in workers",
+        "start it on the first request of a worker, or do not use preload_app",
     )
     yield from _each(
         application.locks,
-        "is held when the application is loaded, and would be held in all workers for ever",
-        "release it before the import ends, or leave preload_app out",
+        "is locked when the application is loaded, and would stay locked in all workers",
+        "release it before the import ends, or do not use preload_app",
     )
 
 
@@ -59,68 +55,69 @@ def _each(traces: Traces, what: str, remedy: str) -> Iterator[Finding]:
 
 
 def children(facts: Facts) -> Iterator[Finding]:
-    """Processes that nobody supervises."""
+    """Processes without a supervisor."""
     number = 1 if facts.settings.preload_app else facts.settings.workers
-    who = "by every worker anew" if number > 1 else "before there is a request"
+    when = "by each worker" if number > 1 else "before the first request"
     for trace in facts.application.children:
         yield Finding(
             "application",
-            f"{trace} is started {who}, and nobody ends it with its worker",
-            "run it as a service of its own",
+            f"{trace} is started {when}, and is not ended with its worker",
+            "run it as a separate service",
         )
 
 
 def handlers(facts: Facts) -> Iterator[Finding]:
-    """Signals that are a worker's own."""
-    own = tuple(number.name for number in TAKEN)
+    """Handlers for signals that workers or the arbiter use."""
+    own = tuple(number.name for number in WORKER_ACTIONS)
     for trace in facts.application.handlers:
         if trace.what.startswith(own):
-            effect = "which a worker needs itself and takes back"
+            effect = "which a worker uses itself: the handler is replaced"
         else:
-            effect = "which is the arbiter's to answer, but may reach workers as well"
+            effect = "which is for the arbiter, but may be sent to workers as well"
         yield Finding(
             "signals",
             f"the application handles {trace}, {effect}",
-            "have atexit clean up: a worker runs it when it leaves",
+            "clean up with atexit, which a worker runs when it exits",
         )
 
 
 def debug(facts: Facts) -> Iterator[Finding]:
-    """Pages that tell strangers about the code."""
+    """Error pages that show code and settings to clients."""
     for mode in facts.application.debug:
         yield Finding(
-            "application", f"{mode} is on, which shows code and settings to whoever sees an error", "turn it off"
+            "application", f"{mode} is on, which shows code and settings to clients in error pages", "turn it off"
         )
 
 
 def greenlets(facts: Facts) -> Iterator[Finding]:
-    """gevent in the wrong place, or with what it cannot see."""
+    """gevent's patches in workers of another kind, or gevent with drivers that block it."""
     application, kind = facts.application, facts.settings.worker_class
-    if kind == "gevent":
+    if kind_row(kind).cooperative:
         for driver in application.blocking_drivers:
             yield Finding(
                 "worker_class",
-                f"{driver} waits in C, where gevent cannot see it: one query holds up all requests of a worker",
+                f"{driver} waits in C, which blocks gevent: one query delays all requests of a worker",
                 _DRIVERS[driver],
             )
     elif application.patched:
         yield Finding(
             "worker_class",
-            f"the application calls gevent's monkey.patch_all(), but workers are of the kind {kind}",
-            "use -k gevent, or leave the patch out",
+            f"the application calls gevent's monkey.patch_all(), but worker_class is {kind}",
+            "use -k gevent, or remove the patch",
         )
 
 
 def memory(facts: Facts) -> Iterator[Finding]:
-    """Less memory than the loaded application takes, in all workers or in one."""
+    """The application needs more memory than there is, or than max_memory."""
     settings, resident = facts.settings, facts.application.resident_bytes
     limit = facts.surroundings.memory_limit_bytes
     needed = resident * (1 if settings.preload_app else settings.workers)
     if needed > limit:
         yield Finding(
             "workers",
-            f"{settings.workers} workers need about {size(needed)} ({size(resident)} each before the first request), "
-            f"and there are {size(limit)}",
+            f"{count_of(settings.workers, 'worker needs', 'workers need')} about {size(needed)} "
+            f"({size(resident)} each before the first request), "
+            f"but only {size(limit)} are available",
             f"use {max(1, int(limit * NEAR_PART / resident))} or fewer, or preload_app to share what is loaded",
         )
     if settings.max_memory and resident > NEAR_PART * settings.max_memory:
@@ -133,7 +130,7 @@ def memory(facts: Facts) -> Iterator[Finding]:
 
 
 def slow(facts: Facts) -> Iterator[Finding]:
-    """A load that is nearly too long."""
+    """The application takes nearly as long to load as a worker has to boot."""
     load_s, timeout_s = facts.application.load_s, facts.settings.timeout
     if timeout_s and load_s > SLOW_PART * timeout_s:
         yield Finding(

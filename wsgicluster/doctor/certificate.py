@@ -1,7 +1,7 @@
-"""Reads from when to when a certificate is valid.
+"""Reads the period in which a certificate is valid.
 
-Python's ``ssl`` tells that only of certificates that a peer has shown, so the few bytes that say it are found here: a
-certificate is nested values, each of them a tag, a length and a content (X.690; the fields in RFC 5280, section 4.1).
+Python's ``ssl`` only reports that of a peer's certificates, so the fields are parsed here: a certificate is nested
+values, each of them a tag, a length and a content (X.690; the fields in RFC 5280, section 4.1).
 """
 
 import calendar

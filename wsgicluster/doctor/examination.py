@@ -1,14 +1,15 @@
-"""The doctor's round: gathers the facts, has all checks look at them, and writes one line for each finding."""
+"""Runs the doctor: gathers the facts, runs all checks on them, and prints one line for each finding."""
 
 import os
 import sys
 from collections.abc import Callable, Iterable
 
+from wsgicluster.counting import count_of
 from wsgicluster.doctor import application_checks, settings_checks, surroundings_checks
 from wsgicluster.doctor.facts import Facts, Finding
 from wsgicluster.doctor.inspection import inspect_application
+from wsgicluster.doctor.isolation import Fork, run_isolated
 from wsgicluster.doctor.survey import survey
-from wsgicluster.doctor.visit import Fork, visit
 from wsgicluster.errors import ServerError
 from wsgicluster.settings import Settings
 
@@ -19,14 +20,14 @@ CHECKS = (*application_checks.CHECKS, *settings_checks.CHECKS, *surroundings_che
 
 
 def examine(settings: Settings, remarks: tuple[str, ...], load: Callable[[], object], fork: Fork) -> int:
-    """Print the findings on a server that ``load`` makes the application for; answers the exit code.
+    """Print the findings on a server whose application ``load`` returns; returns the exit code.
 
     ``settings`` have plain numbers; the current folder is the application's. What the application prints goes to
     standard error. Raises ServerError when no process can be made.
     """
     surroundings = survey(settings, os.environ)
     try:
-        application = visit(lambda: inspect_application(load), fork, _show, settings.timeout)
+        application = run_isolated(lambda: inspect_application(load), fork, _show, settings.timeout)
     except OSError as error:
         raise ServerError(f"doctor: no process can be made to load the application: {error.strerror}") from error
     findings = consult(Facts(settings, surroundings, application, remarks))
@@ -35,14 +36,14 @@ def examine(settings: Settings, remarks: tuple[str, ...], load: Callable[[], obj
 
 
 def consult(facts: Facts) -> list[Finding]:
-    """What all checks find, each thing once."""
+    """The findings of all checks, each one once."""
     return list(dict.fromkeys(finding for check in CHECKS for finding in check(facts)))
 
 
 def report(findings: Iterable[Finding]) -> str:
     """The findings as they are printed."""
     lines = [str(finding) for finding in findings]
-    count = f"{len(lines)} finding{'s' if len(lines) > 1 else ''}" if lines else "no findings"
+    count = count_of(len(lines), "finding") if lines else "no findings"
     return "\n".join([*lines, count]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What the doctor knows when it decides: plain values, gathered elsewhere and looked at by the checks.
+"""The facts that the checks decide on: plain values, gathered elsewhere.
 
 Sizes are in bytes, durations in seconds, dates in seconds since the epoch.
 """
@@ -12,7 +12,7 @@ from wsgicluster.settings import Settings
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trace:
-    """Something that the application has left behind when it was loaded, and the line that did it, if known."""
+    """An effect of loading the application, and the line that caused it, where that is known."""
 
     what: str
     place: str = ""
@@ -29,8 +29,6 @@ class Application:
     """The application as it is once it has been loaded; ``failure`` says why it was not, in one line."""
 
     failure: str = ""
-    misfit: str = ""
-    """Why what was found cannot be called as a WSGI application."""
     opened: Traces = ()
     """Connections, listeners, pipes and databases."""
     loops: Traces = ()
@@ -48,7 +46,7 @@ class Application:
     load_s: float = 0.0
 
     def to_json(self) -> str:
-        """A text that `from_json` reads back."""
+        """A text that `from_json` reads."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
@@ -64,7 +62,7 @@ class Application:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Disk:
-    """A folder that the server writes to: for which setting, how much is free, and with how little it gets narrow."""
+    """A folder that the server writes to: for which setting, how much is free, and how much should be."""
 
     setting: str
     path: str
@@ -74,7 +72,7 @@ class Disk:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Certificate:
-    """From when to when a certificate is valid."""
+    """The period in which a certificate is valid."""
 
     path: str
     not_before: float
@@ -92,14 +90,14 @@ class Surroundings:
     backlog_limit: int | None = None
     heartbeat_folder: str = "/dev/shm"
     heartbeat_disk: str = ""
-    """Kind of the file system of that folder where it is not in memory."""
+    """Type of that folder's file system, where it is not in memory."""
     descriptors: int = 1 << 16
     disks: tuple[Disk, ...] = ()
     init_command: str = ""
     """Command line of process 1."""
     parent_command: str = ""
     manager: str = ""
-    """The unit or program that has started this process and will stop it."""
+    """The unit or program that starts and stops this process."""
     manager_stop_s: float | None = None
     plain_modules: tuple[str, ...] = ()
     """Compiled modules that are not in use."""
@@ -120,7 +118,7 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that will bite, and what to do about it; ``topic`` is a setting's name where there is one."""
+    """A problem and its remedy; ``topic`` is the name of a setting where there is one."""
 
     topic: str
     what: str

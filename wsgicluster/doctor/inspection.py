@@ -1,7 +1,6 @@
-"""Loads the application in this process and notes what it has opened, started and changed.
+"""Loads the application in this process and records what it opens, starts and changes.
 
-Runs in a process of its own that serves nothing and ends afterwards: it takes the signals that a worker takes,
-and listens to everything that Python tells of.
+Runs in a process of its own that exits afterwards: it sets a worker's signal handlers, and an audit hook.
 """
 
 import _socket
@@ -18,17 +17,12 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from wsgicluster import process
 from wsgicluster.doctor.facts import Application, Trace, Traces
 from wsgicluster.doctor.locks import held_locks
 from wsgicluster.doctor.watch import Watch
 from wsgicluster.errors import AppLoadError, ServerError
-
-TAKEN = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGABRT)
-"""Signals that a worker needs itself, and takes back."""
-
-IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGWINCH)
-"""Signals that only the arbiter answers."""
+from wsgicluster.system import process
+from wsgicluster.system.signals import IGNORED_BY_WORKERS, WORKER_ACTIONS
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -40,7 +34,7 @@ def inspect_application(load: Callable[[], object]) -> Application:
     watch = Watch()
     began = time.monotonic()
     try:
-        application = load()
+        load()
     except ServerError as error:
         if isinstance(error, AppLoadError) and error.trace:
             print(error.trace, file=sys.stderr)
@@ -48,7 +42,6 @@ def inspect_application(load: Callable[[], object]) -> Application:
     load_s = time.monotonic() - began
     handlers = _handlers(watch)
     return Application(
-        misfit=misfit(application),
         opened=_opened(before, watch),
         loops=_loops(before),
         threads=_started(watch),
@@ -64,10 +57,10 @@ def inspect_application(load: Callable[[], object]) -> Application:
 
 
 def _take_signals() -> None:
-    """Have the application find what it finds in a worker."""
-    for number in TAKEN:
+    """Set the signal handlers that the application finds in a worker."""
+    for number in WORKER_ACTIONS:
         signal.signal(number, _end)
-    for number in IGNORED:
+    for number in IGNORED_BY_WORKERS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
@@ -78,9 +71,9 @@ def _end(number: int, _frame: types.FrameType | None) -> None:
 
 def _handlers(watch: Watch) -> Traces:
     found = []
-    for number in (*TAKEN, *IGNORED):
+    for number in (*WORKER_ACTIONS, *IGNORED_BY_WORKERS):
         handler = signal.getsignal(number)
-        expected = _end if number in TAKEN else signal.SIG_IGN
+        expected = _end if number in WORKER_ACTIONS else signal.SIG_IGN
         if handler != expected:
             found.append(Trace(f"{number.name} by {_described(handler)}", _defined(handler, watch)))
     return tuple(found)
@@ -94,25 +87,7 @@ def _described(handler: object) -> str:
 
 def _defined(handler: object, watch: Watch) -> str:
     code = getattr(inspect.unwrap(handler) if callable(handler) else None, "__code__", None)
-    return watch.shown(code.co_filename, code.co_firstlineno) if isinstance(code, types.CodeType) else ""
-
-
-def misfit(application: object) -> str:
-    """Why this cannot be called as PEP 3333 says, or nothing as far as that can be seen without calling it."""
-    call = getattr(application, "__call__", None)  # noqa: B004  (the method itself, to see what it is)
-    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
-        return "it is asynchronous, an ASGI application perhaps"
-    try:
-        signature = inspect.signature(application) if callable(application) else None
-    except (TypeError, ValueError):  # written in C, without a word about its parameters
-        return ""
-    if signature is None:
-        return f"it is no callable but of type {type(application).__qualname__}"
-    try:
-        signature.bind({}, None)
-    except TypeError:
-        return f"it cannot be called with environ and start_response: its parameters are {signature}"
-    return ""
+    return watch.location(code.co_filename, code.co_firstlineno) if isinstance(code, types.CodeType) else ""
 
 
 def _descriptors() -> dict[int, str]:
@@ -146,12 +121,12 @@ def _opened(before: dict[int, str], watch: Watch) -> Traces:
 def _is_sqlite(number: int) -> bool:
     try:
         return os.pread(number, len(_SQLITE), 0) == _SQLITE
-    except OSError:  # not open for reading, or nothing that can be read at a place
+    except OSError:  # not open for reading, or not seekable
         return False
 
 
 def _socket_text(number: int) -> str:
-    # The system's own kind of socket: gevent's would wait.
+    # The system's own type of socket: gevent's would wait.
     sock = _socket.socket(fileno=os.dup(number))
     try:
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -160,7 +135,7 @@ def _socket_text(number: int) -> str:
             peer = _address(sock.getpeername())
         except OSError:
             return f"a socket that listens at {own}" if listens else "a socket without a peer"
-    except OSError:  # of a family that has none of this
+    except OSError:  # of a family without addresses
         return "a socket"
     finally:
         sock.close()
@@ -185,7 +160,7 @@ def _loops(before: dict[int, str]) -> Traces:
         for loop in _instances(asyncio.AbstractEventLoop):
             if not loop.is_closed():
                 found.append(Trace("an event loop of asyncio" + (" that runs" if loop.is_running() else "")))
-    # Each of these has one.
+    # Each of these loops has one.
     epolls = [link for _, link in _new(before) if link == "anon_inode:[eventpoll]"]
     found += [Trace("an epoll descriptor")] * max(0, len(epolls) - len(found))
     return tuple(dict.fromkeys(found))
@@ -211,7 +186,7 @@ def _cut(command: str) -> str:
 
 
 def _instances(kind: type) -> list[Any]:
-    # By type alone: stand-ins that pretend to be of a class fail when they are asked.
+    # By type only: proxies that pretend to be of a class may fail when they are used.
     return [found for found in gc.get_objects() if issubclass(type(found), kind)]
 
 

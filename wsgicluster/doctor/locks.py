@@ -1,6 +1,6 @@
-"""Finds locks that are held, and names them by whoever has them.
+"""Finds locks that are held, and names them by the modules and objects that have them.
 
-A lock that is held when a process is forked is held in the child for ever: its holder does not exist there.
+A lock that is held during a fork stays held in the child: the thread that would release it does not exist there.
 """
 
 import gc
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from wsgicluster.doctor.facts import Trace, Traces
 
-# As they are now: a kind of workers may put locks of its own in their place.
+# Bound now: gevent replaces them.
 _KINDS = (type(threading.Lock()), type(threading.RLock()))
 _THREAD = threading.Thread
 _HEAP_TYPE = 1 << 9
@@ -23,10 +23,10 @@ _BETWEEN_LOOKS_S = 0.05
 
 
 def held_locks() -> Traces:
-    """The locks that modules and objects have, and that are held now and still a moment later."""
+    """The locks of modules and objects that are held now and still a moment later."""
     found = _held()
     if found:
-        # A thread that logs a line holds one as well; that is over at once.
+        # A thread that logs a line holds one as well, but only briefly.
         time.sleep(_BETWEEN_LOOKS_S)
         found = {number: name for number, name in _held().items() if number in found}
     return tuple(sorted((Trace(name) for name in found.values()), key=str))
@@ -35,7 +35,7 @@ def held_locks() -> Traces:
 def _held() -> dict[int, str]:
     names: dict[int, str] = {}
     for name, lock in _named():
-        # Only plain locks can be asked in all versions of Python, and asking by trying would change it.
+        # Only plain locks have locked() in all versions of Python, and trying to acquire would change the others.
         if id(lock) not in names and repr(lock).startswith("<locked"):
             names[id(lock)] = name
     return names
@@ -48,7 +48,7 @@ def _named() -> Iterator[tuple[str, object]]:
             yield from _members(f"{module.__name__}.", vars(module))
     for owner in gc.get_objects():
         kind = type(owner)
-        # A thread that runs holds locks of its own, and so do those who wait for something.
+        # A running thread holds locks of its own, and so does one that waits.
         if not kind.__flags__ & _HEAP_TYPE or issubclass(kind, _THREAD | type | types.ModuleType):
             continue
         if kind.__module__ in _NOT_THE_APPLICATION_S:
@@ -68,7 +68,7 @@ def _members(prefix: str, members: dict[str, object]) -> Iterator[tuple[str, obj
 
 
 def _attribute(prefix: str, owner: object, lock: object) -> str:
-    # Objects without a dictionary of their own keep their attributes by themselves.
+    # Objects without a dictionary have other ways to store attributes.
     for kind in type(owner).__mro__:
         for name in [*vars(kind).get("__slots__", ()), *_instance_names(owner)]:
             if getattr(owner, name, None) is lock:
@@ -79,5 +79,5 @@ def _attribute(prefix: str, owner: object, lock: object) -> str:
 def _instance_names(owner: object) -> list[str]:
     try:
         return list(vars(owner))
-    except (TypeError, RuntimeError):  # there is no dictionary, or a stand-in for something that is not there now
+    except (TypeError, RuntimeError):  # there is no dictionary, or a proxy without its object
         return []

@@ -1,4 +1,4 @@
-"""What settings, each of them sound by itself, will do to those who run or use the server."""
+"""Checks of settings that are valid, but cause problems in operation."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from wsgicluster.settings import FdAddress, Settings, TcpAddress
 PROXY_IDLE_S = 60
 """How long nginx and the load balancers of AWS keep an idle connection by default."""
 KEEPALIVE_S = 65
-"""Enough beyond it for what is on its way at that moment."""
+"""Added to it for requests that are in transit at that moment."""
 SPARE_STOP_S = 5
-"""For what a stop does beside waiting: clients at the door, workers that have to be killed."""
+"""For the rest of a stop beside the wait: clients in the backlog, workers that have to be killed."""
 
 
 def _is_loopback(host: str) -> bool:
@@ -30,19 +30,19 @@ def strangers_may_connect(settings: Settings) -> bool:
 
 
 def trust(facts: Facts) -> Iterator[Finding]:
-    """Everybody is believed where other machines can connect."""
+    """All peers are trusted where other machines can connect."""
     settings = facts.settings
     if not strangers_may_connect(settings):
         return
-    believed = {
+    trusted = {
         "forwarded_allow_ips": (
             True,
-            "say that it used https" + (", and who it is" if settings.forwarded_hops else ""),
+            "claim that it used https" + (", and any address" if settings.forwarded_hops else ""),
         ),
-        "proxy_allow_ips": (settings.proxy_protocol != "off", "pose as any address by the PROXY protocol"),
+        "proxy_allow_ips": (settings.proxy_protocol != "off", "claim any address with the PROXY protocol"),
         "uwsgi_allow_ips": (settings.protocol == "uwsgi", "set every variable of the environ"),
     }
-    for name, (counts, what) in believed.items():
+    for name, (counts, what) in trusted.items():
         if counts and "*" in getattr(settings, name):
             yield Finding(
                 name,
@@ -56,17 +56,17 @@ def _addresses(settings: Settings) -> str:
 
 
 def header_map(facts: Facts) -> Iterator[Finding]:
-    """Names with underscores that are let through."""
+    """Header fields with underscores that are accepted."""
     if facts.settings.header_map == "dangerous":
         yield Finding(
             "header_map",
-            "dangerous lets clients set what proxies are believed for, such as X_Forwarded_For",
+            "dangerous lets clients set fields that only proxies are trusted with, such as X_Forwarded_For",
             "use drop, and forwarder_headers for the names that a proxy needs",
         )
 
 
 def keepalive(facts: Facts) -> Iterator[Finding]:
-    """Connections that the server closes while a proxy is about to use them."""
+    """Connections that the server may close while a proxy reuses them."""
     keepalive_s = facts.settings.keepalive
     if 0 < keepalive_s < KEEPALIVE_S:
         yield Finding(
@@ -78,14 +78,14 @@ def keepalive(facts: Facts) -> Iterator[Finding]:
 
 
 def timeout(facts: Facts) -> Iterator[Finding]:
-    """No limit for hung requests, or one that a stop cuts short."""
+    """No limit for hung requests, or one that a stop does not wait for."""
     settings = facts.settings
     if settings.timeout == 0:
-        yield Finding("timeout", "0 leaves a worker that hangs as it is, for ever", "give the longest request its time")
+        yield Finding("timeout", "0 never replaces a worker that hangs", "set it to the time of the longest request")
     elif settings.timeout > settings.graceful_timeout:
         yield Finding(
             "graceful_timeout",
-            f"a request may take {settings.timeout:g} s (timeout), but is cut off {settings.graceful_timeout:g} s "
+            f"a request may take {settings.timeout:g} s (timeout), but is aborted {settings.graceful_timeout:g} s "
             "after a stop or reload",
             f"use {settings.timeout:g} or more",
         )
@@ -98,10 +98,10 @@ def stop_time(facts: Facts) -> Iterator[Finding]:
     needed_s = delay_s + settings.graceful_timeout
     if stop_s is None or stop_s > needed_s:
         return
-    delay = f"the server serves on for {delay_s:g} s (drain_delay) and then " if delay_s else ""
+    delay = f"the server keeps serving for {delay_s:g} s (drain_delay) and then " if delay_s else ""
     yield Finding(
         "graceful_timeout",
-        f"{facts.surroundings.manager} is killed {stop_s:g} s after it is told to stop, while {delay}requests may take "
+        f"{facts.surroundings.manager} is killed {stop_s:g} s after a stop begins, while {delay}requests may take "
         f"{settings.graceful_timeout:g} s",
         f"set TimeoutStopSec={needed_s + SPARE_STOP_S:g} in the unit, or a shorter graceful_timeout"
         + (" or drain_delay" if delay else ""),
@@ -109,28 +109,26 @@ def stop_time(facts: Facts) -> Iterator[Finding]:
 
 
 def slow_clients(facts: Facts) -> Iterator[Finding]:
-    """Clients that may take as long as they like."""
+    """Slow clients without a limit."""
     settings = facts.settings
     for name in ("head_timeout", "body_timeout", "write_timeout"):
         if getattr(settings, name) == 0 and strangers_may_connect(settings):
-            yield Finding(
-                name, "0 lets a client keep a connection for ever with a byte", "set a limit; 30 is a good one"
-            )
+            yield Finding(name, "0 lets a slow client occupy a connection without a limit", "set a limit, such as 30")
 
 
 def reload(facts: Facts) -> Iterator[Finding]:
-    """A development server for everybody."""
+    """A development server that other machines can reach."""
     settings = facts.settings
     if settings.reload and strangers_may_connect(settings):
         yield Finding(
             "reload",
-            f"workers are replaced whenever a file changes, on a server that others reach at {_addresses(settings)}",
-            "leave it out there, and deploy with HUP",
+            f"workers are replaced whenever a file changes, and other machines can connect to {_addresses(settings)}",
+            "do not use it in production; deploy with HUP",
         )
 
 
 def recycling(facts: Facts) -> Iterator[Finding]:
-    """Workers that leave together."""
+    """Workers that are recycled at the same time."""
     settings = facts.settings
     if settings.max_requests and not settings.max_requests_jitter and settings.workers > 1:
         yield Finding(
@@ -141,20 +139,20 @@ def recycling(facts: Facts) -> Iterator[Finding]:
 
 
 def daemon(facts: Facts) -> Iterator[Finding]:
-    """In the background of somebody who watches the foreground."""
+    """In the background, where a service manager watches the foreground."""
     if facts.settings.daemon and facts.surroundings.manager:
         yield Finding(
             "daemon",
-            f"{facts.surroundings.manager} takes a server that goes into the background for one that has ended",
-            "leave it out",
+            f"{facts.surroundings.manager} considers a server in the background as exited",
+            "remove it",
         )
 
 
 def remarks(facts: Facts) -> Iterator[Finding]:
-    """What was noticed when the settings were read."""
+    """Remarks from reading the settings."""
     for remark in facts.remarks:
         topic, _, rest = remark.partition(": ")
-        yield Finding(topic, rest, "correct it, or leave it out")
+        yield Finding(topic, rest, "correct or remove it")
 
 
 CHECKS = (trust, header_map, keepalive, timeout, stop_time, slow_clients, reload, recycling, daemon, remarks)

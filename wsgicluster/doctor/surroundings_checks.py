@@ -1,14 +1,16 @@
-"""What the machine, container or service does not have for a server with these settings."""
+"""Checks of what the machine, container or service lacks for a server with these settings."""
 
 import re
 from collections.abc import Iterator
 
+from wsgicluster.counting import count_of
 from wsgicluster.doctor.facts import Facts, Finding
+from wsgicluster.settings.types.worker import kind_row
 
 SYNC_WORKERS_EACH = 4
-"""More sync workers than this for each processor mostly wait for each other, with a few to spare."""
+"""More sync workers than this for each processor mostly wait for each other."""
 SPARE_DESCRIPTORS = 64
-"""What a worker needs besides connections: listeners, logs, modules, files on disk."""
+"""Descriptors of a worker besides connections: listeners, logs, modules, files on disk."""
 CERTIFICATE_S = 21 * 86400
 DAY_S = 86400
 
@@ -18,45 +20,45 @@ _LOGIN_FLAG = re.compile(r"-[li]+|--login")
 
 
 def size(number_bytes: float) -> str:
-    """Bytes for people."""
+    """A number of bytes in G or M."""
     unit, name = (1 << 30, "G") if number_bytes >= 1 << 30 else (1 << 20, "M")
     return f"{number_bytes / unit:.3g}{name}"
 
 
 def backlog(facts: Facts) -> Iterator[Finding]:
-    """A queue that the kernel makes shorter."""
+    """A backlog above the kernel's limit."""
     limit, wanted = facts.surroundings.backlog_limit, facts.settings.backlog
     if limit is not None and limit < wanted:
         yield Finding(
             "backlog",
-            f"the kernel lets {limit} connections wait, not {wanted}",
-            f"run sysctl -w net.core.somaxconn={wanted} (a container has its own), or ask for {limit}",
+            f"the kernel lets {count_of(limit, 'connection')} wait, not {wanted}",
+            f"run sysctl -w net.core.somaxconn={wanted} (a container has its own), or use {limit}",
         )
 
 
 def heartbeat(facts: Facts) -> Iterator[Finding]:
-    """Heartbeats that wait for a disk."""
+    """A heartbeat file on a disk."""
     disk = facts.surroundings.heartbeat_disk
     if disk:
         yield Finding(
             "worker_tmp_dir",
             f"heartbeats would be written to {facts.surroundings.heartbeat_folder}, which is on a disk ({disk}): while "
-            "that is busy, workers look hung",
+            "that is busy, workers seem to hang",
             "name a folder in memory, such as /dev/shm or a mounted tmpfs",
         )
 
 
 def workers(facts: Facts) -> Iterator[Finding]:
-    """Workers and processors that do not go together."""
+    """Too many or too few workers for the processors."""
     settings, processors = facts.settings, facts.surroundings.processors
-    usable = f"{processors} processor{'s' if processors > 1 else ''} may be used"
+    usable = f"{count_of(processors, 'processor')} may be used"
     if processors < facts.surroundings.machine_processors:
         usable += f" of {facts.surroundings.machine_processors} (affinity or the container's limit)"
     most = SYNC_WORKERS_EACH * processors + 1
     if settings.workers > most:
         yield Finding(
             "workers",
-            f"{settings.workers} workers, but {usable}",
+            f"{count_of(settings.workers, 'worker')}, but {usable}",
             f"use {most} or fewer; for more requests at a time, threads or gevent take less memory",
         )
     elif settings.workers == 1 and processors > 1:
@@ -66,29 +68,30 @@ def workers(facts: Facts) -> Iterator[Finding]:
 
 
 def memory(facts: Facts) -> Iterator[Finding]:
-    """Workers that may grow beyond what there is for all of them."""
+    """A max_memory above the memory for all workers."""
     settings, limit = facts.settings, facts.surroundings.memory_limit_bytes
     if settings.workers * settings.max_memory > limit:
+        be = "is" if settings.workers == 1 else "are"
         yield Finding(
             "max_memory",
-            f"{settings.workers} workers of {size(settings.max_memory)} are more than the {size(limit)} there are: the "
-            "kernel would kill them before they are recycled",
-            "use --max-memory 80%, which is shared out among them",
+            f"{count_of(settings.workers, 'worker')} of {size(settings.max_memory)} {be} more than the {size(limit)} "
+            "available: the kernel would kill them before they are recycled",
+            "use --max-memory 80%, which is divided among them",
         )
 
 
 def descriptors(facts: Facts) -> Iterator[Finding]:
-    """Connections without a descriptor."""
+    """Too few descriptors for the connections."""
     settings, limit = facts.settings, facts.surroundings.descriptors
-    if settings.worker_class == "sync":
+    kind = kind_row(settings.worker_class)
+    if not kind.limits_connections:
         return
-    # A greenlet that waits for a database holds a connection to that as well.
-    each = 2 if settings.worker_class == "gevent" else 1
-    needed = each * settings.worker_connections + settings.threads + SPARE_DESCRIPTORS
+    needed = kind.descriptors_each * settings.worker_connections + settings.threads + SPARE_DESCRIPTORS
     if limit < needed:
+        connections = count_of(settings.worker_connections, "connection")
         yield Finding(
             "worker_connections",
-            f"a {settings.worker_class} worker with {settings.worker_connections} connections needs about {needed} "
+            f"a {settings.worker_class} worker with {connections} needs about {needed} "
             f"descriptors, and may open {limit}",
             f"raise the limit (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile of Docker) to {_round_up(needed)}",
         )
@@ -99,17 +102,17 @@ def _round_up(number: int) -> int:
 
 
 def shell(facts: Facts) -> Iterator[Finding]:
-    """A shell between the server and whoever tells it to stop."""
+    """A shell that receives the signals meant for the server."""
     surroundings = facts.surroundings
     remedy = "start the server by exec, or in a container by a CMD or command that is a list"
     if _runs_a_script(surroundings.init_command):
         yield Finding(
-            "signals", f"process 1 is a shell ({surroundings.init_command}), which does not pass TERM on", remedy
+            "signals", f"process 1 is a shell ({surroundings.init_command}), which does not forward TERM", remedy
         )
     elif surroundings.manager and _has_command_flag(surroundings.parent_command):
         yield Finding(
             "signals",
-            f"{surroundings.manager} runs a shell ({surroundings.parent_command}), which does not pass TERM on",
+            f"{surroundings.manager} runs a shell ({surroundings.parent_command}), which does not forward TERM",
             remedy,
         )
 
@@ -120,7 +123,7 @@ def _is_shell(words: list[str]) -> bool:
 
 def _runs_a_script(command: str) -> bool:
     words = command.split()
-    # Without a word it is a person's.
+    # Without arguments it is interactive.
     return _is_shell(words) and any(not _LOGIN_FLAG.fullmatch(word) for word in words[1:])
 
 
@@ -130,16 +133,16 @@ def _has_command_flag(command: str) -> bool:
 
 
 def root(facts: Facts) -> Iterator[Finding]:
-    """An application that may do anything."""
+    """An application that runs as root."""
     if facts.surroundings.user == 0 and facts.settings.user == 0:
         yield Finding("user", "the application runs as root", "name a user (-u www-data), or start the server as one")
 
 
 def compiled(facts: Facts) -> Iterator[Finding]:
-    """The slower of two twins."""
+    """Plain Python instead of the compiled modules."""
     modules = facts.surroundings.plain_modules
     if facts.surroundings.plain_wanted:
-        yield Finding("WSGICLUSTER_PURE", "plain Python is asked for, which is slower", "unset the variable")
+        yield Finding("WSGICLUSTER_PURE", "plain Python is selected, which is slower", "unset the variable")
     elif modules:
         yield Finding(
             "installation",
@@ -149,18 +152,18 @@ def compiled(facts: Facts) -> Iterator[Finding]:
 
 
 def disks(facts: Facts) -> Iterator[Finding]:
-    """Nowhere to write to."""
+    """Little free space on a disk."""
     for disk in facts.surroundings.disks:
         if disk.free_bytes < disk.wanted_bytes:
             yield Finding(
                 disk.setting,
-                f"{size(disk.free_bytes)} are free in {disk.path}",
-                "make room there, or name another folder",
+                f"only {size(disk.free_bytes)} are free in {disk.path}",
+                "free some space there, or name another folder",
             )
 
 
 def certificate(facts: Facts) -> Iterator[Finding]:
-    """A certificate that clients refuse, now or soon."""
+    """A certificate that is invalid now or soon."""
     found, now = facts.surroundings.certificate, facts.surroundings.now
     if found is None:
         return
@@ -171,7 +174,7 @@ def certificate(facts: Facts) -> Iterator[Finding]:
     elif found.not_after - now < CERTIFICATE_S:
         days = int((found.not_after - now) / DAY_S)
         yield Finding(
-            "certfile", f"{found.path} expires in {days} days", "renew it, and reload with HUP"
+            "certfile", f"{found.path} expires in {count_of(days, 'day')}", "renew it, and reload with HUP"
         )  # fmt: skip
 
 

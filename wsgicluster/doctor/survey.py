@@ -11,16 +11,23 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 
-from wsgicluster import process
-from wsgicluster.arbiter.listeners import backlog_limit
+from wsgicluster.arbiter.listeners.sockets import backlog_limit
 from wsgicluster.doctor.certificate import validity
 from wsgicluster.doctor.facts import Certificate, Disk, Surroundings
 from wsgicluster.http import core
 from wsgicluster.settings import Settings
+from wsgicluster.system import cgroup, filesystems, process
 
-COMPILED = ("wsgicluster.http._speedups", "wsgicluster.worker._gather", "wsgicluster.worker._exchange")
+COMPILED = (
+    "wsgicluster.http._parser",
+    "wsgicluster.http._writer",
+    "wsgicluster.worker.request._leaves",
+    "wsgicluster.worker.request._coalesce",
+    "wsgicluster.worker.kinds.sync._fast_path",
+    "wsgicluster.worker.kinds.sync._slow_request_watch",
+)
 FILES_BYTES = 100 << 20
-"""Less than this is little for logs and for bodies that are kept on disk."""
+"""Less than this is little for logs and for bodies that are stored on disk."""
 HEARTBEAT_BYTES = 8 << 20
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(us|ms|min|s|h|d)")
@@ -30,13 +37,13 @@ _ASK_S = 5
 
 def survey(settings: Settings, environ: Mapping[str, str], root: str = "/") -> Surroundings:
     """The facts as they are now, for these settings; ``root`` stands for ``/`` where files are read."""
-    folder, disk = process.in_memory_folder(settings.worker_tmp_dir)
+    folder, disk = filesystems.in_memory_folder(settings.worker_tmp_dir)
     unit = service_unit(root)
     return Surroundings(
         user=os.geteuid(),
-        processors=process.usable_processors(root),
+        processors=cgroup.usable_processors(root),
         machine_processors=os.cpu_count() or 1,
-        memory_limit_bytes=process.memory_limit_bytes(root),
+        memory_limit_bytes=cgroup.memory_limit_bytes(root),
         backlog_limit=backlog_limit(root),
         heartbeat_folder=folder or tempfile.gettempdir(),
         heartbeat_disk=disk,
@@ -54,28 +61,28 @@ def survey(settings: Settings, environ: Mapping[str, str], root: str = "/") -> S
 
 
 def service_unit(root: str = "/") -> str:
-    """The unit of systemd that this process was started as, read from its control group; empty for none."""
+    """The systemd unit of this process, read from its control group; empty for none."""
     try:
         lines = (pathlib.Path(root) / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux, or a sandbox that hides it
         return ""
     for line in lines:
         name = line.rpartition("/")[2]
-        # A user's session is a service too, in which everything runs that is started by hand.
+        # A user's session is a service too, and runs all that is started by hand.
         if name.endswith(".service") and not name.startswith("user@"):
             return name
     return ""
 
 
 def stop_time(unit: str) -> float | None:
-    """How long systemd waits for a unit to stop before it kills it, in seconds; None where it does not say."""
+    """How long systemd waits for a unit to stop before it kills it, in seconds; None where that is unknown."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return None
     command = [systemctl, "show", "--value", "--property=TimeoutStopUSec", unit]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):  # cannot be run, or nobody answers it
+    except (OSError, subprocess.TimeoutExpired):  # not installed, or systemd does not respond
         return None
     return read_span(done.stdout)
 
@@ -100,7 +107,7 @@ def _disks(settings: Settings, heartbeat_folder: str | None) -> Iterator[Disk]:
 def _disk(setting: str, path: str, wanted_bytes: int) -> Iterator[Disk]:
     try:
         found = os.statvfs(path)
-    except OSError:  # a folder that is not there is a matter of the settings, and told where they are checked
+    except OSError:  # a missing folder is an error of the settings, which are checked elsewhere
         return
     yield Disk(setting, path, found.f_bavail * found.f_frsize, wanted_bytes)
 
@@ -118,6 +125,6 @@ def _certificate(settings: Settings) -> Certificate | None:
         return None
     try:
         begin, end = validity(pathlib.Path(settings.certfile).read_text("latin-1"))
-    except (OSError, ValueError):  # whether it can be used at all was checked with the settings
+    except (OSError, ValueError):  # whether it is valid was checked with the settings
         return None
     return Certificate(settings.certfile, begin, end)

@@ -1,6 +1,6 @@
-"""Remembers which line of the application has opened a connection, started a thread or made a process.
+"""Records which line of the application has opened a connection, or started a thread or a process.
 
-Python's audit events tell of these things at the moment they happen, whoever does them.
+Python's audit events report these at the moment they happen, whatever code causes them.
 """
 
 import os
@@ -15,7 +15,7 @@ _THREAD_EVENTS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_
 
 
 class Watch:
-    """Watches this process from now on, for good: an audit hook cannot be taken back."""
+    """Watches this process from now on, until it exits: an audit hook cannot be removed."""
 
     def __init__(self) -> None:
         paths = sysconfig.get_paths()
@@ -24,7 +24,7 @@ class Watch:
         self._here = os.getcwd() + os.sep
         self._places: dict[tuple[str, object], str] = {}
         sys.addaudithook(self._heard)
-        if sys.version_info < (3, 12):  # before which there is no event for threads
+        if sys.version_info < (3, 12):  # before which threads have no event
             self._hear_threads()
 
     def of_descriptor(self, number: int) -> str:
@@ -32,7 +32,7 @@ class Watch:
         return self._places.get(("socket", _inode(number)), "")
 
     def of_database(self, path: str) -> str:
-        """Where SQLite was asked for this file."""
+        """Where SQLite opened this file."""
         return self._places.get(("database", path), "")
 
     def of_thread(self, thread: object) -> str:
@@ -44,10 +44,10 @@ class Watch:
         return self._places.get(("command", command), "") or self._places.get(("fork", None), "")
 
     def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        # Whatever an audit hook raises, whoever caused the event would get: so nothing here does.
+        # An exception of an audit hook is raised in the code that caused the event, so nothing here raises.
         key: tuple[str, object]
         if event in ("socket.connect", "socket.bind"):
-            # Numbers of descriptors are used again, and not every library tells.
+            # Numbers of descriptors are reused, and not every library raises events.
             key = ("socket", _inode(arguments[0].fileno()))
         elif event in _THREAD_EVENTS:
             key = ("thread", id(getattr(arguments[0], "__self__", None)))
@@ -79,21 +79,21 @@ class Watch:
             file = frame.f_code.co_filename
             if not file.startswith(("<", _PACKAGE)):
                 if file.startswith(self._installed):
-                    second_best = second_best or self.shown(file, frame.f_lineno)
+                    second_best = second_best or self.location(file, frame.f_lineno)
                 elif not file.startswith(self._library):
-                    return self.shown(file, frame.f_lineno)
+                    return self.location(file, frame.f_lineno)
             frame = frame.f_back
         return second_best
 
-    def shown(self, file: str, line: int) -> str:
-        """A line as its author knows it: the path is relative where it is below the folder of the start."""
+    def location(self, file: str, line: int) -> str:
+        """The position of a line; the path is relative where it is below the folder of the start."""
         return f"{file.removeprefix(self._here)}:{line}"
 
 
 def _inode(number: int) -> int:
     try:
         return os.fstat(number).st_ino
-    except OSError:  # the socket is closed already, which its owner is about to learn
+    except OSError:  # the socket is closed already, as its owner will notice
         return -1
 
 

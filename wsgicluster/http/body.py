@@ -1,6 +1,6 @@
 """Chunked bodies, decoded and encoded (RFC 9112, section 7.1).
 
-The decoder hands each piece of the body on as it comes and keeps nothing but an unfinished
+The decoder passes on each piece of the body as it arrives and stores only an unfinished
 line. It knows neither where the pieces go nor which request they belong to.
 """
 
@@ -12,7 +12,7 @@ from wsgicluster.http.grammar import CHUNK_LINE
 from wsgicluster.http.head import read_field
 
 Sink = Callable[[memoryview], object]
-"""Takes the next piece of a body; the memory is only valid during the call."""
+"""Accepts the next piece of a body; the memory is only valid during the call."""
 
 LAST_CHUNK = b"0\r\n\r\n"
 """Ends a chunked body that has no trailers."""
@@ -25,12 +25,12 @@ TRAILER_FIELDS = 100
 
 
 def chunk_head(length: int) -> bytes:
-    """What goes before ``length`` bytes of body, more than none; CRLF goes behind them."""
+    """The line before a chunk of ``length`` bytes (at least 1); CRLF follows the chunk."""
     return b"%x\r\n" % length
 
 
 class _Part(enum.IntEnum):
-    """What the decoder reads next; as an integer it is quickly found in a table."""
+    """The part that the decoder reads next; integers, which are quickly looked up in a table."""
 
     SIZE = enum.auto()
     DATA = enum.auto()
@@ -59,10 +59,10 @@ class ChunkedDecoder:
         self._trailer_fields = 0
 
     def feed(self, data: bytes, start: int, sink: Sink) -> int:
-        """Read on at ``data[start]``, give the body's pieces to ``sink``; the index behind what was used.
+        """Read from ``data[start]`` on, pass the body's pieces to ``sink``; returns the index after what was read.
 
-        That is the end of ``data`` unless the body is done. ``received`` counts the body's bytes.
-        Raises ProtocolError: 400 for what is no chunk, 413 for a body and 431 for trailers beyond their limits.
+        That is the end of ``data`` unless the body is complete. ``received`` counts the body's bytes.
+        Raises ProtocolError: 400 for an invalid chunk, 413 for a body and 431 for trailers beyond their limits.
         """
         position, end = start, len(data)
         while position < end and self._part is not _Part.NOTHING:
@@ -72,7 +72,7 @@ class ChunkedDecoder:
     def _read_size(self, data: bytes, position: int, sink: Sink) -> int:
         end = data.find(b"\n", position)
         if end < 0 or self._line:
-            # Lines that come in pieces are rare: the usual one is matched where it stands.
+            # Lines that arrive in pieces are rare: the usual one is matched in place.
             position = self._gather(data, position, end, SIZE_LINE_BYTES, 400)
             if end < 0:
                 return position
@@ -148,15 +148,15 @@ class ChunkedDecoder:
         self._trailer_fields += 1
         if self._trailer_fields > TRAILER_FIELDS:
             raise ProtocolError(431, "there are too many trailer fields")
-        # Checked and dropped: RFC 9110, section 6.5.1, lets nobody merge them into the header fields unasked.
+        # Checked and dropped: RFC 9110, section 6.5.1, forbids merging them into the header fields.
         read_field(line[:-2].decode("latin-1"))
         return position
 
     def _gather(self, data: bytes, position: int, end: int, limit_bytes: int, status: int) -> int:
-        """Add what has come of a line, which ends with the LF at ``end`` or (-1) not yet."""
+        """Add the received part of a line, which ends with the LF at ``end``, or is incomplete (-1)."""
         piece = data[position:] if end < 0 else data[position : end + 1]
         if len(self._line) + len(piece) > limit_bytes + 2:
-            raise ProtocolError(status, "a line among the chunks is too long")
+            raise ProtocolError(status, "a line between the chunks is too long")
         self._line += piece
         return position + len(piece)
 

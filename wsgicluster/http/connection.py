@@ -1,15 +1,16 @@
 """Bytes of one connection in, complete requests out.
 
-The reader joins head and body parsing and keeps what came too early: the start
-of the next request on the same connection. It knows no socket, no clock and not
-where a body is stored; it hands a body's pieces to a store that it is given.
+The reader joins head and body parsing and keeps the bytes after a request: the start
+of the next one on the same connection. It knows no socket, no clock and not
+where a body is stored; it writes a body's pieces to a store that the caller passes in.
 """
 
 import enum
 import io
 from collections.abc import Callable
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
+from wsgicluster.errors import ProtocolError
 from wsgicluster.http.body import ChunkedDecoder
 from wsgicluster.http.core import parse_head
 from wsgicluster.http.head import CHUNKED, EXPECT_CONTINUE, check_partial
@@ -23,13 +24,13 @@ class BodyStore(Protocol):
     """Where the pieces of one body go."""
 
     def write(self, piece: memoryview) -> object:
-        """Take the next piece; the memory is only valid during the call."""
+        """Append the next piece; the memory is only valid during the call."""
 
     def finish(self) -> BinaryIO:
         """The whole body, ready to be read from its beginning."""
 
     def discard(self) -> object:
-        """Forget a body that will never be complete."""
+        """Free a body that will never be complete."""
 
 
 class Phase(enum.Enum):
@@ -44,18 +45,25 @@ _HEAD = Phase.HEAD
 _COUNTED = Phase.COUNTED_BODY
 
 
+class RoutedAway(Exception):
+    """The connection has been given to another process, in the middle of `RequestReader.receive` or ``resume``."""
+
+
 class RequestReader:
     """The requests of one connection, one after the other.
 
     `receive` and `resume` return True when a request is complete: ``environ``
     (without ``wsgi.input``), ``flags`` (see `wsgicluster.http.head`), ``body`` and
     ``line`` (the request line as sent) then describe it until the next call.
-    Both raise ProtocolError for what must be refused; the reader is of no use after that.
+    Both raise ProtocolError for what must be refused; the reader cannot be used after that, except that ``rest`` begins
+    with a head that was refused.
     """
+
+    spoken: ClassVar = "HTTP/1.1"
 
     __slots__ = (
         "_decoder", "_left", "_open_body", "_received",
-        "body", "environ", "flags", "limits", "line", "phase", "rest", "store", "template",
+        "body", "environ", "flags", "limits", "line", "phase", "placed", "rest", "route", "store", "template",
     )  # fmt: skip
 
     environ: dict[str, Any]
@@ -63,9 +71,12 @@ class RequestReader:
     body: BinaryIO | None
     line: bytes
     store: BodyStore
-    """Where the body that is being received goes."""
+    """The store of the body that is being received."""
+    placed: bool
+    route: Callable[[dict[str, Any], bytes], bool] | None
+    """This and `placed` are for `wsgicluster.http.routed` alone, which a reader may become at any time."""
     limits: HeadLimits
-    """Those of the next requests; others when it turns out who the client is."""
+    """The template of the next requests; replaced once the PROXY header names the client."""
 
     def __init__(
         self, template: dict[str, Any], limits: HeadLimits, open_body: Callable[[int], BodyStore], rest: bytes = b""
@@ -78,7 +89,7 @@ class RequestReader:
         self._open_body = open_body
 
     def receive(self, data: bytes | memoryview) -> bool:
-        """Take what has just been received; a memoryview, which is only valid during the call, for bodies only."""
+        """Read bytes that were just received; a memoryview, which is only valid during the call, for bodies only."""
         if self.phase is _HEAD:
             assert isinstance(data, bytes)
             rest = self.rest
@@ -88,27 +99,27 @@ class RequestReader:
         return self._read_body(data, 0)
 
     def resume(self) -> bool:
-        """Look at what was received behind the last request."""
+        """Read what was received after the last request."""
         rest = self.rest
         return bool(rest) and self._read_head(rest, 0)
 
     @property
     def idle(self) -> bool:
-        """Between two requests: all that was received and not yet used stands in ``rest``."""
+        """Whether it is between two requests: all bytes that were received and not read are in ``rest``."""
         return self.phase is _HEAD
 
     @property
     def awaits_continue(self) -> bool:
-        """The client waits for ``100 Continue`` before it sends the body (RFC 9110, section 10.1.1)."""
+        """Whether the client waits for ``100 Continue`` before it sends the body (RFC 9110, section 10.1.1)."""
         return self.phase is not _HEAD and bool(self.flags & EXPECT_CONTINUE) and not self._received
 
     @property
     def body_received(self) -> int:
-        """Bytes of the unfinished body received so far, as they came from the connection."""
+        """Bytes of the unfinished body received so far, as sent, with the framing of chunks."""
         return self._received
 
     def close(self) -> None:
-        """Give back what an unfinished request holds."""
+        """Free what an unfinished request uses."""
         if self.phase is not _HEAD:
             self.store.discard()
             self.phase = _HEAD
@@ -124,7 +135,11 @@ class RequestReader:
             if data and data != b"\r":
                 check_partial(data, 0, self.limits)
             return False
-        self.environ, length, self.flags = parse_head(data, start, end, self.template, self.limits)
+        try:
+            self.environ, length, self.flags = parse_head(data, start, end, self.template, self.limits)
+        except ProtocolError:
+            self.rest = data[start:]
+            raise
         self.line = data[start : data.find(b"\r\n", start)]
         end += 4
         if length == 0:
@@ -172,9 +187,9 @@ class RequestReader:
 
     def _unchunk(self) -> None:
         # RFC 9112, section 7.1.3: a decoded message has a length and is not chunked any more. Applications
-        # that only look at CONTENT_LENGTH then see the body, and none can pass both lengths on to a next server.
+        # that only read CONTENT_LENGTH then see the body, and none can forward both lengths to another server.
         environ = getattr(self, "environ", None)
         # An application that reads the body while it arrives has the environ already.
         if environ is not None:
-            del environ["HTTP_TRANSFER_ENCODING"]
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
             environ["CONTENT_LENGTH"] = str(self._decoder.received)

@@ -14,7 +14,7 @@ TOKEN = re.compile(f"[{TCHAR}]+")
 # RFC 9110, section 5.6.1: a comma-separated list with at least one element and no empty one.
 TOKEN_LIST = re.compile(f"[{TCHAR}]+(?:[ \t]*,[ \t]*[{TCHAR}]+)*")
 
-# RFC 9110, section 5.5: what must not stand in a field's value: control characters other than HTAB.
+# RFC 9110, section 5.5: not allowed in a field's value: control characters other than HTAB.
 NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # RFC 9112, section 3.2 and RFC 3986: visible ASCII, and no fragment. Stricter readings of RFC 3986 would
@@ -56,7 +56,7 @@ AUTHORITY = re.compile(rf"(?!:)(?!\Z)(?:{_REG_NAME}|{_IP_LITERAL})(?::[0-9]*)?")
 # RFC 9112, section 3.2.3: CONNECT names a host and a port.
 AUTHORITY_FORM = re.compile(rf"(?!:)(?:{_REG_NAME}|{_IP_LITERAL}):[0-9]+")
 
-# RFC 9112, section 3.2.2: absolute-form, for the two schemes a server of HTTP can be asked for.
+# RFC 9112, section 3.2.2: absolute-form, for the two schemes that an HTTP server may receive.
 ABSOLUTE_FORM = re.compile(r"(?:[hH][tT][tT][pP][sS]?)://([^/?]*)([^?]*)(?:\?(.*))?")
 
 # RFC 9112, sections 7.1 and 7.1.1: chunk-size and extensions, without the line end.
@@ -66,5 +66,5 @@ CHUNK_LINE = re.compile(
     rf"([0-9A-Fa-f]+)(?:{_BWS};{_BWS}[{TCHAR}]+(?:{_BWS}={_BWS}(?:[{TCHAR}]+|{_QUOTED}))?)*".encode("latin-1")
 )
 
-# RFC 9112, section 4: status-code and reason-phrase, as PEP 3333 has them in one string.
+# RFC 9112, section 4: status-code and reason-phrase, in one string as in PEP 3333.
 STATUS = re.compile("[2-9][0-9][0-9](?: [\t -~\x80-\xff]*)?")

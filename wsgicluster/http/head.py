@@ -1,12 +1,12 @@
 """A request's head, from the bytes as sent to the environ of PEP 3333 and the body's framing.
 
-`parse_head` reads the fields in one of two ways that give the same result. A plain head (short,
-ASCII, well-formed, with field names seen before and none of them twice) is taken apart by a
-handful of calls into C. Whatever is remarkable in any way is read again from the start, strictly
-and in order: that second way alone refuses a field, and it could stand without the first.
+`parse_head` parses the fields in one of two ways that return the same result. A plain head (short,
+ASCII, well-formed, with field names seen before and none of them twice) is split by a few calls
+into C. Any other head is parsed again from the start, strictly and in order: only that second way
+refuses a field, and it would suffice without the first.
 Order of the checks: request line, sizes, each field in turn, Host, body length, Expect.
 
-This module knows nothing of bodies, of connections, or of where bytes come from.
+This module knows neither bodies nor connections, nor where bytes come from.
 """
 
 import re
@@ -40,21 +40,21 @@ CHUNKED: Final = -1
 _LENGTH_DIGITS = 18
 _LOOK_BACK_BYTES = 8192
 
-# The usual kinds of Host; any other is looked at with the full grammar.
+# The usual forms of Host; any other is checked against the full grammar.
 _match_plain_host = re.compile("[A-Za-z0-9.-]+(?::[0-9]+)?").fullmatch
 
-# A site has few names: those that have been found to be plain need no second look.
+# A site has few names: those that were found to be plain are not checked again.
 _hosts: set[str] = set()
 _HOSTS_LIMIT = 256
 
 _METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OWN = frozenset(("CONTENT_LENGTH", "CONTENT_TYPE", "TRANSFER_ENCODING"))
-"""What the server itself goes by; with an underscore in place of the hyphen nobody's word counts."""
+"""Fields that the server itself acts on; with an underscore in place of the hyphen no peer is trusted with them."""
 
 _SINGLE = frozenset(("HTTP_HOST", "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"))
 _TOKEN_BYTES = frozenset(code for code in range(256) if TOKEN.fullmatch(chr(code)))
 
-# What a plain head has nowhere but in its line ends. CR is missing because a plain head is cut at each CR.
+# A plain head has these only in its line ends. CR is missing because a plain head is split at each CR.
 _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != 0x0D)
 _CONTROLS_AND_CR = _CONTROLS + b"\r"
 
@@ -76,13 +76,11 @@ def parse_head(
     Raises ProtocolError (RFC 9112, sections 3, 5 and 6; RFC 9110, sections 5, 7.2 and 10.1.1).
     """
     raw = data[start:end]
-    return parse_plain_head(raw, template, limits) or _parse_remarkable(raw, template, limits)
+    return parse_head_fast(raw, template, limits) or _parse_remarkable(raw, template, limits)
 
 
-def parse_plain_head(
-    raw: bytes, template: dict[str, Any], limits: HeadLimits
-) -> tuple[dict[str, Any], int, int] | None:
-    """As `parse_head` for a head as most clients send it; None for any that needs a closer look, however wrong."""
+def parse_head_fast(raw: bytes, template: dict[str, Any], limits: HeadLimits) -> tuple[dict[str, Any], int, int] | None:
+    """As `parse_head` for a head as most clients send it; None for any other, whether valid or not."""
     size = len(raw)
     if size > limits.plain_bytes or not raw.isascii():
         return None
@@ -141,7 +139,7 @@ def _is_plain_host(host: str) -> bool:
 def check_partial(data: bytes, start: int, limits: HeadLimits) -> None:
     """Refuse an unfinished head ``data[start:]`` that can never become a valid one.
 
-    Says nothing of the fields beyond their sizes and line ends: they are checked once, when the head is complete.
+    Of the fields it only checks sizes and line ends: the rest is checked once, when the head is complete.
     """
     line_end = data.find(b"\r\n", start)
     # A CR at the very end may be the first half of a line end.
@@ -161,7 +159,7 @@ def check_partial(data: bytes, start: int, limits: HeadLimits) -> None:
         unfinished = len(data) - data.rfind(b"\n") - 1 - data.endswith(b"\r")
         if unfinished > limits.field_bytes or size > limits.head_bytes + 2:
             raise ProtocolError(431, "the header fields are too large")
-    # Only what came lately is looked at, so that a client that sends byte by byte costs the same for each byte.
+    # Only the newest bytes are checked, so that a client that sends byte by byte costs the same for each byte.
     since = max(start, len(data) - _LOOK_BACK_BYTES)
     ends = data.count(b"\r\n", since)
     if data.count(b"\n", since + 1) > ends or data.count(b"\r", since) - data.endswith(b"\r") > ends:
@@ -222,8 +220,8 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
 
 
 def _is_admitted(name: str, limits: HeadLimits) -> bool:
-    """Whether a field counts although its name has an underscore. Raises ProtocolError (400) if such are refused."""
-    # X_Name and X-Name would be one key: whoever trusts the second must not get the first.
+    """Whether a field is accepted although its name has an underscore. Raises ProtocolError (400) if it is refused."""
+    # X_Name and X-Name would be one key: an application that trusts the second must not get the first.
     name = name.upper()
     if name.replace("-", "_") not in _OWN and (
         limits.underscores is Underscores.DANGEROUS or not limits.forwarder_names.isdisjoint((name, EVERY_NAME))
@@ -235,22 +233,22 @@ def _is_admitted(name: str, limits: HeadLimits) -> bool:
 
 
 def _add_admitted(environ: dict[str, Any], admitted: dict[str, list[str]], limits: HeadLimits) -> None:
-    """Write the fields whose names have underscores; a forwarder's SCRIPT_NAME is the application's place, too."""
+    """Write the fields whose names have underscores; a proxy's SCRIPT_NAME also is where the application is mounted."""
     for key, values in admitted.items():
         if key in environ:
-            # One of them may be the forwarder's word and the other the client's.
-            raise ProtocolError(400, "a field's name comes with an underscore and with a hyphen")
+            # One of them may come from the proxy and the other from the client.
+            raise ProtocolError(400, "a field's name is given with an underscore and with a hyphen")
         environ[key] = ",".join(values)
     places = admitted.get("HTTP_SCRIPT_NAME")
     if places is None or limits.forwarder_names.isdisjoint(("SCRIPT_NAME", EVERY_NAME)):
         return
     if len(places) > 1:
         raise ProtocolError(400, "SCRIPT_NAME is given twice")
-    # As in the request line; the path that it is taken off has been decoded, too.
+    # As in the request line; the path that it is removed from has been decoded, too.
     place = unquote_to_bytes(places[0].rstrip("/").encode("latin-1")).decode("latin-1")
     path = environ["PATH_INFO"]
-    if place and path != place and not path.startswith(place + "/"):
-        # Whoever runs the forwarder has to know; the client has no part in it.
+    if place and path not in (place, "*") and not path.startswith(place + "/"):
+        # The operator of the proxy has to know; the client has not caused it.
         raise ProtocolError(500, "the path does not begin with the SCRIPT_NAME that the proxy sends")
     environ["SCRIPT_NAME"] = place
 
@@ -265,7 +263,7 @@ def _key_of(name: str) -> str:
 
 
 def _read_line(line: str, environ: dict[str, Any]) -> tuple[int, str]:
-    """Write the request line's variables; the flags it gives, and the authority of an absolute-form target."""
+    """Write the request line's variables; returns its flags, and the authority of an absolute-form target."""
     words = line.split(" ")
     if len(words) != 3:
         raise ProtocolError(400, "the request line is not three words with one space between them")
@@ -276,7 +274,7 @@ def _read_line(line: str, environ: dict[str, Any]) -> tuple[int, str]:
     if not known:
         raise ProtocolError(400, "the protocol version is malformed")
     if known[1] != "1":
-        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     if not TARGET.fullmatch(target):
         raise ProtocolError(400, "the request target has a character that must be encoded")
     path, query, authority = _read_target(method, target)
@@ -296,14 +294,14 @@ def _read_target(method: str, target: str) -> tuple[str, str, str]:
     """Path, query and authority of a target in one of the four forms (RFC 9112, section 3.2)."""
     if method == "CONNECT":
         if AUTHORITY_FORM.fullmatch(target):
-            raise ProtocolError(501, "CONNECT is not served here")
+            raise ProtocolError(501, "CONNECT is not supported")
         raise ProtocolError(400, "CONNECT needs host:port as its target")
     if target[0] == "/":
         path, _, query = target.partition("?")
         return path, query, ""
     if target == "*" and method == "OPTIONS":
-        # PEP 3333 knows only paths that start with a slash, or none; RAW_URI says which one was meant.
-        return "", "", ""
+        # As in Gunicorn: an empty path would be the application's root, which is not what CONNECT requests.
+        return "*", "", ""
     absolute = ABSOLUTE_FORM.fullmatch(target)
     if not absolute:
         raise ProtocolError(400, "the request target is neither a path nor an http URI")
@@ -313,7 +311,7 @@ def _read_target(method: str, target: str) -> tuple[str, str, str]:
 
 
 def _finish(environ: dict[str, Any], flags: int, authority: str, limits: HeadLimits) -> tuple[dict[str, Any], int, int]:
-    """Check what several parts of a head say together, and decide the framing."""
+    """Check the parts of a head against each other, and decide the framing."""
     host = environ.get("HTTP_HOST")
     if host is None:
         if flags & HTTP_11:
@@ -323,23 +321,28 @@ def _finish(environ: dict[str, Any], flags: int, authority: str, limits: HeadLim
     if authority:
         # RFC 9112, section 3.2.2: the target's own authority replaces whatever Host says.
         environ["HTTP_HOST"] = authority
-    script = environ.get("SCRIPT_NAME")
-    if script:
-        path = environ["PATH_INFO"]
-        if path == script or path.startswith(script + "/"):
-            environ["PATH_INFO"] = path[len(script) :]
-        else:
-            environ["SCRIPT_NAME"] = ""
+    if environ.get("SCRIPT_NAME"):
+        apply_script_name(environ)
     length = _body_length(environ, flags, limits)
     flags |= _persistence(environ, flags)
     # RFC 9110, section 10.1.1: an expectation in HTTP/1.0 is ignored, and 100 is not sent where no body comes.
     expected = environ.get("HTTP_EXPECT")
     if expected is not None and flags & HTTP_11:
         if expected.lower() != "100-continue":
-            raise ProtocolError(417, "only the expectation 100-continue is known")
+            raise ProtocolError(417, "the only supported expectation is 100-continue")
         if length:
             flags |= EXPECT_CONTINUE
     return environ, length, flags
+
+
+def apply_script_name(environ: dict[str, Any]) -> None:
+    """Remove ``SCRIPT_NAME`` from the path. Raises ProtocolError (500, as in Gunicorn) if that has another prefix."""
+    script, path = environ["SCRIPT_NAME"], environ["PATH_INFO"]
+    if path == script or path.startswith(script + "/"):
+        environ["PATH_INFO"] = path[len(script) :]
+    elif path != "*":
+        # The operator's mistake: this application must not get requests for other paths.
+        raise ProtocolError(500, "the path does not begin with SCRIPT_NAME, which the server was started with")
 
 
 def _persistence(environ: dict[str, Any], flags: int) -> int:
@@ -366,7 +369,7 @@ def _body_length(environ: dict[str, Any], flags: int, limits: HeadLimits) -> int
     if not (digits.isascii() and digits.isdigit()):
         raise ProtocolError(400, "Content-Length is not a number")
     if len(digits) > 1 and digits[0] == "0":
-        # Applications hand this to int(), which reads a long row of zeros as an error.
+        # Applications pass this to int(), which refuses a long row of zeros.
         environ["CONTENT_LENGTH"] = digits = digits.lstrip("0") or "0"
     if len(digits) > _LENGTH_DIGITS:
         raise ProtocolError(413, "the body is too large")
@@ -382,7 +385,7 @@ def _read_coding(coding: str) -> int:
     if TOKEN_LIST.fullmatch(coding):
         names = [name.strip(" \t") for name in coding.split(",")]
         if names[-1] == "chunked" and names.count("chunked") == 1:
-            raise ProtocolError(501, "of the transfer codings only chunked is known")
+            raise ProtocolError(501, "the only supported transfer coding is chunked")
     raise ProtocolError(400, "Transfer-Encoding is not chunked")
 
 

@@ -1,7 +1,7 @@
-"""How large the parts of a request may be, and which of its field names count.
+"""How large the parts of a request may be, and which of its field names are accepted.
 
 Only values: where they come from (settings) and what happens to a client that
-exceeds them (an answer, a closed connection) is the business of others.
+exceeds them (a response, a closed connection) is decided elsewhere.
 """
 
 import enum
@@ -14,7 +14,7 @@ EVERY_NAME = "*"
 
 
 class Underscores(enum.Enum):
-    """What becomes of a field whose name has an underscore: X_Name and X-Name are one variable to an application."""
+    """How a field with an underscore in its name is treated: X_Name and X-Name are one variable to an application."""
 
     DROP = "drop"
     REFUSE = "refuse"
@@ -28,7 +28,7 @@ class HeadLimits:
     ``head_bytes`` bounds request line and fields together. A value below ``line_bytes + field_bytes + 4``
     is raised to that sum: one request line and one field that are each within their own limit always fit.
     ``body_bytes`` 0 means no limit. ``forwarder_names`` are names with an underscore (in capitals, or EVERY_NAME) that
-    count whatever ``underscores`` says; there are some only for peers who may speak for others.
+    are accepted whatever ``underscores`` is; only trusted peers have any.
     """
 
     line_bytes: int = 8190

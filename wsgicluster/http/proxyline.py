@@ -1,9 +1,9 @@
-"""The line or block with which a proxy says whose connection it passes on.
+"""The line or block with which a proxy names the client whose connection it forwards.
 
 The PROXY protocol in its two versions, as HAProxy's proxy-protocol.txt defines them; the sections named below
 are of that text. Strict: what a receiver may refuse is refused, and so is everything that another receiver could
-read differently. This module knows no socket and not which peers may say such a thing; it is told
-which version to expect, because a receiver must never guess whether there is a header at all (section 2).
+read differently. This module knows no socket and not which peers are trusted; the caller passes the version
+to expect, because a receiver must never guess whether there is a header at all (section 2).
 """
 
 import enum
@@ -22,7 +22,7 @@ LINE_BYTES: Final = 107
 """The longest line of version 1, with its CRLF (section 2.1)."""
 
 BLOCK_BYTES: Final = 4096
-"""The longest block behind the first 16 bytes of version 2. Senders stay below one TCP segment; a chain of proxies that
+"""The longest block after the first 16 bytes of version 2. Senders stay below one TCP segment; a chain of proxies that
 adds what it knows of TLS still has ample room."""
 
 
@@ -46,7 +46,7 @@ NO_PEER: Final = ProxiedPeer(None, None)
 
 _V1_START = b"PROXY "
 _V1_FAMILIES = ("TCP4", "TCP6", "UNKNOWN")
-# No more than what may stand in a word: an unfinished one is held against these, a finished one is read as well.
+# The characters of a word: an unfinished one is matched against these, a complete one is parsed as well.
 _V1_IPV4 = re.compile("[0-9.]{0,15}")
 _V1_IPV6 = re.compile("[0-9A-Fa-f:.]{0,45}")
 _V1_PORT = re.compile("0|[1-9][0-9]{0,4}")
@@ -67,7 +67,7 @@ _CRC32C_POLYNOMIAL = 0x82F63B78
 
 
 def read_proxy_line(data: bytes, mode: ProxyMode) -> tuple[ProxiedPeer, int] | None:
-    """The proxied peer and how many bytes it took, or None when ``data``, the start of a connection, is too short yet.
+    """The proxied peer and the header's length in bytes, or None when ``data``, a connection's start, is too short yet.
 
     Raises ProtocolError (400) as soon as ``data`` cannot become a valid header.
     """
@@ -98,7 +98,7 @@ def _read_line(data: bytes) -> tuple[ProxiedPeer, int] | None:
 
 
 def _read_words(words: list[str]) -> ProxiedPeer:
-    """What the words behind ``PROXY`` say; behind ``UNKNOWN`` a proxy may say what it likes."""
+    """The peer that the words after ``PROXY`` name; after ``UNKNOWN`` anything may follow."""
     if words[0] == "UNKNOWN":
         return NO_PEER
     if words[0] not in _V1_FAMILIES:
@@ -113,7 +113,7 @@ def _read_words(words: list[str]) -> ProxiedPeer:
 
 
 def _check_partial(words: list[str]) -> None:
-    """Refuse the words behind ``PROXY`` when they cannot become a line; the last one may be unfinished."""
+    """Refuse the words after ``PROXY`` when they cannot become a line; the last one may be unfinished."""
     if not words:
         return
     *finished, last = words
@@ -136,7 +136,7 @@ def _check_partial(words: list[str]) -> None:
         if not _pattern_of(family).fullmatch(last):
             raise ProtocolError(400, f"the PROXY line has an invalid {family} address")
     elif last:
-        # Each part of a port that begins where the port does is a port itself.
+        # Each prefix of a port is a port itself.
         _read_port(last)
 
 
@@ -145,12 +145,12 @@ def _pattern_of(family: str) -> re.Pattern[str]:
 
 
 def _read_host(family: str, text: str) -> str:
-    # The pattern leaves out what `ipaddress` would take beyond an address: a zone.
+    # The pattern excludes what `ipaddress` accepts beyond an address: a zone.
     if _pattern_of(family).fullmatch(text):
         try:
             return str(ipaddress.IPv4Address(text)) if family == "TCP4" else _ipv6_text(ipaddress.IPv6Address(text))
         except ValueError:
-            pass  # refused below, like what has a character too many
+            pass  # refused below, like an address with an extra character
     raise ProtocolError(400, f"the PROXY line has an invalid {family} address")
 
 
@@ -181,8 +181,8 @@ def _read_block(data: bytes) -> tuple[ProxiedPeer, int] | None:
     if size > BLOCK_BYTES:
         raise ProtocolError(400, "the PROXY block is too long")
     end = _V2_HEADER_BYTES + size
-    # Where the addresses of an unknown family end is not known, and the block of LOCAL is to be
-    # discarded whatever it holds: only its length is used.
+    # Where the addresses of an unknown family end is not known, and the block of LOCAL is
+    # discarded whatever it contains: only its length is used.
     opaque = command == _V2_LOCAL or family in _V2_UNSPEC
     if not opaque and size < _V2_ADDRESS_BYTES[family]:
         raise ProtocolError(400, "the PROXY block is too short for its addresses")
@@ -197,7 +197,7 @@ def _read_block(data: bytes) -> tuple[ProxiedPeer, int] | None:
 
 def _check_family(command: int, family: int) -> None:
     # For LOCAL the family is ignored. A datagram is refused although a receiver may treat it as UNSPEC:
-    # what comes over this connection is a stream, so the proxy contradicts itself.
+    # this connection is a stream, so the proxy contradicts itself.
     if command != _V2_LOCAL and family not in _V2_UNSPEC and family not in _V2_ADDRESS_BYTES:
         raise ProtocolError(400, "the PROXY block has an unknown family or is not of a stream")
 
@@ -218,19 +218,19 @@ def _host_text(packed: bytes) -> str:
 
 
 def _unix_path(raw: bytes) -> str:
-    # Filled up with NUL. An abstract name begins with one and says nowhere how long it is.
+    # Padded with NUL. An abstract name begins with one, and its length is given nowhere.
     path = raw.rstrip(b"\x00") if raw.startswith(b"\x00") else raw.partition(b"\x00")[0]
     return path.decode("utf-8", "surrogateescape")
 
 
 def _check_extras(block: bytes, start: int) -> None:
-    """Walk the type-length-value triples of ``block`` from ``start`` on (section 2.2.x); only the checksum matters."""
+    """Read the TLVs of ``block`` from ``start`` on (section 2.2.x); only the checksum is used."""
     checked = False
     while start < len(block):
         value = start + _TLV_HEADER_BYTES
         end = value + int.from_bytes(block[start + 1 : value], "big")
         if value > len(block) or end > len(block):
-            raise ProtocolError(400, "an extra of the PROXY block is longer than the block")
+            raise ProtocolError(400, "a TLV of the PROXY block is longer than the block")
         if block[start] == _TLV_CRC32C:
             if checked or end - value != 4:
                 raise ProtocolError(400, "the PROXY block's checksum is malformed")
@@ -253,7 +253,7 @@ def crc32c(data: bytes) -> int:
 
 @functools.cache
 def _crc32c_table() -> tuple[int, ...]:
-    # Made when first needed: hardly any proxy sends a checksum.
+    # Computed when first needed: hardly any proxy sends a checksum.
     table = []
     for byte in range(256):
         value = byte

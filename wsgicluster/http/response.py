@@ -1,10 +1,11 @@
 """The head of a response: checked, framed as far as the application framed it, and written as bytes.
 
-Knows nothing of requests or connections: whether a body is chunked, whether the connection is kept, and
-the fields that say so are added by whoever sends the block that is made here.
+Knows neither requests nor connections: the sender of the block decides whether a body is chunked and whether
+the connection is kept, and adds the fields for it.
 """
 
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -52,11 +53,12 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int, int]:
     """Status line and field lines (no empty line), the announced length or -1, and the info bits.
 
-    Fields that belong to the connection are left out, and so is a length that the status forbids or fixes.
-    Raises TypeError and ValueError for what PEP 3333 and RFC 9110, section 5, do not allow.
+    Fields that belong to the connection are omitted, and so is a length that the status forbids or fixes.
+    Raises ValueError for what RFC 9110, section 5, does not allow, and TypeError for all that is not exactly ``str``,
+    ``list`` and ``tuple``: `exact_head` converts what applications pass instead of them.
     """
     given: Any = headers
-    if type(status) is not str or not isinstance(given, list):
+    if type(status) is not str or type(given) is not list:
         raise TypeError(f"start_response needs a str and a list, not {_type(status)} and {_type(given)}")
     known = _status_lines.get(status)
     text, info = _check_status(status) if known is None else known
@@ -67,14 +69,14 @@ def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes,
         except (TypeError, ValueError):
             raise _no_pair(item) from None
         if type(name) is not str or type(value) is not str or type(item) is not tuple:
-            _check_types(item)
+            raise _no_pair(item)
         try:
             kind = _kinds[name]
         except KeyError:
             kind = _kind_of(name)
-        # What is printable ASCII needs no closer look.
-        if not (value.isascii() and value.isprintable()):
-            _check_value(name, value)
+        # Printable ASCII without a space at its ends needs no further check.
+        if not (value.isascii() and value.isprintable()) or value.strip() != value:
+            value = _checked_value(name, value)
         if kind:
             if kind == _LENGTH:
                 if length < 0 and value.isdigit() and value.isascii() and len(value) <= _LENGTH_DIGITS:
@@ -99,6 +101,22 @@ def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes,
     return text.encode("latin-1"), length, info
 
 
+def exact_head(status: Any, headers: Any) -> tuple[str, list[tuple[str, str]]]:
+    """Status and headers as `format_response` accepts them, of subclasses of ``str`` and any iterable of pairs.
+
+    Raises TypeError for everything else.
+    """
+    if not isinstance(status, str):
+        raise TypeError(f"a status is a str, not {_type(status)}: {_shown(status)}")
+    if isinstance(headers, str | bytes | Mapping):
+        raise _no_list(headers)
+    try:
+        items = iter(headers)
+    except TypeError:
+        raise _no_list(headers) from None
+    return _exact(status), [_exact_pair(item) for item in items]
+
+
 def error_response(status: int, date: str, detail: str = "", fields: str = "") -> bytes:
     """A whole response of the server's own, after which the connection is closed; ``fields`` are further lines."""
     reason = REASONS.get(status, "")
@@ -112,7 +130,7 @@ def error_response(status: int, date: str, detail: str = "", fields: str = "") -
 
 
 def http_date(seconds: float) -> str:
-    """Seconds since the epoch as an IMF-fixdate (RFC 9110, section 5.6.7); strftime would ask the locale."""
+    """Seconds since the epoch as an IMF-fixdate (RFC 9110, section 5.6.7); strftime would use the locale."""
     year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(seconds)
     return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
@@ -136,13 +154,15 @@ def _kind_of(name: str) -> int:
     return kind
 
 
-def _check_value(name: str, value: str) -> None:
+def _checked_value(name: str, value: str) -> str:
+    """The value without the white space around it, which is not part of it (RFC 9110, section 5.5)."""
     if NOT_IN_VALUE.search(value):
         raise ValueError(f"header {name} has a control character in its value: {_shown(value)}")
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:
         raise ValueError(f"header {name} has a character beyond latin-1 in its value: {_shown(value)}") from None
+    return value.strip(" \t")
 
 
 def _no_length(name: str, value: str, known: int) -> ValueError:
@@ -151,16 +171,26 @@ def _no_length(name: str, value: str, known: int) -> ValueError:
     return ValueError(f"header {name} is not a length in bytes: {_shown(value)}")
 
 
+def _no_list(headers: object) -> TypeError:
+    return TypeError(f"headers are a list of (name, value) tuples, not {_type(headers)}: {_shown(headers)}")
+
+
 def _no_pair(item: object) -> TypeError:
     return TypeError(f"a header is a tuple of name and value, not {_shown(item)}")
 
 
-def _check_types(item: Any) -> None:
-    if not isinstance(item, tuple):
+def _exact_pair(item: Any) -> tuple[str, str]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
         raise _no_pair(item)
     name, value = item
-    if type(name) is not str or type(value) is not str:
+    if not isinstance(name, str) or not isinstance(value, str):
         raise TypeError(f"a header is a tuple of two str, not {_type(name)} and {_type(value)}: {_shown(item)}")
+    return _exact(name), _exact(value)
+
+
+def _exact(text: str) -> str:
+    # The characters themselves: str() and f-strings call the subclass, which may return others than were checked.
+    return str.__str__(text)
 
 
 def _shown(value: object) -> str:

@@ -3,8 +3,8 @@
 The packet is modifier1, the size of the variables (16 bits, little endian), modifier2, then the variables:
 key and value, each with its size before it (16 bits, little endian). See "The uwsgi Protocol" of the uWSGI project.
 
-The peer is a gateway that has parsed an HTTP request, so much here is taken as it says: path, addresses, scheme.
-Whoever connects must be trusted to say so, and that is checked elsewhere. Strict in all that two parsers could read
+The peer is a gateway that has parsed an HTTP request, so its path, addresses and scheme are taken over unchecked.
+That the peer is trusted is checked elsewhere. Strict in all that two parsers could read
 differently; the limits are those of `wsgicluster.http.head` with the same statuses, as the client can reach them.
 """
 
@@ -16,11 +16,11 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.grammar import HOST, TARGET, TOKEN, VERSION
-from wsgicluster.http.head import IS_HEAD
+from wsgicluster.http.head import IS_HEAD, apply_script_name
 from wsgicluster.http.limits import HeadLimits
 
 HEADER_BYTES: Final = 4
-"""What comes before the variables."""
+"""The header before the variables."""
 
 _LENGTH_DIGITS = 18
 _SINGLE = frozenset(("HTTP_HOST", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING"))
@@ -43,20 +43,20 @@ def read_uwsgi(
 
     The environ is a copy of ``template`` with the gateway's variables, which win over the template's; a header field
     that is given several times is joined, as `wsgicluster.http.head` does it. Of the flags (see there) only IS_HEAD
-    is ever set: a gateway makes a connection for each request, and takes chunks for a part of the body, so that
-    what has no length ends with the connection, as in HTTP/1.0.
+    is ever set: a gateway makes a connection for each request, and reads chunks as a part of the body, so that
+    a body without a length ends with the connection, as in HTTP/1.0.
     Raises ProtocolError: 400, 411, 413, 414, 431 and 501 as for a head.
     """
     header = data[start : start + HEADER_BYTES]
     if not header:
         return None
     if header[0]:
-        raise ProtocolError(400, f"the uwsgi packet has modifier1 {header[0]}, of which only 0 (WSGI) is known")
+        raise ProtocolError(400, f"the uwsgi packet has modifier1 {header[0]}, of which only 0 (WSGI) is supported")
     if len(header) < HEADER_BYTES:
         return None
     size = header[1] | header[2] << 8
     if header[3]:
-        raise ProtocolError(400, f"the uwsgi packet has modifier2 {header[3]}, of which only 0 is known")
+        raise ProtocolError(400, f"the uwsgi packet has modifier2 {header[3]}, of which only 0 is supported")
     if size > limits.head_bytes:
         raise ProtocolError(431, "the uwsgi variables are too large")
     used = HEADER_BYTES + size
@@ -75,7 +75,7 @@ def read_uwsgi(
 
 
 def _read_variables(block: bytes, field_bytes: int) -> tuple[dict[str, str], int]:
-    """The variables, and how many of them were given once more and have been joined."""
+    """The variables, and how many of them were repeated and have been joined."""
     text = block.decode("latin-1")
     size = len(block)
     variables: dict[str, str] = {}
@@ -88,6 +88,9 @@ def _read_variables(block: bytes, field_bytes: int) -> tuple[dict[str, str], int
             if key not in _known_keys:
                 _check_key(key)
             value = text[key_end + 2 : value_end]
+            if key.startswith("HTTP_"):
+                # RFC 9110, section 5.5; nginx leaves tabs where they are.
+                value = value.strip(" \t")
             # The same size as a field line: "HTTP_" is not in it, ": " is.
             if len(key) - 3 + len(value) > field_bytes and key.startswith("HTTP_"):
                 raise ProtocolError(431, "a header field is too large")
@@ -97,7 +100,7 @@ def _read_variables(block: bytes, field_bytes: int) -> tuple[dict[str, str], int
             variables[key] = value
             position = value_end
     except IndexError:
-        position = size + 1  # a size, or a key, that ends behind the block
+        position = size + 1  # a size, or a key, that ends after the block
     if position != size:
         raise ProtocolError(400, "the uwsgi variables do not fill their packet")
     if _find_break("".join(variables.values())):
@@ -106,23 +109,23 @@ def _read_variables(block: bytes, field_bytes: int) -> tuple[dict[str, str], int
 
 
 def _join(key: str, first: str, second: str) -> str:
-    # nginx before 1.23 passes the lines of a field on as they came (RFC 9110, section 5.3). Of anything else nobody
-    # could tell which of the two counts.
+    # nginx before 1.23 forwards the lines of a field as received (RFC 9110, section 5.3). Of anything else it is
+    # not known which of the two is meant.
     if not key.startswith("HTTP_") or key in _SINGLE:
         raise ProtocolError(400, f"the uwsgi variable {key} is given twice")
     return f"{first}; {second}" if key == "HTTP_COOKIE" else f"{first},{second}"
 
 
 def _check_key(key: str) -> None:
-    # Also keeps the gateway from naming what is the server's own: wsgi.input and the like.
+    # Also keeps the gateway from setting the server's own: wsgi.input and the like.
     if not _match_key(key):
-        raise ProtocolError(400, "a uwsgi variable's name is not of capital letters, digits and underscores")
+        raise ProtocolError(400, "a uwsgi variable's name is not made of capital letters, digits and underscores")
     if len(_known_keys) < _KEYS_LIMIT and len(key) <= _KEY_CHARACTERS:
         _known_keys.add(key)
 
 
 def _check_sizes(variables: dict[str, str], repeated: int, limits: HeadLimits) -> None:
-    """Hold what comes from the client's head to its limits; what the gateway adds is bounded by the packet alone."""
+    """Check what comes from the client's head against its limits; what the gateway adds is bounded by the packet."""
     line = [variables.get(key, "") for key in ("REQUEST_METHOD", "REQUEST_URI", "SERVER_PROTOCOL")]
     if len(" ".join(line)) > limits.line_bytes:
         raise ProtocolError(414, "the request line is too long")
@@ -138,7 +141,7 @@ def _set_addresses(environ: dict[str, Any], variables: dict[str, str], template:
             raise ProtocolError(400, "the uwsgi variable REMOTE_PORT is not a number")
     for key in ("SERVER_NAME", "SERVER_PORT"):
         if not environ[key]:
-            # PEP 3333 has them never empty; the gateway may have no name.
+            # PEP 3333: never empty; but the gateway may have no name.
             environ[key] = template[key]
 
 
@@ -150,7 +153,7 @@ def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
     if not TOKEN.fullmatch(method):
         raise ProtocolError(400, "the method is not a token")
     if method == "CONNECT":
-        raise ProtocolError(501, "CONNECT is not served here")
+        raise ProtocolError(501, "CONNECT is not supported")
     protocol = variables.get("SERVER_PROTOCOL")
     if not protocol:
         raise ProtocolError(400, "the uwsgi variable SERVER_PROTOCOL is missing")
@@ -166,8 +169,10 @@ def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
     path, _, query = (target or "").partition("?")
     environ.setdefault("QUERY_STRING", query)
     if "PATH_INFO" in variables:
-        if variables["PATH_INFO"][:1] not in ("", "/"):
+        if variables["PATH_INFO"][:1] not in ("", "/") and (variables["PATH_INFO"], method) != ("*", "OPTIONS"):
             raise ProtocolError(400, "the path does not begin with a slash")
+        if environ["SCRIPT_NAME"] and "SCRIPT_NAME" not in variables:
+            _enter_given_path(environ, path)
     elif target:
         _derive_path(environ, path)
     else:
@@ -175,25 +180,25 @@ def _set_request(environ: dict[str, Any], variables: dict[str, str]) -> None:
     environ["RAW_URI"] = target or _quoted_target(environ) or "/"
 
 
+def _enter_given_path(environ: dict[str, Any], target_path: str) -> None:
+    """Remove a ``SCRIPT_NAME`` that the gateway did not send from its path, unless the gateway has done so."""
+    place, whole = environ["SCRIPT_NAME"] + "/", unquote_to_bytes(target_path).decode("latin-1") + "/"
+    if (environ["PATH_INFO"] + "/").startswith(place) or not whole.startswith(place):
+        apply_script_name(environ)
+
+
 def _derive_path(environ: dict[str, Any], path: str) -> None:
     if path[:1] == "/":
         path = unquote_to_bytes(path).decode("latin-1")
-    elif path == "*" and environ["REQUEST_METHOD"] == "OPTIONS":
-        # PEP 3333 knows only paths that start with a slash, or none; RAW_URI says which one was meant.
-        path = ""
-    else:
+    elif path != "*" or environ["REQUEST_METHOD"] != "OPTIONS":
         raise ProtocolError(400, "the request target is not a path")
-    script = environ.get("SCRIPT_NAME")
-    if script:
-        if path == script or path.startswith(script + "/"):
-            path = path[len(script) :]
-        else:
-            environ["SCRIPT_NAME"] = ""
     environ["PATH_INFO"] = path
+    if environ["SCRIPT_NAME"]:
+        apply_script_name(environ)
 
 
 def _quoted_target(environ: dict[str, Any]) -> str:
-    """A target like the one that the gateway does not tell."""
+    """The request target that the gateway did not send, rebuilt from path and query."""
     path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
     query = environ["QUERY_STRING"]
     return quote_from_bytes(path.encode("latin-1"), _PATH_SAFE) + ("?" + query if query else "")
@@ -201,7 +206,7 @@ def _quoted_target(environ: dict[str, Any]) -> str:
 
 def _set_scheme(environ: dict[str, Any], variables: dict[str, str]) -> None:
     # HTTPS comes first: a gateway behind another one that ends TLS sets it by hand, while REQUEST_SCHEME
-    # goes on naming the scheme between the two.
+    # still names the scheme between the two.
     if variables.get("HTTPS", "").lower() in ("on", "1"):
         environ["wsgi.url_scheme"] = "https"
         return
@@ -213,18 +218,18 @@ def _set_scheme(environ: dict[str, Any], variables: dict[str, str]) -> None:
 
 
 def _set_framing(environ: dict[str, Any], limits: HeadLimits) -> int:
-    """The body's length; takes out of the environ what else speaks of it."""
-    # nginx also passes these two on as fields of the client; PEP 3333 has each only without HTTP_.
+    """The body's length; removes other fields about it from the environ."""
+    # nginx also sends these two as fields of the client; PEP 3333 has each only without HTTP_.
     environ.pop("HTTP_CONTENT_LENGTH", None)
     environ.pop("HTTP_CONTENT_TYPE", None)
-    # RFC 9112, section 7.1.3: nginx decodes a chunked body and counts it, but passes the field on all the same. With a
-    # length it is out of date: applications that see both believe the wrong one. Without one, the body is of
-    # a size that only its own framing tells, which this protocol does not have.
+    # RFC 9112, section 7.1.3: nginx decodes a chunked body and counts it, but still forwards the field. With a
+    # length it is stale: applications that see both may use the wrong one. Without one, the body's size is only
+    # known from its framing, which this protocol does not have.
     coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
     digits = environ.pop("CONTENT_LENGTH", "")
     if not digits:
         if coding:
-            raise ProtocolError(411, "the gateway passes a Transfer-Encoding on, but no CONTENT_LENGTH")
+            raise ProtocolError(411, "the gateway forwards a Transfer-Encoding, but no CONTENT_LENGTH")
         return 0
     if not (digits.isascii() and digits.isdigit()):
         raise ProtocolError(400, "Content-Length is not a number")
@@ -241,10 +246,12 @@ def _set_framing(environ: dict[str, Any], limits: HeadLimits) -> int:
 class UwsgiReader(RequestReader):
     """The request of one connection, as `RequestReader` would read it from HTTP; ``line`` is that of the client.
 
-    ``on_head``, where it is set, is given the environ as soon as the gateway has said all of it.
+    ``on_head``, where it is set, is called with the environ as soon as the head is complete.
     """
 
     __slots__ = ("on_head",)
+
+    spoken = "uwsgi"
 
     on_head: Callable[[dict[str, Any]], object] | None
 
@@ -253,14 +260,14 @@ class UwsgiReader(RequestReader):
         self.on_head = None
 
     def close(self) -> None:
-        """Give back what an unfinished request holds, and let go of who waits for the head."""
+        """Free what an unfinished request uses, and drop the reference to ``on_head``."""
         self.on_head = None
         super().close()
 
     def _read_head(self, data: bytes, _searched: int) -> bool:
+        self.rest = data
         found = read_uwsgi(data, 0, self.template, self.limits)
         if found is None:
-            self.rest = data
             return False
         environ, length, self.flags, used = found
         self.environ = environ

@@ -1,10 +1,10 @@
-"""The settings of a server: declared once, read from every source, checked; nothing else is known here."""
+"""The settings of a server: declared once, read from every source, checked."""
 
 from wsgicluster.settings.checks import resolve
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS, Settings
-from wsgicluster.settings.sources import Action, Loaded, load
-from wsgicluster.settings.values import Address, FdAddress, NamedFdAddress, TcpAddress, UnixAddress
+from wsgicluster.settings.sources.merge import Action, Loaded, load
+from wsgicluster.settings.types.values import Address, FdAddress, NamedFdAddress, TcpAddress, UnixAddress
 
 __all__ = [
     "SETTINGS",

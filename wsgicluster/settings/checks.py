@@ -1,27 +1,35 @@
-"""What is checked and computed of the settings as a whole, when every single value is sound."""
+"""Checks of settings against each other and the system, and values computed from others, once each value is valid."""
 
 import dataclasses
+import importlib.util
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from wsgicluster.counting import count_of
+from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import Settings
-from wsgicluster.settings.kinds import GROUP, MOST_WORKERS, USER
-from wsgicluster.settings.proxy_kinds import ALL_TRUSTED
-from wsgicluster.settings.rollout_kinds import ALL_WORKERS
-from wsgicluster.settings.values import Automatic, FdAddress, MemoryShare, UnixAddress
-from wsgicluster.settings.wording import complaint, quoted
+from wsgicluster.settings.types.general import GROUP, MOST_WORKERS, SIZE, USER
+from wsgicluster.settings.types.proxy import ALL_TRUSTED
+from wsgicluster.settings.types.rollout import ALL_WORKERS
+from wsgicluster.settings.types.scheduling import STICKY_POLICY, WEIGHTS
+from wsgicluster.settings.types.values import Automatic, FdAddress, MemoryShare, UnixAddress
+from wsgicluster.settings.types.worker import kind_row
+from wsgicluster.settings.wording import complaint, quoted, raise_all
 
 DEFAULT = "default"
-"""The source of what nobody has given."""
+"""The source of a value that no other source has set."""
+
+NEEDED_POLICY = {"weights": "weighted", "sticky": "sticky"}
+"""Settings that one policy alone uses, and that choose it where no other has been chosen."""
 
 _LAST_STANDARD_STREAM = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Completed:
-    """The settings with what follows from others of them; ``remarks`` are for the log."""
+    """The settings with values that follow from others; ``remarks`` are for the log."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -29,30 +37,73 @@ class Completed:
 
 
 def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
-    """Fill in what nobody has given, and settle what does not go together. Raises UsageError."""
+    """Set values that follow from others, and turn off what others exclude. Raises UsageError."""
     changes: dict[str, Any] = {}
     changed: dict[str, str] = {}
     remarks = []
     if settings.user != os.geteuid() and sources["group"] == DEFAULT:
-        # To stay in the group of whoever started the server is never meant, and is root's where root did.
+        # Keeping the group of the user who starts the server is never intended; for root it would be root's.
         changes["group"] = _primary_group(settings.user, sources["user"])
         changed["group"] = "the user's own group"
     if settings.initgroups and os.geteuid() == 0 and not _has_name(settings.user):
         raise complaint(
-            sources["initgroups"], "initgroups", "true", f"a user with a name, which {settings.user} has not"
+            sources["initgroups"],
+            "initgroups",
+            "true",
+            f"a user with a name; user {settings.user} has none on this system",
         )
+    if settings.bus is not None and importlib.util.find_spec("redis") is None:
+        raise UsageError("bus: needs the package redis; pip install 'wsgicluster[redis]'")
     if settings.reload and settings.preload_app:
         changes["preload_app"] = False
         changed["preload_app"] = f"{sources['reload']} (reload)"
-        remarks.append("preload_app: off, because reload has each worker load the application anew")
+        remarks.append("preload_app: turned off, because with reload each worker loads the application itself")
     if settings.reload and settings.smoke:
         changes["smoke"] = ()
         changed["smoke"] = f"{sources['reload']} (reload)"
-        remarks.append("smoke: off, because with reload each worker shows its mistakes itself")
-    if settings.worker_class == "sync" and settings.threads > 1:
-        changes["worker_class"] = "gthread"
+        remarks.append("smoke: turned off, because with reload each worker reports its errors itself")
+    if settings.threads > 1 and (wanted := kind_row(settings.worker_class).with_threads):
+        changes["worker_class"] = wanted
         changed["worker_class"] = f"{sources['threads']} (threads)"
+    policy, reason = policy_of(settings, sources)
+    if reason:
+        changes["scheduling"] = policy
+        changed["scheduling"] = f"{sources[reason]} ({reason})"
+    remarks += scheduling_remarks(settings, policy)
     return Completed(dataclasses.replace(settings, **changes), {**sources, **changed}, tuple(remarks))
+
+
+def scheduling_remarks(settings: Settings, policy: str) -> list[str]:
+    """What clients are known by in place of what was asked for."""
+    remarks = []
+    if settings.sticky.form != "address" and settings.has_tls:
+        remarks.append(
+            f"sticky: by address in place of {settings.sticky.form}, because a connection cannot move to another "
+            "worker once it is encrypted"
+        )
+    if policy == STICKY_POLICY and _has_no_address(settings):
+        remarks.append(
+            "sticky: round-robin for clients of a Unix socket, because these have no address (see forwarded_hops and "
+            "proxy_protocol for the addresses that a proxy says)"
+        )
+    return remarks
+
+
+def _has_no_address(settings: Settings) -> bool:
+    """Whether clients are to be known by an address that some of them do not have."""
+    if settings.sticky.form != "address" and not settings.has_tls:
+        return False
+    said = settings.proxy_protocol != "off" or settings.forwarded_hops or settings.protocol == "uwsgi"
+    return not said and any(isinstance(address, UnixAddress) for address in settings.bind)
+
+
+def policy_of(settings: Settings, sources: Mapping[str, str]) -> tuple[str, str]:
+    """The scheduling policy, and the name of the setting that has chosen it where ``scheduling`` has not."""
+    if sources["scheduling"] == DEFAULT:
+        for name, policy in NEEDED_POLICY.items():
+            if sources[name] != DEFAULT:
+                return policy, name
+    return settings.scheduling, ""
 
 
 def _has_name(uid: int) -> bool:
@@ -69,28 +120,55 @@ def _primary_group(uid: int, source: str) -> int:
     except KeyError:
         # Containers run under any number.
         raise complaint(
-            source, "group", "nothing", f"a group, because user {uid} is not known to this system and has none"
+            source, "group", "not set", f"a group: user {uid} is not known to this system and has none of its own"
         ) from None
 
 
 def check(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
-    """Look at what settings refer to; paths are relative to ``directory``. Raises UsageError."""
-    if not settings.wsgi_app and (settings.doctor or not settings.print_config):
-        raise complaint("command line", "wsgi_app", "nothing", "the application, such as module:application")
-    _check_folder(settings.chdir, "chdir", sources, directory)
+    """Check settings against each other and the files they name; paths are relative to ``directory``.
+
+    Raises UsageError, with one line for each check that finds something.
+    """
     inside = os.path.join(directory, settings.chdir)
-    _check_folder(settings.worker_tmp_dir, "worker_tmp_dir", sources, inside)
-    _check_folder(settings.tmp_upload_dir, "tmp_upload_dir", sources, inside)
-    _check_addresses(settings, sources)
-    if not isinstance(settings.workers, Automatic):
-        _check_strength(settings, sources)
-    _check_proxies(settings, sources)
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: _check_presence(settings),
+        lambda: _check_folder(settings.chdir, "chdir", sources, directory),
+        lambda: _check_folder(settings.worker_tmp_dir, "worker_tmp_dir", sources, inside),
+        lambda: _check_folder(settings.tmp_upload_dir, "tmp_upload_dir", sources, inside),
+        lambda: _check_addresses(settings, sources),
+        lambda: None if isinstance(settings.workers, Automatic) else _check_strength(settings, sources),
+        lambda: None if isinstance(settings.workers, Automatic) else check_scheduling(settings, sources),
+        lambda: _check_responses(settings, sources),
+        lambda: _check_proxies(settings, sources),
+        lambda: _check_raw_socket(settings, sources),
+        lambda: _check_protocol(settings, sources, inside),
+    )
+    complaints = []
+    for step in steps:
+        try:
+            step()
+        except UsageError as error:
+            complaints.append(error)
+    raise_all(complaints)
+
+
+def _check_presence(settings: Settings) -> None:
+    if not settings.wsgi_app and (settings.doctor or not settings.print_config):
+        raise complaint(
+            "command line",
+            "APPLICATION",
+            "not given",
+            "the application, such as module:application, here or as wsgi_app",
+        )
+
+
+def _check_protocol(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
     _check_uwsgi(settings, sources)
-    _check_tls(settings, sources, inside)
+    _check_tls(settings, sources, directory)
 
 
 def _check_strength(settings: Settings, sources: Mapping[str, str]) -> None:
-    """Whether there are as many workers as reloads and the server's start count on."""
+    """Whether there are enough workers for min_ready, and whether a reload can replace one."""
     workers, least = settings.workers, settings.min_ready
     if least > workers:
         raise complaint(
@@ -100,8 +178,31 @@ def _check_strength(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.reload_surge.of(workers) == 0 and least in (ALL_WORKERS, workers):
         raise complaint(
             sources["reload_surge"], "reload_surge", str(settings.reload_surge),
-            f"1 or more, or a min_ready below the number of workers, which is {workers}: none may be missing, and none "
-            "may be too many, so that none could be replaced",
+            f"1 or more, or a min_ready below the number of workers, which is {workers}: otherwise a reload may "
+            "neither start an extra worker nor stop an old one",
+        )  # fmt: skip
+
+
+def check_scheduling(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Whether the policy has what it needs, and nothing is given that it does not use."""
+    policy, weights = policy_of(settings, sources)[0], settings.weights
+    if policy == "weighted" and len(weights) != settings.workers:
+        raise complaint(
+            sources["weights"] if weights else sources["scheduling"], "weights", WEIGHTS.show(weights),
+            f"one for each of {count_of(settings.workers, 'worker')}",
+        )  # fmt: skip
+    for name, wanted in NEEDED_POLICY.items():
+        if sources[name] != DEFAULT and policy != wanted:
+            given = settings.sticky if name == "sticky" else WEIGHTS.show(weights)
+            raise complaint(sources[name], name, str(given), f"scheduling = {wanted} with it, not {policy}")
+
+
+def _check_responses(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Whether the disk stores more of a response than memory does."""
+    if 0 < settings.response_spool < settings.response_buffer:
+        raise complaint(
+            sources["response_spool"], "response_spool", SIZE.show(settings.response_spool),
+            f"response_buffer ({SIZE.show(settings.response_buffer)}) or more, or 0 to store nothing",
         )  # fmt: skip
 
 
@@ -109,7 +210,7 @@ def _check_proxies(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.forwarded_hops == ALL_TRUSTED and "*" in settings.forwarded_allow_ips:
         raise complaint(
             sources["forwarded_hops"], "forwarded_hops", "'auto'",
-            "a number: with * in forwarded_allow_ips every address is a proxy's, and none a client's",
+            "a number: with * in forwarded_allow_ips every address is a proxy's",
         )  # fmt: skip
 
 
@@ -118,12 +219,25 @@ def _check_uwsgi(settings: Settings, sources: Mapping[str, str]) -> None:
         return
     if settings.has_tls:
         other = "certfile" if settings.certfile is not None else "ssl_context"
-        reason = "gateways speak uwsgi in the clear"
+        reason = "gateways use uwsgi without TLS"
     elif settings.proxy_protocol != "off":
-        other, reason = "proxy_protocol", "gateways say in each request who the client is"
+        other, reason = "proxy_protocol", "gateways send the client's address with each request"
     else:
         return
     raise complaint(sources["protocol"], "protocol", "'uwsgi'", f"http together with {other}: {reason}")
+
+
+def _check_raw_socket(settings: Settings, sources: Mapping[str, str]) -> None:
+    if not settings.raw_socket:
+        return
+    if settings.has_tls:
+        other = "certfile" if settings.certfile is not None else "ssl_context"
+        reason = "the application would read encrypted bytes; let a proxy terminate TLS"
+    elif settings.protocol == "uwsgi":
+        other, reason = "protocol = uwsgi", "gateways do not forward upgrades"
+    else:
+        return
+    raise complaint(sources["raw_socket"], "raw_socket", "true", f"false together with {other}: {reason}")
 
 
 def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
@@ -131,13 +245,13 @@ def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -
     if settings.keyfile is not None and not settings.has_tls:
         raise complaint(sources["keyfile"], "keyfile", quoted(settings.keyfile), "a certfile as well")
     if settings.cert_reqs != "none" and settings.ca_certs is None and not hook:
-        # The authorities of the web vouch for everybody's certificate.
+        # The system's authorities sign certificates for all sites.
         raise complaint(sources["cert_reqs"], "cert_reqs", quoted(settings.cert_reqs), "ca_certs as well")
     if settings.certfile is not None:
-        # Not imported by a server without TLS, which is several megabytes smaller for it.
-        from wsgicluster.settings.certificates import usual_context
+        # Late: a server without TLS saves several megabytes.
+        from wsgicluster.settings.tls_context import default_context
 
-        usual_context(settings, directory)
+        default_context(settings, directory)
 
 
 def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
@@ -149,13 +263,13 @@ def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
         seen.add(place)
         if settings.daemon and isinstance(address, FdAddress) and address.fd <= _LAST_STANDARD_STREAM:
             raise complaint(
-                sources["bind"], "bind", quoted(str(address)), "a descriptor above 2: a daemon lets go of 0, 1 and 2"
+                sources["bind"], "bind", quoted(str(address)), "a descriptor above 2: a daemon closes 0, 1 and 2"
             )
-        for kind, name in ((USER, getattr(address, "user", None)), (GROUP, getattr(address, "group", None))):
+        for identity, name in ((USER, getattr(address, "user", None)), (GROUP, getattr(address, "group", None))):
             try:
-                kind.read(name if name is not None else 0)
+                identity.read(name if name is not None else 0)
             except ValueError:
-                raise complaint(sources["bind"], "bind", quoted(str(address)), kind.expected) from None
+                raise complaint(sources["bind"], "bind", quoted(str(address)), identity.expected) from None
 
 
 def _check_folder(path: str | None, name: str, sources: Mapping[str, str], directory: str) -> None:
@@ -164,14 +278,17 @@ def _check_folder(path: str | None, name: str, sources: Mapping[str, str], direc
 
 
 def resolve(settings: Settings, processors: int, memory_bytes: int) -> Settings:
-    """With plain numbers for what depends on the machine: its usable processors and memory.
+    """The settings with plain numbers for what depends on the machine: its usable processors and memory.
 
-    Raises UsageError when there turn out to be fewer workers than the settings count on.
+    Raises UsageError when that number of workers does not fit the other settings.
     """
     workers = min(MOST_WORKERS, processors) if isinstance(settings.workers, Automatic) else settings.workers
     limit = settings.max_memory
     limit_bytes = limit.of(memory_bytes, workers) if isinstance(limit, MemoryShare) else limit
     resolved = dataclasses.replace(settings, workers=workers, max_memory=limit_bytes)
     if isinstance(settings.workers, Automatic):
-        _check_strength(resolved, dict.fromkeys(("min_ready", "reload_surge"), "workers = auto"))
+        where = "workers = auto"
+        _check_strength(resolved, dict.fromkeys(("min_ready", "reload_surge"), where))
+        if resolved.scheduling == "weighted":
+            check_scheduling(resolved, {"weights": where, "scheduling": where, "sticky": DEFAULT})
     return resolved

@@ -1,4 +1,4 @@
-"""What is said about a setting besides its name and default, and how a dataclass field carries it.
+"""What is declared about a setting besides its name and default, and how a dataclass field carries it.
 
 Flags, environment names, ``--help``, ``--print-config`` and the reference page are all derived from this.
 """
@@ -8,17 +8,21 @@ import enum
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from wsgicluster.settings.kinds import Kind
+from wsgicluster.settings.types.general import SettingType
 
 T = TypeVar("T")
 
 ENVIRONMENT_PREFIX = "WSGICLUSTER_"
 OTHER_VARIABLES = {
     "WSGICLUSTER_PURE": (
-        "with any value but ``0`` the plain Python core is used, even where a compiled one is there; both behave alike."
+        "with any value but ``0`` plain Python is used, even where compiled modules are installed; both behave alike."
+    ),
+    "WSGICLUSTER_SLOT": (
+        "set by the server in the environment of each worker: the number of its slot. A server that finds it, since a "
+        "worker has started it, ignores it."
     ),
 }
-"""Variables that are ours and no settings, because they count before settings are read; and what they do."""
+"""Our variables that are not settings, because they take effect before settings are read; and what they do."""
 
 FIRST_RELEASE = "0.1.0"
 
@@ -34,6 +38,7 @@ class Group(enum.Enum):
     REQUESTS = "Limits of a request"
     PROXIES = "Behind a proxy"
     TLS = "TLS"
+    CLUSTER = "Cluster"
     PROCESS = "Server process"
     LOGS = "Logs"
     CONFIGURATION = "Configuration"
@@ -58,12 +63,12 @@ class Fallback:
 
 @dataclasses.dataclass(frozen=True)
 class Declaration(Generic[T]):
-    """One setting; ``flag_value`` is what the flag of a switch stands for.
+    """One setting; ``flag_value`` is the value that the flag of a switch sets.
 
-    ``bare_value`` is what any other flag stands for when it has no argument, if it need not have one.
+    ``bare_value`` is the value of any other flag without an argument, or empty if it needs one.
     """
 
-    kind: Kind[T]
+    type: SettingType[T]
     group: Group
     applies: Applies
     help: str
@@ -90,7 +95,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """Its flag as it is called in messages: the first long one, or nothing."""
+        """Its flag as messages name it: the first long one, or nothing."""
         return next((flag for flag in self.about.flags if flag.startswith("--")), "")
 
     @property
@@ -101,7 +106,7 @@ class Setting:
     @property
     def default_shown(self) -> str:
         """The default in words, where it depends on the system, or as a user would write it."""
-        return self.about.default_text or self.about.kind.show(self.default)
+        return self.about.default_text or self.about.type.show(self.default)
 
 
 _KEY = "wsgicluster"
@@ -113,7 +118,7 @@ def declare(default: T, about: Declaration[T]) -> T:
 
 
 def declare_computed(default: Callable[[], T], about: Declaration[T]) -> T:
-    """The same, for a default that is made anew for each object."""
+    """The same, for a default that is computed for each object."""
     return dataclasses.field(default_factory=default, metadata={_KEY: about})
 
 

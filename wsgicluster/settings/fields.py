@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wsgicluster.settings import kinds, proxy_kinds, rollout_kinds, worker_kinds
 from wsgicluster.settings.declaration import (
     Applies,
     Declaration,
@@ -19,7 +18,10 @@ from wsgicluster.settings.declaration import (
     declare_computed,
     declared,
 )
-from wsgicluster.settings.values import Address, Portion, TcpAddress
+from wsgicluster.settings.types import bus as bus_types
+from wsgicluster.settings.types import events, general, proxy, rollout, state, worker
+from wsgicluster.settings.types import scheduling as scheduling_types
+from wsgicluster.settings.types.values import Address, Portion, TcpAddress
 
 NOW, NEXT_WORKER, RESTART = Applies.NOW, Applies.NEXT_WORKER, Applies.RESTART
 
@@ -29,289 +31,367 @@ SCHEME_HEADERS = {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one server; see `declared` for what is known about each of them."""
+    """All settings of one server; see `declared` for their declarations."""
 
     # fmt: off
     wsgi_app: str = declare("", Declaration(
-        kinds.TEXT, Group.APPLICATION, NEXT_WORKER,
+        general.TEXT, Group.APPLICATION, NEXT_WORKER,
         "The application: module, module:attribute or module:factory(\"text\", key=1).", default_text="none"))
     chdir: str = declare(".", Declaration(
-        kinds.FOLDER, Group.APPLICATION, NEXT_WORKER,
+        general.FOLDER, Group.APPLICATION, NEXT_WORKER,
         "Folder to change to before the application is loaded.", ("--chdir",), default_text="the current folder"))
     pythonpath: tuple[str, ...] = declare((), Declaration(
-        kinds.PATHS, Group.APPLICATION, NEXT_WORKER,
-        "Folders in which modules are looked for, behind the current one; parted by commas.", ("--pythonpath",)))
+        general.PATHS, Group.APPLICATION, NEXT_WORKER,
+        "Folders to search for modules, after the current one; separated by commas.", ("--pythonpath",)))
     raw_env: tuple[str, ...] = declare((), Declaration(
-        kinds.ASSIGNMENTS, Group.APPLICATION, NEXT_WORKER,
-        "Environment variable for the application; may be given several times.", ("-e", "--env")))
+        general.ASSIGNMENTS, Group.APPLICATION, NEXT_WORKER,
+        "Environment variable for the application, as NAME=VALUE; may be repeated.", ("-e", "--env")))
     preload_app: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
-        "Load the application once for all workers, before they are forked.", ("--preload",)))
+        general.SWITCH, Group.APPLICATION, NEXT_WORKER,
+        "Load the application once, before the workers are forked.", ("--preload",)))
     smoke: tuple[str, ...] = declare((), Declaration(
-        rollout_kinds.SMOKE, Group.APPLICATION, NEXT_WORKER,
-        "Paths that the first worker of each generation asks its application for, before it serves; every answer must "
-        "have a status below 500, within timeout. A URL names the host as well.", ("--smoke",), default_text="none"))
+        rollout.SMOKE, Group.APPLICATION, NEXT_WORKER,
+        "Smoke test: paths that the first worker of each generation requests of its application before it serves. Each "
+        "response must have a status below 500 and arrive within timeout. A URL also sets the Host.",
+        ("--smoke",), default_text="none"))
     reload: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.APPLICATION, NEXT_WORKER,
-        "For development: replace the workers when a source file changes.", ("--reload",)))
+        general.SWITCH, Group.APPLICATION, NEXT_WORKER,
+        "For development: replace all workers when a source file changes.", ("--reload",)))
     reload_extra_files: tuple[str, ...] = declare((), Declaration(
-        kinds.PATTERNS, Group.APPLICATION, NEXT_WORKER,
-        "File (or pattern) to watch besides the source files; may be given several times.", ("--reload-extra-file",)))
+        general.PATTERNS, Group.APPLICATION, NEXT_WORKER,
+        "File or glob pattern that reload watches besides the source files; may be repeated.",
+        ("--reload-extra-file",)))
 
     bind: tuple[Address, ...] = declare((TcpAddress("127.0.0.1", 8000),), Declaration(
-        kinds.ADDRESSES, Group.ADDRESSES, NEXT_WORKER,
-        "Address to listen at; may be given several times. Port 0 lets the system choose.", ("-b", "--bind"),
-        Fallback("PORT", "0.0.0.0:{}")))
+        general.ADDRESSES, Group.ADDRESSES, NEXT_WORKER,
+        "Address to listen on; may be repeated. Port 0 lets the system choose one.",
+        ("-b", "--bind"), Fallback("PORT", "0.0.0.0:{}")))
     backlog: int = declare(2048, Declaration(
-        kinds.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
-        "Connections that may wait to be accepted.", ("--backlog",)))
+        general.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
+        "Connections that may wait in the kernel to be accepted.", ("--backlog",)))
     defer_accept: float = declare(1.0, Declaration(
-        kinds.DURATION, Group.ADDRESSES, RESTART,
-        "How long the kernel keeps a TCP connection without a byte to itself; 0 shows each to a worker at once.",
-        ("--defer-accept",)))
+        general.DURATION, Group.ADDRESSES, RESTART,
+        "How long the kernel holds back a TCP connection on which no byte has arrived; 0 passes each to a worker at "
+        "once.", ("--defer-accept",)))
 
     workers: int = declare(1, Declaration(
-        kinds.WORKERS, Group.WORKERS, NOW,
-        "Number of worker processes; auto is one for each processor that may be used.", ("-w", "--workers"),
-        Fallback("WEB_CONCURRENCY")))
-    worker_class: worker_kinds.WorkerClass = declare("sync", Declaration(  # noqa: RUF009
-        worker_kinds.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
-        "Kind of the workers; in the configuration file it may be a class itself.", ("-k", "--worker-class")))
+        general.WORKERS, Group.WORKERS, NOW,
+        "Number of worker processes; auto starts one for each usable processor.",
+        ("-w", "--workers"), Fallback("WEB_CONCURRENCY")))
+    worker_class: worker.WorkerClass = declare("sync", Declaration(  # noqa: RUF009
+        worker.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
+        "Kind of worker: sync, gthread, gevent or a class; the configuration file may also give the class itself.",
+        ("-k", "--worker-class")))
     threads: int = declare(1, Declaration(
-        kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
-        "Threads of a gthread worker that run the application; more than one make sync workers such ones.",
-        ("--threads",)))
+        general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        "Threads of a gthread worker that run the application; more than 1 switches sync to gthread.", ("--threads",)))
     worker_connections: int = declare(1000, Declaration(
-        kinds.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
-        "Connections that a gthread or gevent worker keeps open; at so many it accepts no more.",
-        ("--worker-connections",)))
+        general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        "Open connections of a gthread or gevent worker; at this limit it stops accepting.", ("--worker-connections",)))
+    scheduling: str = declare(scheduling_types.SHARED, Declaration(
+        scheduling_types.SCHEDULING, Group.WORKERS, NEXT_WORKER,
+        "Worker that serves a new client: shared (one that waits), round-robin, weighted, least-connections, or sticky "
+        "(always the same).", ("--scheduling",)))
+    weights: tuple[int, ...] = declare((), Declaration(
+        scheduling_types.WEIGHTS, Group.WORKERS, NEXT_WORKER,
+        "Shares of the workers in new clients, in the order of their slots; switches scheduling to weighted.",
+        ("--weights",)))
+    sticky: scheduling_types.Sticky = declare(scheduling_types.Sticky("address"), Declaration(  # noqa: RUF009
+        scheduling_types.STICKY, Group.WORKERS, NEXT_WORKER,
+        "What a client is known by: address, header:NAME, cookie or cookie:NAME; switches scheduling to sticky.",
+        ("--sticky",)))
+    hand_off_waiting: bool = declare(True, Declaration(
+        general.SWITCH, Group.WORKERS, NEXT_WORKER,
+        "While a sync worker runs a slow request, hand off the connections on which others come to an idle worker; the "
+        "flag turns this off.", ("--no-hand-off-waiting",), flag_value=False))
     stream_body: str = declare("large", Declaration(
-        kinds.STREAM_BODY, Group.WORKERS, NEXT_WORKER,
-        "Request bodies that a gevent worker gives to the application while they arrive: those whose length is above "
-        "64 KiB (large), all, or none (off).", ("--stream-body",)))
-    reload_surge: Portion = declare(rollout_kinds.QUARTER, Declaration(  # noqa: RUF009
-        rollout_kinds.SURGE, Group.WORKERS, NOW,
-        "How many workers more than wanted may boot and serve while a new generation takes over, those not counted "
-        "that are leaving: a number, or with % a part of the workers. With 0 an old worker is gone before its "
-        "successor boots, which needs a min_ready below workers.", ("--reload-surge",)))
-    min_ready: int = declare(rollout_kinds.ALL_WORKERS, Declaration(
-        rollout_kinds.MIN_READY, Group.WORKERS, NOW,
-        "So many workers must be ready before the server counts as started, and no reload goes below this number.",
+        general.STREAM_BODY, Group.WORKERS, NEXT_WORKER,
+        "Request bodies that a gevent worker passes to the application while they arrive: those above 64 KiB (large), "
+        "all, or none (off).", ("--stream-body",)))
+    raw_socket: bool = declare(False, Declaration(
+        general.SWITCH, Group.WORKERS, NEXT_WORKER,
+        "Add the client's socket to the environ of requests with Upgrade (gunicorn.socket, werkzeug.socket), for "
+        "WebSocket libraries.", ("--raw-socket",)))
+    reload_surge: Portion = declare(rollout.QUARTER, Declaration(  # noqa: RUF009
+        rollout.SURGE, Group.WORKERS, NOW,
+        "Workers that a reload may start beyond the number wanted, draining ones not counted: a number, or a "
+        "percentage of workers. With 0 each old worker exits before its replacement boots, which needs min_ready below "
+        "workers.", ("--reload-surge",)))
+    min_ready: int = declare(rollout.ALL_WORKERS, Declaration(
+        rollout.MIN_READY, Group.WORKERS, NOW,
+        "Workers that must be ready before the server counts as started; reloads keep at least this many.",
         ("--min-ready",)))
     sendfile: bool = declare(True, Declaration(
-        kinds.SWITCH, Group.WORKERS, NEXT_WORKER,
-        "Send the files of wsgi.file_wrapper by the system's sendfile; the flag turns it off.", ("--no-sendfile",),
-        Fallback("SENDFILE"), flag_value=False))
+        general.SWITCH, Group.WORKERS, NEXT_WORKER,
+        "Send files of wsgi.file_wrapper with sendfile(2); the flag turns this off.",
+        ("--no-sendfile",), Fallback("SENDFILE"), flag_value=False))
     worker_tmp_dir: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.WORKERS, RESTART,
-        "Folder for the file through which workers show that they live; best one that is in memory.",
+        general.OPTIONAL_PATH, Group.WORKERS, RESTART,
+        "Folder for the worker heartbeat file; use a tmpfs.",
         ("--worker-tmp-dir",), default_text="/dev/shm where that is in memory, else the system's"))
     tmp_upload_dir: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.WORKERS, NEXT_WORKER,
-        "Folder for request and response bodies that are kept on disk.", default_text="the system's"))
+        general.OPTIONAL_PATH, Group.WORKERS, NEXT_WORKER,
+        "Folder for temporary files with request and response bodies.", default_text="the system's"))
+    response_buffer: int = declare(1 << 20, Declaration(
+        general.SIZE, Group.WORKERS, NEXT_WORKER,
+        "Unsent bytes of a response that are kept in memory for a slow client, the block that exceeds this included. "
+        "Beyond that, sync workers store the response on disk, and others make the application wait.",
+        ("--response-buffer",)))
+    response_spool: int = declare(64 << 20, Declaration(
+        general.SIZE, Group.WORKERS, NEXT_WORKER,
+        "Unsent bytes of a response that a sync worker stores on disk, in tmp_upload_dir, before the application waits "
+        "for the client; in other workers, the largest block that is stored. 0 stores nothing.", ("--response-spool",)))
 
     timeout: float = declare(30.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "A worker that boots, or is busy with one request, for longer than this is replaced; 0 means never.",
-        ("-t", "--timeout")))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "A worker that takes longer than this to boot, or whose request produces no part of its response for this "
+        "long, is replaced; 0 means never.", ("-t", "--timeout")))
     graceful_timeout: float = declare(30.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "Time in which a worker that is asked to leave may finish its requests.", ("--graceful-timeout",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "How long a worker that is stopping may take to finish its requests.", ("--graceful-timeout",)))
     drain_delay: float = declare(0.0, Declaration(
-        kinds.DURATION, Group.TIMES, NOW,
-        "After TERM, time for which the server goes on as before but says that it is not ready, so that load balancers "
-        "send it nobody any more when it stops.", ("--drain-delay",)))
+        general.DURATION, Group.TIMES, NOW,
+        "After TERM, how long the server keeps serving while it reports that it is not ready, so that load balancers "
+        "stop sending clients first.", ("--drain-delay",)))
     keepalive: float = declare(75.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "Time for which a connection waits for its next request; 0 closes each after its response.",
-        ("--keep-alive",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "How long an idle connection waits for its next request; 0 closes each after its response.", ("--keep-alive",)))
     keepalive_slow: float = declare(0.01, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "A sync worker closes a connection after a request that took longer than this: its client's next request then "
-        "goes to a worker that is free. 0 keeps all.", ("--keepalive-slow",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "A sync worker closes the connection after a request that took longer than this, so that the client's next "
+        "request can go to a free worker; 0 keeps all connections.", ("--keepalive-slow",)))
     head_timeout: float = declare(20.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "Time in which the head of a request must arrive; 0 means no limit.", ("--head-timeout",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "How long the head of a request may take to arrive; 0 means no limit.", ("--head-timeout",)))
     body_timeout: float = declare(30.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "Time for which the body of a request may pause; 0 means no limit.", ("--body-timeout",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "How long a client may pause while it sends a body; 0 means no limit.", ("--body-timeout",)))
     write_timeout: float = declare(30.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "Time for which a client may pause in taking its response; 0 means no limit.", ("--write-timeout",)))
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "How long a client may pause while it reads its response; 0 means no limit.", ("--write-timeout",)))
     queue_timeout: float = declare(0.0, Declaration(
-        kinds.DURATION, Group.TIMES, NEXT_WORKER,
-        "A request that has waited for longer than this before it is run is answered 503 instead; 0 means never.",
+        general.DURATION, Group.TIMES, NEXT_WORKER,
+        "A request that has waited longer than this for a worker gets a 503 instead; 0 means never.",
         ("--queue-timeout",)))
 
     max_requests: int = declare(0, Declaration(
-        kinds.COUNT, Group.RECYCLING, NEXT_WORKER,
-        "Requests after which a worker is replaced; 0 means never.", ("--max-requests",)))
+        general.COUNT, Group.RECYCLING, NEXT_WORKER,
+        "Requests that a worker serves before it is replaced; 0 means no limit.", ("--max-requests",)))
     max_requests_jitter: int = declare(0, Declaration(
-        kinds.COUNT, Group.RECYCLING, NEXT_WORKER,
-        "Up to so many more requests, at random, so that workers do not leave together.",
+        general.COUNT, Group.RECYCLING, NEXT_WORKER,
+        "Random addition to max_requests, up to this number, so that workers are not replaced all at once.",
         ("--max-requests-jitter",)))
     max_memory: int = declare(0, Declaration(
-        kinds.MEMORY, Group.RECYCLING, NEXT_WORKER,
-        "Resident memory above which a worker is replaced: a size, or with % a part of the memory that all workers "
-        "may use together; 0 means never.", ("--max-memory",)))
+        general.MEMORY, Group.RECYCLING, NEXT_WORKER,
+        "Resident memory of a worker above which it is replaced: a size, or a percentage of the machine's or "
+        "container's memory, divided among the workers; 0 means no limit.", ("--max-memory",)))
     max_memory_jitter: int = declare(0, Declaration(
-        kinds.SIZE, Group.RECYCLING, NEXT_WORKER,
-        "Up to so much more memory, at random.", ("--max-memory-jitter",)))
+        general.SIZE, Group.RECYCLING, NEXT_WORKER,
+        "Random addition to max_memory, up to this size.", ("--max-memory-jitter",)))
 
     limit_request_line: int = declare(8190, Declaration(
-        kinds.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
-        "Longest request line; 0 stands for 64K.", ("--limit-request-line",)))
+        general.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest request line, in bytes; 0 means 64K.", ("--limit-request-line",)))
     limit_request_fields: int = declare(100, Declaration(
-        kinds.FIELDS, Group.REQUESTS, NEXT_WORKER,
-        "Most header fields; 0 stands for 32768.", ("--limit-request-fields",)))
+        general.FIELDS, Group.REQUESTS, NEXT_WORKER,
+        "Most header fields in a request; 0 means 32768.", ("--limit-request-fields",)))
     limit_request_field_size: int = declare(8190, Declaration(
-        kinds.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
-        "Longest header field; 0 stands for 64K.", ("--limit-request-field_size", "--limit-request-field-size")))
+        general.LINE_SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest header field, in bytes; 0 means 64K.", ("--limit-request-field_size", "--limit-request-field-size")))
     limit_request_body: int = declare(1 << 30, Declaration(
-        kinds.SIZE, Group.REQUESTS, NEXT_WORKER,
-        "Longest body; 0 means no limit.", ("--limit-request-body",)))
+        general.SIZE, Group.REQUESTS, NEXT_WORKER,
+        "Longest request body; 0 means no limit.", ("--limit-request-body",)))
 
     forwarded_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
-        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
-        "Proxies that may say whether the client used https; * for every peer.", ("--forwarded-allow-ips",),
-        Fallback("FORWARDED_ALLOW_IPS", empty_counts=True)))
+        general.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Proxies whose scheme headers (https) are trusted; * trusts every peer.",
+        ("--forwarded-allow-ips",), Fallback("FORWARDED_ALLOW_IPS", empty_counts=True)))
     secure_scheme_headers: Mapping[str, str] = declare_computed(lambda: dict(SCHEME_HEADERS), Declaration(
-        kinds.SCHEMES, Group.PROXIES, NEXT_WORKER,
-        "Header fields by which a proxy says so, and the value of each that means https."))
+        general.SCHEMES, Group.PROXIES, NEXT_WORKER,
+        "Header fields with which a trusted proxy reports the scheme, and the value of each that means https."))
     forwarded_hops: int = declare(0, Declaration(
-        proxy_kinds.HOPS, Group.PROXIES, NEXT_WORKER,
-        "How many proxies have written down the client's address, the one that connects included: REMOTE_ADDR is then "
-        "what the outermost of them wrote. 0 leaves the peer's address; auto passes over addresses in "
-        "forwarded_allow_ips.", ("--forwarded-hops",)))
+        proxy.HOPS, Group.PROXIES, NEXT_WORKER,
+        "Number of proxies in front that record the client's address: REMOTE_ADDR becomes the address that the "
+        "outermost one recorded. 0 keeps the peer's address; auto skips addresses in forwarded_allow_ips.",
+        ("--forwarded-hops",)))
     forwarded_fields: tuple[str, ...] = declare(("x-forwarded-for",), Declaration(
-        proxy_kinds.FORWARDED, Group.PROXIES, NEXT_WORKER,
-        "Header fields that these proxies set, each of them in every request; only with forwarded_hops.",
+        proxy.FORWARDED, Group.PROXIES, NEXT_WORKER,
+        "Header fields that all these proxies set in every request; used with forwarded_hops.",
         ("--forwarded-fields",)))
     proxy_protocol: str = declare("off", Declaration(
-        proxy_kinds.PROXY_MODE, Group.PROXIES, NEXT_WORKER,
-        "Version of the PROXY protocol with which every connection begins; the flag alone means auto.",
+        proxy.PROXY_MODE, Group.PROXIES, NEXT_WORKER,
+        "Version of the PROXY protocol header that begins every connection; the flag alone means auto.",
         ("--proxy-protocol",), bare_value="auto"))
     proxy_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
-        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
-        "Proxies that may introduce clients by the PROXY protocol; * for every peer.", ("--proxy-allow-from",)))
+        general.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Proxies whose PROXY protocol header is trusted; * trusts every peer.", ("--proxy-allow-from",)))
     protocol: str = declare("http", Declaration(
-        proxy_kinds.PROTOCOL, Group.PROXIES, RESTART,
-        "What is spoken at every address: http, or uwsgi with gateways such as nginx's uwsgi_pass.", ("--protocol",)))
+        proxy.PROTOCOL, Group.PROXIES, RESTART,
+        "Protocol on all listeners: http, or uwsgi for gateways such as nginx's uwsgi_pass.", ("--protocol",)))
     uwsgi_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
-        kinds.PEERS, Group.PROXIES, NEXT_WORKER,
-        "Gateways that may send requests by the uwsgi protocol; * for every peer.", ("--uwsgi-allow-from",)))
+        general.PEERS, Group.PROXIES, NEXT_WORKER,
+        "Gateways that may send requests with the uwsgi protocol; * allows every peer.", ("--uwsgi-allow-from",)))
     header_map: str = declare("drop", Declaration(
-        proxy_kinds.HEADER_MAP, Group.PROXIES, NEXT_WORKER,
-        "What becomes of header fields whose name has an underscore: drop them, refuse the request, or (dangerous) let "
-        "clients pose as proxies.", ("--header-map",)))
+        proxy.HEADER_MAP, Group.PROXIES, NEXT_WORKER,
+        "Header fields with an underscore in their name: drop them, refuse the request, or accept them (dangerous: "
+        "clients can impersonate proxies).", ("--header-map",)))
     forwarder_headers: tuple[str, ...] = declare(("SCRIPT_NAME", "PATH_INFO"), Declaration(
-        proxy_kinds.HEADER_NAMES, Group.PROXIES, NEXT_WORKER,
-        "Header fields with underscores that proxies in forwarded_allow_ips may send all the same; * for any.",
+        proxy.HEADER_NAMES, Group.PROXIES, NEXT_WORKER,
+        "Header fields with underscores that are accepted from proxies in forwarded_allow_ips; * accepts all.",
         ("--forwarder-headers",)))
     request_id: str = declare("off", Declaration(
-        proxy_kinds.REQUEST_ID, Group.PROXIES, NEXT_WORKER,
-        "Give each request an ID, shown in logs and responses: always make one, or accept that of proxies in "
-        "forwarded_allow_ips and make one where there is none.", ("--request-id",)))
+        proxy.REQUEST_ID, Group.PROXIES, NEXT_WORKER,
+        "Add an ID to each request, its logs and its response: make always generates one; accept prefers the one "
+        "that a proxy in forwarded_allow_ips sent.", ("--request-id",)))
     request_id_header: str = declare("X-Request-ID", Declaration(
-        proxy_kinds.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
-        "Header field of these IDs, in requests and responses.", ("--request-id-header",)))
+        proxy.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Header field for the request ID, in requests and responses.", ("--request-id-header",)))
 
     certfile: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
-        "File with the server's certificate and those between it and the authority, in PEM form; turns TLS on.",
-        ("--certfile",)))
+        general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the server's certificate chain, in PEM format; enables TLS.", ("--certfile",)))
     keyfile: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
-        "File with the certificate's key.", ("--keyfile",), default_text="in the certificate's file"))
+        general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the certificate's private key, in PEM format.",
+        ("--keyfile",), default_text="in the certificate's file"))
     ca_certs: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
-        "File with the certificates of the authorities that vouch for clients.", ("--ca-certs",)))
+        general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
+        "File with the certificate authorities that client certificates are verified against, in PEM format.",
+        ("--ca-certs",)))
     cert_reqs: str = declare("none", Declaration(
-        kinds.CERT_REQS, Group.TLS, NEXT_WORKER,
-        "Whether clients may, or must, show a certificate.", ("--cert-reqs",)))
+        general.CERT_REQS, Group.TLS, NEXT_WORKER,
+        "Whether clients are asked for a certificate: none, optional or required.", ("--cert-reqs",)))
     tls_minimum: str = declare("1.2", Declaration(
-        kinds.TLS_VERSION, Group.TLS, NEXT_WORKER,
-        "Oldest version of TLS that is spoken.", ("--tls-minimum",)))
+        general.TLS_VERSION, Group.TLS, NEXT_WORKER,
+        "Oldest version of TLS that is accepted.", ("--tls-minimum",)))
     ciphers: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_TEXT, Group.TLS, NEXT_WORKER,
-        "Ciphers for TLS 1.2, in OpenSSL's words.", ("--ciphers",), default_text="Python's choice"))
+        general.OPTIONAL_TEXT, Group.TLS, NEXT_WORKER,
+        "Ciphers for TLS 1.2, as an OpenSSL cipher list.", ("--ciphers",), default_text="Python's choice"))
     ssl_context: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
-        kinds.FUNCTION, Group.TLS, NEXT_WORKER,
-        "Function that is given these settings and a function without arguments that makes the usual "
-        "ssl.SSLContext, and returns the context to use."))
+        general.FUNCTION, Group.TLS, NEXT_WORKER,
+        "Function that returns the ssl.SSLContext to use; its arguments are the settings and a function that returns "
+        "the default context."))
     do_handshake_on_connect: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.TLS, NEXT_WORKER,
-        "Without effect: no handshake ever keeps a worker waiting.", ("--do-handshake-on-connect",)))
+        general.SWITCH, Group.TLS, NEXT_WORKER,
+        "No effect; accepted for Gunicorn compatibility (a handshake never blocks a worker).",
+        ("--do-handshake-on-connect",)))
     suppress_ragged_eofs: bool = declare(True, Declaration(
-        kinds.SWITCH, Group.TLS, NEXT_WORKER,
-        "Without effect: a connection that ends, ends, with or without a word of TLS.", ("--suppress-ragged-eofs",)))
+        general.SWITCH, Group.TLS, NEXT_WORKER,
+        "No effect; accepted for Gunicorn compatibility.", ("--suppress-ragged-eofs",)))
+
+    store: str | None = declare(None, Declaration(
+        state.STORE, Group.CLUSTER, NEXT_WORKER,
+        "Where counters, store and locks of wsgicluster.cluster are: the URL of a Redis server, for several machines. "
+        "Without it they are on this machine, built in.", ("--store",), default_text="built in"))
+    store_size: int = declare(32 << 20, Declaration(
+        state.STORE_SIZE, Group.CLUSTER, NEXT_WORKER,
+        "How large the built-in store may become, beside worker_tmp_dir's file; the default is half of the 64 MB of "
+        "memory that a container has there.", ("--store-size",)))
+
+    jobs_worker: bool = declare(False, Declaration(
+        general.SWITCH, Group.CLUSTER, NEXT_WORKER,
+        "Start a process that boots the application and takes no requests: jobs and message handlers run there.",
+        ("--jobs-worker",)))
+    event_webhook: str | None = declare(None, Declaration(
+        events.WEBHOOK, Group.CLUSTER, NEXT_WORKER,
+        "URL to which each event of the server is posted as JSON.", ("--event-webhook",), default_text="none"))
+    event_webhook_secret: str | None = declare(None, Declaration(
+        events.SECRET, Group.CLUSTER, NEXT_WORKER,
+        "Key with which posted events are signed (HMAC-SHA256, in the header field X-Wsgicluster-Signature).",
+        ("--event-webhook-secret",), default_text="none"))
+    event_exec: str | None = declare(None, Declaration(
+        events.COMMAND, Group.CLUSTER, NEXT_WORKER,
+        "Command that is run for each event of the server, without a shell; it reads the event as JSON from its "
+        "standard input.", ("--event-exec",), default_text="none"))
+
+    bus: str | None = declare(None, Declaration(
+        bus_types.BUS, Group.CLUSTER, NEXT_WORKER,
+        "Redis server over which messages of wsgicluster.cluster reach other machines; else they stay on this one.",
+        ("--bus",), default_text="none"))
+    node_name: str = declare_computed(bus_types.default_node, Declaration(
+        bus_types.NODE_NAME, Group.CLUSTER, NEXT_WORKER,
+        "Name of this machine on the bus, different from that of every other one.", ("--node-name",),
+        default_text="the host's name"))
 
     daemon: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.PROCESS, RESTART,
+        general.SWITCH, Group.PROCESS, RESTART,
         "Run in the background.", ("-D", "--daemon")))
     pidfile: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.PROCESS, RESTART,
-        "File to write the arbiter's process id to.", ("-p", "--pid")))
+        general.OPTIONAL_PATH, Group.PROCESS, RESTART,
+        "File to write the arbiter's process ID to.", ("-p", "--pid")))
     proc_name: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_TEXT, Group.PROCESS, NEXT_WORKER,
-        "Name of this server in process listings.", ("-n", "--name"), default_text="the application"))
+        general.OPTIONAL_TEXT, Group.PROCESS, NEXT_WORKER,
+        "Name of this server in process titles (ps, top).", ("-n", "--name"), default_text="the application"))
+    control_socket: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.PROCESS, RESTART,
+        "Unix socket at which wsgiclusterctl reaches the server.", ("--control-socket",),
+        default_text="an abstract one, or beside the pid file"))
+    control_socket_mode: int | None = declare(None, Declaration(
+        general.OPTIONAL_MODE, Group.PROCESS, RESTART,
+        "Permissions of that socket's file, octal; whatever they are, only root and the server's own user are "
+        "answered.", ("--control-socket-mode",), default_text="600"))
+    control_socket_disable: bool = declare(False, Declaration(
+        general.SWITCH, Group.PROCESS, RESTART,
+        "Open no control socket.", ("--no-control-socket",)))
     user: int = declare_computed(os.geteuid, Declaration(
-        kinds.USER, Group.PROCESS, NEXT_WORKER,
-        "User that workers run as.", ("-u", "--user"), default_text="the current one"))
+        general.USER, Group.PROCESS, NEXT_WORKER,
+        "User that workers run as: a name or a number.", ("-u", "--user"), default_text="the current one"))
     group: int = declare_computed(os.getegid, Declaration(
-        kinds.GROUP, Group.PROCESS, NEXT_WORKER,
-        "Group that workers run as.", ("-g", "--group"), default_text="the user's own, or the current one"))
+        general.GROUP, Group.PROCESS, NEXT_WORKER,
+        "Group that workers run as: a name or a number.",
+        ("-g", "--group"), default_text="the user's own, or the current one"))
     initgroups: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.PROCESS, NEXT_WORKER,
-        "Give workers all groups of their user.", ("--initgroups",)))
-    umask: int = declare(0, Declaration(
-        kinds.MODE, Group.PROCESS, RESTART,
-        "Permissions that new files are made without, in octal.", ("-m", "--umask")))
+        general.SWITCH, Group.PROCESS, NEXT_WORKER,
+        "Give workers all supplementary groups of their user.", ("--initgroups",)))
+    umask: int | None = declare(None, Declaration(
+        general.OPTIONAL_MODE, Group.PROCESS, NEXT_WORKER,
+        "File mode creation mask of workers, octal; also for Unix sockets without a mode of their own. Unset, files "
+        "get the shell's umask and sockets mode 0777.", ("-m", "--umask"), default_text="unset"))
 
     errorlog: str = declare("-", Declaration(
-        kinds.LOG_FILE, Group.LOGS, NOW,
-        "Where errors and events are logged.", ("--error-logfile", "--log-file")))
+        general.LOG_FILE, Group.LOGS, NOW,
+        "Error log file; - for standard error.", ("--error-logfile", "--log-file")))
     loglevel: str = declare("info", Declaration(
-        kinds.LOG_LEVEL, Group.LOGS, NOW,
-        "Least severe messages that are logged.", ("--log-level",)))
+        general.LOG_LEVEL, Group.LOGS, NOW,
+        "Lowest level that is logged: debug, info, warning, error or critical.", ("--log-level",)))
     accesslog: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_LOG_FILE, Group.LOGS, NOW,
-        "Where requests are logged.", ("--access-logfile",)))
+        general.OPTIONAL_LOG_FILE, Group.LOGS, NOW,
+        "Access log file; - for standard output.", ("--access-logfile",)))
     access_log_format: str = declare(ACCESS_LOG_FORMAT, Declaration(
-        kinds.TEXT, Group.LOGS, NOW,
-        "What is logged of a request.", ("--access-logformat",)))
+        general.TEXT, Group.LOGS, NOW,
+        "Format of an access log line.", ("--access-logformat",)))
     logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
-        kinds.MAPPING, Group.LOGS, NOW,
-        "Configuration for Python's logging.config.dictConfig."))
+        general.MAPPING, Group.LOGS, NOW,
+        "Dictionary for Python's logging.config.dictConfig."))
     capture_output: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.LOGS, RESTART,
-        "Send what the application prints to the error log's file, which then stays the same until a restart.",
+        general.SWITCH, Group.LOGS, RESTART,
+        "Redirect the application's standard output and error to the error log, which then cannot change on reload.",
         ("--capture-output",)))
 
     config: str | None = declare(None, Declaration(
-        kinds.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,
-        "Configuration file: PATH, file:PATH or python:MODULE.", ("-c", "--config"),
-        default_text="./wsgicluster.conf.py, then ./gunicorn.conf.py"))
+        general.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,
+        "Configuration file, as PATH, file:PATH or python:MODULE.",
+        ("-c", "--config"), default_text="./wsgicluster.conf.py, then ./gunicorn.conf.py"))
     print_config: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.CONFIGURATION, RESTART,
-        "Show every setting, its value and where that comes from.", ("--print-config",)))
+        general.SWITCH, Group.CONFIGURATION, RESTART,
+        "Print every setting, its value and its source, and exit.", ("--print-config",)))
     check_config: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.CONFIGURATION, RESTART,
-        "Check the settings, load the application, and end.", ("--check-config",)))
+        general.SWITCH, Group.CONFIGURATION, RESTART,
+        "Check the settings, load the application, and exit.", ("--check-config",)))
     doctor: bool = declare(False, Declaration(
-        kinds.SWITCH, Group.CONFIGURATION, RESTART,
-        "Look at settings, machine and application for what is known to bite, show each finding with its remedy, "
-        "and end.", ("--doctor",)))
+        general.SWITCH, Group.CONFIGURATION, RESTART,
+        "Check settings, machine and application for known problems, print each with its remedy, and exit.",
+        ("--doctor",)))
     # fmt: on
 
     @property
     def has_tls(self) -> bool:
-        """Whether clients have to speak TLS."""
+        """Whether clients have to use TLS."""
         return self.certfile is not None or self.ssl_context is not None
 
     @property
     def scheme(self) -> str:
-        """What clients speak, as the first word of a URL: http, https or uwsgi."""
+        """The protocol of clients, as the scheme of a URL: http, https or uwsgi."""
         return "https" if self.has_tls else self.protocol
 
 

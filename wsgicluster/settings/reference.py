@@ -1,26 +1,28 @@
-"""What people read about the settings: the listing of ``--print-config`` and the page of the documentation.
+"""The listing of ``--print-config``, and the page of the documentation about settings.
 
-Both are derived from the declarations; only words that frame them stand here.
+Both are derived from the declarations; only their headings and introductions are written here.
 """
 
 from wsgicluster.settings.declaration import OTHER_VARIABLES, Group, Setting
 from wsgicluster.settings.fields import SETTINGS
-from wsgicluster.settings.sources import Loaded
+from wsgicluster.settings.sources.merge import Loaded
+from wsgicluster.settings.types.general import without_passwords
 
 _FRONT = """\
 Settings
 ========
 
 Each setting has a name for the configuration file, a variable for the environment, and most have flags for the command
-line. What stands on the command line wins over the environment, that over the configuration file, and that over the
-default. ``wsgicluster --print-config`` shows every value and where it came from.
+line. The command line overrides the environment, which overrides ``GUNICORN_CMD_ARGS``, which overrides the
+configuration file, which overrides the default. ``wsgicluster --print-config`` shows every value and its source.
 
 The configuration file is Python. It is the one named by ``-c``, else ``./wsgicluster.conf.py``, else
-``./gunicorn.conf.py``. Each name in it is a setting; names that begin with an underscore, names in upper case, imported
-names, functions and classes are your own. It is executed by the process that supervises the workers, at the start and
-at each reload; nobody is supervised meanwhile, so it must be quick: no waiting for a network, a database or a lock.
+``./gunicorn.conf.py``. Each name in it is a setting; names that begin with an underscore or an upper-case letter,
+imported names, functions and classes are your own. It is executed by the process that supervises the workers, at the
+start and at each reload; no worker is supervised meanwhile, so it must be quick: no waiting for a network, a database
+or a lock.
 
-In the environment and on the command line lists are parted by commas; a switch is ``true`` or ``false`` in the
+In the environment and on the command line lists are separated by commas; a switch is ``true`` or ``false`` in the
 environment.
 
 A time is a number of seconds, or has a unit: ``500ms``, ``30s``, ``2m``, ``1h``. A size is a number of bytes, or has a
@@ -45,12 +47,12 @@ def _entry(setting: Setting) -> str:
     lines += ["", _plain(about.help), ""]
     facts = [("Default", _default(setting))]
     if about.flags:
-        argument = "" if setting.is_switch else f" {about.kind.metavar}"
+        argument = "" if setting.is_switch else f" {about.type.metavar}"
         facts.append(("Flags", ", ".join(f"``{flag}{argument}``" for flag in about.flags)))
     facts.append(("Environment", f"``{setting.variable}``"))
-    facts.append(("Value", _plain(about.kind.expected)))
-    if about.kind.unit:
-        facts.append(("Unit", about.kind.unit))
+    facts.append(("Value", _plain(about.type.expected)))
+    if about.type.unit:
+        facts.append(("Unit", about.type.unit))
     facts += [("A change applies", about.applies.value), ("Since", about.since)]
     return "\n".join([*lines, *(f":{name}: {text}" for name, text in facts), ""])
 
@@ -66,16 +68,24 @@ def _default(setting: Setting) -> str:
 
 
 def _plain(text: str) -> str:
-    # Text for people, not markup: nothing in it may be taken for emphasis.
+    # Help texts are not markup: escape what would be read as emphasis.
     return text.replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
 
 
+def printable(text: str) -> str:
+    """The text with escapes for bytes that are not UTF-8: arguments and paths may hold any."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def listing(loaded: Loaded) -> str:
-    """One line for each setting: its name, its value, and where that came from."""
+    """One line for each setting: its name, its value, and the source of that."""
     rows = []
     for name, setting in SETTINGS.items():
-        rows.append((name, setting.about.kind.show(getattr(loaded.settings, name)), loaded.sources[name]))
+        value = setting.about.type.show(getattr(loaded.settings, name))
+        if name == "config" and loaded.file:
+            value = loaded.file
+        rows.append((name, printable(without_passwords(value)), printable(loaded.sources[name])))
     name_width = max(len(name) for name, _, _ in rows)
-    # A long value must not push all sources out of sight.
+    # One long value must not move the sources of all others out of sight.
     value_width = max(len(value) for _, value, _ in rows if len(value) <= 32)
     return "".join(f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows)

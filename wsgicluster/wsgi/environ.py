@@ -1,48 +1,35 @@
 """The parts of the environ that do not come from the request (PEP 3333, "environ Variables")."""
 
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import Mapping
 from typing import Any
 
+from wsgicluster.wsgi.error_stream import ErrorStream
 from wsgicluster.wsgi.files import FileWrapper
 
+ROOMY_BYTES = 800
+"""So large is a dict that has room for what a browser's request adds to a template, and not for twice as much."""
 
-class ErrorStream:
-    """``wsgi.errors``: a text stream whose lines go to the error log."""
 
-    def __init__(self, write_line: Callable[[str], object]) -> None:
-        self._write_line = write_line
-        self._partial = ""
-
-    def write(self, text: str) -> int:
-        """Log the complete lines; the rest waits for its end or for `flush`."""
-        *lines, self._partial = (self._partial + text).split("\n")
-        for line in lines:
-            self._write_line(line)
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Write each of the texts."""
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        """Log what has no line end yet."""
-        if self._partial:
-            self._write_line(self._partial)
-            self._partial = ""
+def place_of(environ: Mapping[str, str]) -> str:
+    """The path that the application is mounted at: ``SCRIPT_NAME`` of an environment, as in Gunicorn, or ``""``."""
+    place = environ.get("SCRIPT_NAME", "").strip("/")
+    # Bytes as latin-1 characters, as in PATH_INFO.
+    return os.fsencode(f"/{place}").decode("latin-1") if place else ""
 
 
 def listener_template(address: Any, errors: ErrorStream, facts: dict[str, Any]) -> dict[str, Any]:
-    """What is the same for all connections of one listener.
+    """The part of the environ that is the same for all connections of one listener.
 
     ``address`` is the socket's own name: ``(host, port, ...)``, or the path of a Unix socket.
-    ``facts`` are the worker's own entries (``wsgi.multithread`` and the like).
+    ``facts`` are the worker's entries (``wsgi.multithread`` and others).
     """
     if isinstance(address, tuple):
         name, port = address[0], str(address[1])
     else:
         name, port = "localhost", "80"
-    return {
+    template = {
         "SERVER_NAME": name,
         "SERVER_PORT": port,
         "SERVER_SOFTWARE": "wsgicluster",
@@ -55,6 +42,14 @@ def listener_template(address: Any, errors: ErrorStream, facts: dict[str, Any]) 
         "wsgi.input_terminated": True,
         **facts,
     }
+    # Its copies have the same room: to grow in the middle of a request costs more than all its entries do. A dict
+    # grows when its table is used up, which entries do even if they are taken out again.
+    for _ in range(sys.getsizeof(template)):
+        if sys.getsizeof(template) >= ROOMY_BYTES:
+            break
+        template[""] = None
+        template.popitem()
+    return template
 
 
 def connection_template(template: dict[str, Any], peer: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class FileWrapper:
-    """An iterable over a file-like object; one of a real file can be sent by the kernel instead.
+    """An iterable over a file-like object; a real file can be sent by the kernel instead.
 
     ``close`` exists when the file-like object has one, and is that object's.
     """
@@ -31,7 +31,7 @@ class FileWrapper:
 
 
 class FileRegion(NamedTuple):
-    """``size`` bytes of an open file from ``offset`` on; ``descriptor`` belongs to whoever made the region."""
+    """``size`` bytes of an open file from ``offset`` on; ``descriptor`` belongs to the caller of `file_region`."""
 
     descriptor: int
     offset: int
@@ -39,11 +39,11 @@ class FileRegion(NamedTuple):
 
 
 def file_region(wrapper: FileWrapper) -> FileRegion | None:
-    """What is left of a real file from its position on, or None for anything else."""
+    """A real file from its position on, or None for anything else."""
     file = wrapper.filelike
     if isinstance(file, tempfile._TemporaryFileWrapper):
         file = file.file
-    # Only of these does the descriptor hold just what read() gives: gzip files and text files have one, too.
+    # Only of these types read() returns the bytes of the descriptor: gzip files and text files have one, too.
     if type(file) not in (io.FileIO, io.BufferedReader, io.BufferedRandom):
         return None
     if type(getattr(file, "raw", file)) is not io.FileIO:
@@ -54,7 +54,7 @@ def file_region(wrapper: FileWrapper) -> FileRegion | None:
         status = os.fstat(descriptor)
         readable = file.readable()
     except (OSError, ValueError):
-        return None  # closed, or cannot tell: reading it says what is wrong
+        return None  # closed, or without a position: reading it raises the error
     # Files below /proc have contents, but no size.
     if not readable or not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None

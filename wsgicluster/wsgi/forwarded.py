@@ -1,7 +1,7 @@
-"""The syntax of what proxies write down of a request's way: X-Forwarded-For and its kin, and Forwarded (RFC 7239).
+"""The syntax of the fields in which proxies record a request's path: X-Forwarded-* and Forwarded (RFC 7239).
 
-Pure: which of the proxies is believed is not known here. What comes from a believed one and cannot be read is
-refused, since nobody else has written it.
+Pure: which proxies are trusted is not known here. An invalid value is refused, since only a trusted proxy can have
+written it.
 """
 
 import ipaddress
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.grammar import TOKEN
 
-# Not with the spaces before it: where no pair follows, they would be gone through again from each of them.
+# Not with the spaces before it: where no pair follows, the search would start again at each of them.
 _PAIR = re.compile(r'([^=;," \t]+)=(?:"((?:[^"\\]|\\.)*)"|([^=;," \t]*))[ \t]*')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 _HIDDEN = re.compile(r"_[A-Za-z0-9._-]+")
@@ -20,7 +20,7 @@ _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 
 
 class Node(NamedTuple):
-    """Who sent a request on: an address, or ``""`` where the proxy does not tell; and a port, or ``""``."""
+    """A sender of the request: an address, or ``""`` where the proxy hides it; and a port, or ``""``."""
 
     address: str
     port: str
@@ -43,7 +43,7 @@ def read_node(text: str) -> Node:
         return Node(_address(bracketed[1]), _port(bracketed[2]))
     if text.count(":") == 1:
         host, _, port = text.partition(":")
-        # RFC 7239, section 6: the name may be withheld, and the port told.
+        # RFC 7239, section 6: the address may be hidden while the port is given.
         known = host.lower() != "unknown" and not _HIDDEN.fullmatch(host)
         return Node(_address(host), _port(port)) if known else UNKNOWN
     return Node(_address(text), "")
@@ -55,8 +55,8 @@ def _address(text: str) -> str:
             raise ValueError
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise ProtocolError(400, "a forwarded address is none") from None
-    # The same client has one name, whatever kind of socket a proxy listens on.
+        raise ProtocolError(400, "invalid address in a forwarded field") from None
+    # The same client has one address, whatever kind of socket a proxy listens on.
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 
@@ -65,7 +65,7 @@ def _port(text: str | None) -> str:
     if text is None or _HIDDEN.fullmatch(text):
         return ""
     if not _PORT.fullmatch(text) or int(text) > 0xFFFF:
-        raise ProtocolError(400, "a forwarded port is none")
+        raise ProtocolError(400, "invalid port in a forwarded field")
     return str(int(text))
 
 

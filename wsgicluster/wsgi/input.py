@@ -1,4 +1,4 @@
-"""Where request bodies are kept until the application reads them: memory, then an unlinked temp file."""
+"""Stores request bodies until the application reads them: in memory, then in an unlinked temp file."""
 
 import io
 import tempfile
@@ -7,13 +7,13 @@ from typing import BinaryIO
 from wsgicluster.errors import ProtocolError
 
 MEMORY_BYTES = 1024 * 1024
-"""A body above this many bytes goes to a temp file; writing it there and reading it back doubles what it costs."""
+"""A body above this many bytes goes to a temp file; writing and reading it doubles its cost."""
 
 
 class StoredBody:
     """The body of one request while it arrives.
 
-    Memory is only taken for bytes that have come, whatever length was announced. Raises
+    Memory is only allocated for received bytes, whatever the announced length. Raises
     ProtocolError (503) when the folder for temp files has no room.
     """
 
@@ -21,7 +21,7 @@ class StoredBody:
 
     def __init__(self, folder: str | None, _length: int) -> None:
         self._folder = folder
-        # Written to directly: it grows in place, and becomes what the application reads without being copied.
+        # Written to directly: it grows in place, and the application reads it without a copy.
         self._memory = io.BytesIO()
         self._size = 0
         self._file: BinaryIO | None = None
@@ -37,10 +37,10 @@ class StoredBody:
 
     def _no_room(self, error: OSError) -> ProtocolError:
         folder = self._folder or tempfile.gettempdir()
-        return ProtocolError(503, f"cannot keep the request's body in {folder} (tmp_upload_dir): {error.strerror}")
+        return ProtocolError(503, f"cannot store the request's body in {folder} (tmp_upload_dir): {error.strerror}")
 
     def write(self, piece: memoryview) -> None:
-        """Keep the next piece."""
+        """Append the next piece."""
         file = self._file
         if file is None:
             self._memory.write(piece)
@@ -54,7 +54,7 @@ class StoredBody:
             raise self._no_room(error) from error
 
     def finish(self) -> BinaryIO:
-        """The body as a file at its beginning; the application may read it in every way PEP 3333 lists."""
+        """The body as a file at its beginning; with all methods of PEP 3333."""
         memory, self._memory = self._memory, io.BytesIO()
         file, self._file = self._file, None
         if file is None:
@@ -67,7 +67,7 @@ class StoredBody:
         return file
 
     def discard(self) -> None:
-        """Give the memory or the file back."""
+        """Free the memory, or close the file."""
         self._memory = io.BytesIO()
         if self._file is not None:
             self._file.close()

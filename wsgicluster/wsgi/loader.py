@@ -1,7 +1,7 @@
-"""Finds the application that a specification names, and says what is wrong in the words of the application's author.
+"""Loads the application that a specification names; errors are in terms of the application's own code.
 
-Tracebacks hold the application's frames only. Where modules are searched, and what is
-done with the error, is the business of others.
+Tracebacks contain the application's frames only. Where modules are searched, and how the
+error is shown, is decided elsewhere.
 """
 
 import ast
@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import traceback
+import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -45,30 +46,32 @@ def load_callable(spec: str) -> Callable[..., Any]:
     found = _attribute(module, wanted)
     if not wanted.is_factory:
         if not callable(found):
-            raise AppLoadError(f"{spec}: {wanted.attribute!r} is no callable but {_described(found)}")
+            raise AppLoadError(f"{spec}: {wanted.attribute!r} is not callable (got {_described(found)})")
         application: Callable[..., Any] = found
         return application
     return _made(found, wanted)
 
 
 def load_object(text: str, module: str, attribute: str) -> Any:
-    """What a module has under a name, which may have dots; errors begin with ``text``. Raises AppLoadError."""
+    """An object of a module, by a name that may have dots; errors begin with ``text``. Raises AppLoadError."""
     wanted = _Specification(text, module, attribute)
     return _attribute(_import(wanted), wanted)
 
 
 def failed(what: str, error: BaseException) -> AppLoadError:
-    """The error for code of the application's author that has failed: one line, and the traceback beside it."""
+    """The error for application code that raised: one line, and its traceback."""
     return AppLoadError(f"{what}: {summary_of(error)}", trace_of(error))
 
 
 def _parse(spec: str) -> _Specification:
-    module, _, rest = spec.strip().partition(":")
+    module, colon, rest = spec.strip().partition(":")
     if module.endswith(".py") or "/" in module:
-        name = module.removesuffix(".py").strip("./").replace("/", ".")
-        raise AppLoadError(f"{spec}: expected the name of a module, not that of a file; did you mean {name}?")
+        folder, file = os.path.split(module) if os.path.isabs(module) else ("", module)
+        name = file.removesuffix(".py").strip("./").replace("/", ".") + colon + rest
+        where = f"--chdir {folder} " if folder else ""
+        raise AppLoadError(f"{spec}: expected the name of a module, not that of a file; did you mean {where}{name}?")
     if not all(part.isidentifier() for part in module.split(".")):
-        raise AppLoadError(f"{spec}: {module!r} is no name of a module; expected module:application")
+        raise AppLoadError(f"{spec}: {module!r} is not a valid module name; expected module:application")
     if not rest:
         return _Specification(spec, module, DEFAULT_ATTRIBUTE)
     try:
@@ -107,11 +110,15 @@ def _import(wanted: _Specification) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # An application may raise anything, SystemExit included; none of it may end the server unexplained.
+        # An application may raise anything, SystemExit included; none of it may end the server without a message.
         if isinstance(error, ModuleNotFoundError) and _is_or_contains(error.name, wanted.module):
             folder = sys.path[0] if sys.path and sys.path[0] else os.getcwd()
             near = difflib.get_close_matches(wanted.module, _modules_in(folder), 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = ""
+            if near:
+                hint = f"; did you mean {near[0]}?"
+            elif error.name == wanted.module.partition(".")[0]:
+                hint = "; --chdir names the folder to search"
             raise AppLoadError(
                 f"{wanted.text}: no module named {error.name!r} in {folder}, nor elsewhere on the Python path{hint}"
             ) from error
@@ -125,7 +132,7 @@ def _is_or_contains(name: str | None, module: str) -> bool:
 def _modules_in(folder: str) -> list[str]:
     try:
         return [name.removesuffix(".py") for name in os.listdir(folder)]
-    except OSError:  # no folder but an archive, or gone
+    except OSError:  # not a folder but an archive, or removed
         return []
 
 
@@ -142,18 +149,26 @@ def _attribute(module: ModuleType, wanted: _Specification) -> Any:
 
 
 def _names_in(owner: object, wanted: str) -> Iterable[str]:
-    """Public names: those that look like the wanted one, then what can be called, then the rest."""
+    """Public names: those similar to the wanted one first, then callables made here, those imported, the rest."""
     members = dict(vars(owner)) if hasattr(owner, "__dict__") else {}
     names = [name for name, value in members.items() if not name.startswith("_") and not isinstance(value, ModuleType)]
     near = difflib.get_close_matches(wanted, names, _LISTED, 0.5)
     callables = [name for name in names if callable(members[name])]
-    ordered = list(dict.fromkeys([*near, *callables, *names]))
+    own = [name for name in callables if not _is_imported(members[name], owner)]
+    ordered = list(dict.fromkeys([*near, *own, *callables, *names]))
     return ordered if len(ordered) <= _LISTED else [*ordered[:_LISTED], "..."]
+
+
+def _is_imported(value: object, module: object) -> bool:
+    """Whether it is a function or class of another module; other objects do not say where they were made."""
+    if not issubclass(type(value), (type, types.FunctionType, types.BuiltinFunctionType)):
+        return False
+    return getattr(value, "__module__", None) != getattr(module, "__name__", None)
 
 
 def _made(factory: Any, wanted: _Specification) -> Callable[..., Any]:
     if not callable(factory):
-        raise AppLoadError(f"{wanted.text}: {wanted.attribute!r} is no callable but {_described(factory)}")
+        raise AppLoadError(f"{wanted.text}: {wanted.attribute!r} is not callable (got {_described(factory)})")
     try:
         application = factory(*wanted.arguments, **wanted.named_arguments)
     except KeyboardInterrupt:
@@ -161,7 +176,7 @@ def _made(factory: Any, wanted: _Specification) -> Callable[..., Any]:
     except BaseException as error:
         raise failed(f"{wanted.text}: the factory failed", error) from error
     if not callable(application):
-        raise AppLoadError(f"{wanted.text}: the factory returned no callable but {_described(application)}")
+        raise AppLoadError(f"{wanted.text}: the factory must return a callable (got {_described(application)})")
     made: Callable[..., Any] = application
     return made
 
@@ -178,14 +193,14 @@ def _described(value: object) -> str:
 def summary_of(error: BaseException) -> str:
     """An error in one line, as Python would end its traceback."""
     lines = list(traceback.TracebackException.from_exception(error).format_exception_only())
-    # A syntax error is told with its place first, any other with its notes last.
+    # Of a syntax error the position comes first; of any other the notes come last.
     line = lines[-1] if isinstance(error, SyntaxError) else lines[0]
     place = f" ({error.filename}:{error.lineno})" if isinstance(error, SyntaxError) and error.filename else ""
     return " ".join(line.split()) + place
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback as Python would show it to the application's author, without our frames and the import system's."""
+    """The traceback without our frames and those of the import system."""
     whole = traceback.TracebackException.from_exception(error)
     pending: list[traceback.TracebackException | None] = [whole]
     while pending:

@@ -1,7 +1,7 @@
-"""A name for each request, by which it is found in the logs of every server that it went through.
+"""An ID for each request, by which it is found in the logs of all servers that it passed.
 
-It stands in the environ, in the response, and behind the request line wherever that is shown. Where requests have no
-names nothing of this is called.
+It is in the environ, in the response, and after the request line wherever that is shown. Without
+``request_id`` nothing of this is called.
 """
 
 import os
@@ -12,13 +12,13 @@ from typing import Any
 KEY = "wsgicluster.request_id"
 
 LINE_BYTES = 200
-"""A request line with a name is cut to this length, which is all that some log lines show: the name has to be in it."""
+"""A request line with an ID is cut to this length, since some log lines show no more, and the ID must be in it."""
 
 _is_sane = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}").fullmatch
 
 
 class RequestIds:
-    """Names requests by the header field ``header``; with ``accepts`` trusted peers may have named them already."""
+    """Adds IDs in the header field ``header``; with ``accepts`` those of trusted peers are kept."""
 
     def __init__(self, header: str, accepts: bool) -> None:
         self._header = header
@@ -27,7 +27,7 @@ class RequestIds:
         self._accepts = accepts
 
     def identify(self, environ: dict[str, Any], trusted: bool, line: bytes) -> tuple[str, bytes]:
-        """Name a request: the field line for responses that are not the application's, and ``line`` with the name."""
+        """Add an ID to an environ; returns the field line for the server's own responses, and ``line`` with the ID."""
         name = environ.get(self._key, "") if self._accepts and trusted else ""
         if not _is_sane(name):
             name = os.urandom(16).hex()
@@ -38,13 +38,13 @@ class RequestIds:
         return f"{self._header}: {name}\r\n", b"%b [%b]" % (line, name.encode("ascii"))
 
     def wrap(self, application: Callable[..., Any]) -> Callable[..., Any]:
-        """The same application; its responses have the name, unless they have another one."""
+        """The same application; its responses get the ID, unless they have one of their own."""
 
         def named(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
             field = (self._header, environ[KEY])
 
             def start(status: str, headers: Any, exc_info: Any = None) -> Any:
-                # Headers that are none are left to be refused.
+                # Invalid headers are refused by start_response.
                 if isinstance(headers, list) and not any(map(self._is_named, headers)):
                     headers = [*headers, field]
                 return start_response(status, headers, exc_info)

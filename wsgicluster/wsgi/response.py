@@ -1,17 +1,18 @@
 """``start_response`` and what follows from it: the response head, its framing, and the body's bytes in it.
 
-A response is told what the application gives and calls a transport. It knows
+A response gets what the application returns and calls a transport. It knows
 neither sockets nor workers, and decides only when the head is written whether
 the connection is kept, from what the transport says at that moment.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
+from wsgicluster.counting import count_of
 from wsgicluster.http.body import LAST_CHUNK, chunk_head
-from wsgicluster.http.core import format_response
+from wsgicluster.http.core import exact_format_response, format_response
 from wsgicluster.http.head import HTTP_11, IS_HEAD, KEEP_ALIVE
 from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, http_date
 from wsgicluster.wsgi.files import FileRegion
@@ -23,10 +24,16 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 
 class Transport(Protocol):
-    """Where a response goes. Each method raises ClientGone when nobody takes it any more."""
+    """Where a response goes, and may have to wait for its client.
+
+    Each method raises ClientGone when the client receives nothing any more.
+    """
 
     def send(self, data: bytes) -> None:
         """Send, or keep for sending."""
+
+    def send_last(self, data: bytes) -> None:
+        """Send the end of a response, behind which nothing comes."""
 
     def send_pair(self, head: bytes, body: bytes) -> None:
         """Send two buffers one after the other."""
@@ -34,11 +41,18 @@ class Transport(Protocol):
     def send_file(self, head: bytes, region: FileRegion) -> None:
         """Send a head and then a part of a file, whose descriptor the transport duplicates."""
 
+    def reset_if_cut(self) -> None:
+        """Only the end of the connection marks that of the body: until then it must not look like a proper one."""
+
     def may_keep(self) -> bool:
         """Whether the server is willing to keep this connection, now."""
 
     def lost_client(self) -> bool:
         """Whether the client has left; receives nothing."""
+
+
+class NotStarted(AssertionError):
+    """There is no status yet for the response that is to be sent."""
 
 
 class Framing(enum.Enum):
@@ -51,6 +65,7 @@ class Framing(enum.Enum):
     NO_BODY = enum.auto()
 
 
+_USUAL = HTTP_11 | KEEP_ALIVE
 _UNSET, _COUNTED, _CHUNKED, _NO_BODY = Framing.UNSET, Framing.COUNTED, Framing.CHUNKED, Framing.NO_BODY
 
 
@@ -79,19 +94,25 @@ class Response:
     """One response (PEP 3333, "The start_response() Callable").
 
     ``keep`` says whether the connection was promised to live on, ``complete`` whether the whole response
-    was given to the transport; ``sent_bytes`` counts the body.
+    was given to the transport; ``sent_bytes`` counts the body, ``blocks`` its parts, empty ones too. ``on_block`` is
+    called for each of them, before it is sent. Once the head is sent, ``left`` is what is missing of a counted body.
     """
 
     __slots__ = (
-        "_block", "_declared", "_info", "_left", "_stamp", "_transport",
-        "complete", "flags", "framing", "headers", "keep", "overlong", "sent_bytes", "status",
+        "_block", "_declared", "_info", "_stamp", "_transport",
+        "blocks", "complete", "flags", "framing", "headers", "keep", "left", "on_block", "overlong", "sent_bytes",
+        "status",
     )  # fmt: skip
 
-    def __init__(self, transport: Transport, flags: int, stamp: Stamp) -> None:
+    def __init__(
+        self, transport: Transport, flags: int, stamp: Stamp, on_block: Callable[[], object] | None = None
+    ) -> None:
         self._transport = transport
         self._stamp = stamp
+        self.on_block = on_block
+        self.blocks = 0
         self._block: bytes | None = None
-        self._left = 0
+        self.left = 0
         self.complete = False
         self.flags = flags
         self.framing = _UNSET
@@ -122,23 +143,34 @@ class Response:
                 exc_info = None
         elif self._block is not None:
             raise AssertionError("start_response() was called a second time without exc_info")
-        self._block, self._declared, self._info = format_response(status, headers)
+        try:
+            formatted = format_response(status, headers)
+        except TypeError:
+            formatted, status, headers = exact_format_response(status, headers)
+        self._block, self._declared, self._info = formatted
         self.status = status
         self.headers = headers
         return self.write
 
     def resume_head(self, formatted: tuple[bytes, int, int], status: str, headers: list[tuple[str, str]]) -> None:
-        """Take over what somebody else has got from ``start_response``; see `format_response` for ``formatted``."""
+        """Take over what other code has got from ``start_response``; see `format_response` for ``formatted``."""
         self._block, self._declared, self._info = formatted
         self.status = status
         self.headers = headers
 
     def resume(self, framing: Framing, left: int, sent_bytes: int, keep: bool) -> None:
-        """Take over a response whose head, and perhaps some of whose body, somebody else has sent."""
+        """Take over a response whose head, and perhaps some of whose body, other code has sent."""
         self.framing = framing
         self.keep = keep
         self.sent_bytes = sent_bytes
-        self._left = left if framing is _COUNTED else 0
+        self.left = left if framing is _COUNTED else 0
+
+    def count(self, size: int, blocks: int) -> None:
+        """Take into account what other code has framed and sent, no more than is ``left`` of a counted body."""
+        self.blocks += blocks
+        self.sent_bytes += size
+        if self.framing is _COUNTED:
+            self.left -= size
 
     def send_interim(self, data: bytes) -> None:
         """Send a whole interim response (RFC 9110, section 15.2), unless it is too late or the client knows none."""
@@ -155,6 +187,9 @@ class Response:
         if self.complete:
             # Whatever was sent now would be read as the beginning of the next response.
             raise AssertionError("the application gave a body block after its response had ended")
+        self.blocks += 1
+        if self.on_block is not None:
+            self.on_block()
         if not data:
             return
         framing = self.framing
@@ -181,9 +216,21 @@ class Response:
             self.finish()
             return
         size = len(body)
+        block = self._block
+        if (
+            block is not None and self._declared == size <= JOIN_BYTES and not self._info and self.flags == _USUAL
+            and self._transport.may_keep()
+        ):  # fmt: skip
+            # What `_head` and the rest come to for most responses.
+            self.framing = _COUNTED
+            self.keep = True
+            self.sent_bytes = self.left = size
+            self._transport.send(block + self._stamp.last + body)
+            self.complete = True
+            return
         head = self._head(size)
         if self.framing is not _NO_BODY:
-            left = self._left
+            left = self.left
             if size != left:
                 body = self._fit(body, left)
                 size = len(body)
@@ -199,7 +246,7 @@ class Response:
     def _fit(self, body: bytes, left: int) -> bytes:
         if len(body) < left:
             self.framing = _UNSET  # nothing has been sent: the client gets an honest 500
-            raise ValueError(f"the application declared Content-Length {left} but gave only {len(body)} bytes")
+            raise _too_short(left, len(body))
         self.overlong = True
         return body[:left]
 
@@ -209,8 +256,8 @@ class Response:
         if self.framing is _NO_BODY:
             self._transport.send(head)
             return
-        count = min(region.size, self._left)
-        self._left -= count
+        count = min(region.size, self.left)
+        self.left -= count
         self.sent_bytes = count
         self._transport.send_file(head, FileRegion(region.descriptor, region.offset, count))
 
@@ -220,12 +267,10 @@ class Response:
             self.send_whole(b"")
             return
         if self.framing is _CHUNKED:
-            self._transport.send(LAST_CHUNK)
-        elif self._left:
+            self._transport.send_last(LAST_CHUNK)
+        elif self.left:
             self.keep = False
-            raise ValueError(
-                f"the application declared Content-Length {self._declared} but gave only {self.sent_bytes} bytes"
-            )
+            raise _too_short(self._declared, self.sent_bytes)
         self.complete = True
 
     def _frame(self, data: bytes) -> bytes:
@@ -236,10 +281,10 @@ class Response:
             self.sent_bytes += len(data)
             return b"%b%b\r\n" % (chunk_head(len(data)), data)
         if framing is _COUNTED:
-            if len(data) > self._left:
-                data = data[: self._left]
+            if len(data) > self.left:
+                data = data[: self.left]
                 self.overlong = True
-            self._left -= len(data)
+            self.left -= len(data)
         self.sent_bytes += len(data)
         return data
 
@@ -247,7 +292,9 @@ class Response:
         """The complete head, and ``framing`` and ``keep`` with it; ``body_bytes`` is -1 when not known yet."""
         block = self._block
         if block is None:
-            raise AssertionError("the application gave a body before it called start_response()")
+            if body_bytes:
+                raise NotStarted("the application gave a body before it called start_response()")
+            raise NotStarted("the application returned without having called start_response()")
         info, flags, length = self._info, self.flags, self._declared
         keep = flags & KEEP_ALIVE and not info & WANTS_CLOSE and self._transport.may_keep()
         ending = b""
@@ -255,10 +302,10 @@ class Response:
             framing = _NO_BODY
         elif length >= 0:
             framing = _COUNTED
-            self._left = length
+            self.left = length
         elif body_bytes >= 0:
             framing = _COUNTED
-            self._left = self._declared = body_bytes
+            self.left = self._declared = body_bytes
             ending = b"Content-Length: %d\r\n" % body_bytes
         elif flags & HTTP_11:
             framing = _CHUNKED
@@ -266,6 +313,7 @@ class Response:
         else:
             framing = Framing.UNTIL_CLOSE
             keep = False
+            self._transport.reset_if_cut()
         if keep:
             if not flags & HTTP_11:
                 ending += b"Connection: keep-alive\r\n"
@@ -277,6 +325,10 @@ class Response:
         if ending or info & (HAS_DATE | HAS_SERVER):
             return block + stamp.missing(info) + ending + b"\r\n"
         return block + stamp.last
+
+
+def _too_short(declared: int, given: int) -> ValueError:
+    return ValueError(f"the application declared Content-Length {declared} but gave only {count_of(given, 'byte')}")
 
 
 def _checked(block: object) -> bytes:

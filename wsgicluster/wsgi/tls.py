@@ -1,4 +1,4 @@
-"""What an environ says of the TLS of its connection, in the words of Apache's mod_ssl, which applications know."""
+"""The environ's variables about the TLS of its connection, named as in Apache's mod_ssl, which applications read."""
 
 import ssl
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ _SHORT_NAMES = {
     "streetAddress": "STREET",
     "userId": "UID",
 }
-"""Names as OpenSSL spells them -> as a distinguished name has them (RFC 4514, section 3)."""
+"""OpenSSL's names of attributes to those of a distinguished name (RFC 4514, section 3)."""
 
 _SPECIAL = '"+,;<>\\'
 
@@ -24,10 +24,10 @@ Name = Iterable[Iterable[tuple[str, str]]]
 
 
 def tls_variables(tls: ssl.SSLObject) -> dict[str, str]:
-    """The variables of a connection whose handshake is over.
+    """The variables of a connection whose handshake is complete.
 
-    ``SSL_CLIENT_VERIFY`` is there whenever a certificate is asked for; the other fields of the client only when it
-    has shown one, which has then been verified.
+    ``SSL_CLIENT_VERIFY`` is set whenever a certificate is requested; the client's other variables only when it
+    has sent one, which has then been verified.
     """
     variables = {"wsgi.url_scheme": "https", "HTTPS": "on", "SSL_PROTOCOL": tls.version() or ""}
     cipher = tls.cipher()
@@ -56,13 +56,13 @@ def tls_variables(tls: ssl.SSLObject) -> dict[str, str]:
         value = said.get(field)
         if isinstance(value, str):
             variables[key] = value
-    # nginx's users look for this one.
+    # The name in nginx.
     variables["SSL_CLIENT_SERIAL"] = variables.get("SSL_CLIENT_M_SERIAL", "")
     return {key: _as_native(value) for key, value in variables.items()}
 
 
 def distinguished_name(name: Name) -> str:
-    """A name as `ssl.SSLObject.getpeercert` has it, as text (RFC 4514, section 2): the last part first."""
+    """A name of `ssl.SSLObject.getpeercert` as text (RFC 4514, section 2): the last part first."""
     parts = [
         "+".join(f"{_SHORT_NAMES.get(kind, kind)}={_escaped(value)}" for kind, value in part) for part in name
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def _escaped(value: str) -> str:
 
 
 def _single_values(name: Name) -> Iterable[tuple[str, str]]:
-    # Of several of one kind the first is the one without a number, as in mod_ssl.
+    # Of several of one type the first has no number, as in mod_ssl.
     seen: set[str] = set()
     for part in name:
         for kind, value in part:

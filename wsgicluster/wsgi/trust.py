@@ -1,4 +1,4 @@
-"""Which peers may say how the client reached them, and what they say (RFC 7239, section 8.1: nobody else may)."""
+"""Which peers' forwarded fields are trusted, and what those set in the environ (RFC 7239, section 8.1)."""
 
 import dataclasses
 import ipaddress
@@ -15,7 +15,7 @@ _PORT = re.compile("[1-9][0-9]{0,4}")
 
 
 class Peers:
-    """A set of peers: addresses, networks in CIDR notation, or ``"*"`` for everybody."""
+    """A set of peers: addresses, networks in CIDR notation, or ``"*"`` for all."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._everybody = "*" in allowed
@@ -23,8 +23,8 @@ class Peers:
         self._networks = [ipaddress.ip_network(entry, strict=False) for entry in allowed if "/" in entry]
 
     def include(self, address: str) -> bool:
-        """Whether a peer belongs here; ``""`` is the peer of a Unix socket, which the file's mode admits."""
-        # A client of IPv4 that comes to a socket of IPv6.
+        """Whether a peer is in the set; ``""`` is the peer of a Unix socket, which the file's mode has admitted."""
+        # An IPv4 client on an IPv6 socket.
         address = address.removeprefix("::ffff:") if "." in address else address
         if self._everybody or not address or address in self._addresses:
             return True
@@ -40,9 +40,9 @@ ALL_TRUSTED = -1
 
 @dataclasses.dataclass(frozen=True)
 class Forwarding:
-    """How far what proxies say is believed: ``hops`` of them, each of which sets ``fields`` (names in lower case).
+    """How many proxies are trusted: ``hops``, each of which sets ``fields`` (names in lower case).
 
-    0 hops leave the client's address alone.
+    0 hops keep the peer's address.
     """
 
     hops: int = 0
@@ -50,9 +50,9 @@ class Forwarding:
 
 
 class Trust:
-    """The peers whose forwarded headers are believed.
+    """The peers whose forwarded fields are trusted.
 
-    ``allowed`` holds them as `Peers` takes them.
+    ``allowed`` is as in `Peers`.
     ``secure_scheme_headers`` maps header names to the value that means https.
     """
 
@@ -68,13 +68,13 @@ class Trust:
         self._fields = frozenset(forwarding.fields)
 
     def trusts(self, address: str) -> bool:
-        """Whether a peer is believed; ``""`` is the peer of a Unix socket."""
+        """Whether a peer is trusted; ``""`` is the peer of a Unix socket."""
         return self.peers.include(address)
 
     def set_scheme(self, environ: dict[str, Any]) -> None:
-        """Set ``wsgi.url_scheme`` from a trusted peer's headers, and with ``hops`` who and where the client is.
+        """Set ``wsgi.url_scheme`` from a trusted peer's fields, and with ``hops`` the client's address and the host.
 
-        Raises ProtocolError (400) when they contradict each other, or cannot be read.
+        Raises ProtocolError (400) when they contradict each other, or are invalid.
         """
         if self.hops:
             self._set_client(environ)
@@ -103,7 +103,7 @@ class Trust:
         self._set_place(environ, element, hops)
 
     def _set_place(self, environ: dict[str, Any], element: Mapping[str, str], hops: int) -> None:
-        """Where the client believes to be: scheme, host, port and prefix; ``element`` is that of Forwarded."""
+        """Set the URL that the client used: scheme, host, port and prefix; ``element`` is that of Forwarded."""
         scheme = element["proto"].lower() if "proto" in element else None
         for key, secure in self.schemes:
             values = list_of(environ.get(key, ""))
@@ -131,15 +131,15 @@ class Trust:
         return list_of(environ.get("HTTP_" + name.upper().replace("-", "_"), ""))
 
     def _client(self, chain: Sequence[str]) -> tuple[Node, int]:
-        """The client in a chain that ends with what the nearest proxy saw, and by how many proxies it came."""
+        """The client in a chain that ends with the peer of the nearest proxy, and the number of proxies after it."""
         if self.hops != ALL_TRUSTED:
-            # A shorter chain is that of a client who came to one of the inner proxies.
+            # A shorter chain is that of a client that connected to an inner proxy.
             hops = min(self.hops, len(chain))
             return read_node(chain[-hops]), hops
         node = UNKNOWN
         for hops, text in enumerate(reversed(chain), 1):
             node = read_node(text)
-            # An address that is withheld is nobody's that could be trusted.
+            # A hidden address is not that of a trusted proxy.
             if not node.address or not self.peers.include(node.address):
                 return node, hops
         return node, len(chain)
@@ -158,13 +158,13 @@ def _agreed(known: str | None, said: str, what: str) -> str:
 def _set_scheme(environ: dict[str, Any], scheme: str) -> None:
     environ["wsgi.url_scheme"] = scheme
     if scheme == "http":
-        # The proxy spoke TLS with us, but the client did not with the proxy.
+        # TLS is between the proxy and us; between client and proxy there was none.
         environ.pop("HTTPS", None)
 
 
 def _set_port(environ: dict[str, Any], port: str) -> None:
     if not _PORT.fullmatch(port) or int(port) > 0xFFFF:
-        raise ProtocolError(400, "the forwarded port is none")
+        raise ProtocolError(400, "the forwarded port is invalid")
     environ["SERVER_PORT"] = port
     host = environ.get("HTTP_HOST")
     if host:
@@ -174,9 +174,9 @@ def _set_port(environ: dict[str, Any], port: str) -> None:
 
 
 def _set_prefix(environ: dict[str, Any], prefix: str) -> None:
-    # Bytes beyond ASCII come as they are, or encoded; either way PEP 3333 has them as characters of latin-1.
+    # Bytes beyond ASCII are sent raw or encoded; PEP 3333 has both as latin-1 characters.
     place = unquote_to_bytes(prefix.rstrip("/").encode("latin-1")).decode("latin-1")
-    # With two slashes in front, URLs that the application builds would lead to another host.
+    # With two slashes in front, URLs that the application builds would name another host.
     if not prefix.startswith("/") or prefix.startswith("//") or place.startswith("//"):
-        raise ProtocolError(400, "the forwarded prefix is no path")
+        raise ProtocolError(400, "the forwarded prefix is not a path")
     environ["SCRIPT_NAME"] = place

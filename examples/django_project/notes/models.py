@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Note(models.Model):
-    """A line that somebody left."""
+    """A line that a visitor left."""
 
     text = models.CharField(max_length=200)
     written = models.DateTimeField(auto_now_add=True)

@@ -1,0 +1,52 @@
+# What contributors run; `make` alone lists it. Everything works in the environment .venv, which `make .venv` makes.
+BIN = .venv/bin
+PYTEST = $(BIN)/pytest -q --dist loadfile
+# Processes for tests without servers, which keep a processor busy each; those with servers mostly wait.
+JOBS ?= 2
+BENCH ?= --servers sync,sync-pure,gthread,gevent --scenarios hello,close,conns500,post64k,chunked1000,flask --rounds 3
+
+.PHONY: .venv help quick check live test bench coverage house docs build changes
+
+help:  ## this list
+	@sed -n 's/^\([a-z.]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.venv: $(BIN)/pytest  ## the environment, with everything that tests and documentation need
+
+# The folder alone says too little: the first line of README.rst makes one without the tests' packages.
+$(BIN)/pytest:
+	python3 -m venv .venv && $(BIN)/pip install -e '.[test]'
+
+build: .venv  ## compile the .pyx files in place, after a change of one
+	$(BIN)/python setup.py -q build_ext --inplace
+
+quick: .venv  ## the tests that start no server, without the long generated ones: half a minute, the loop while you write code
+	$(PYTEST) -n $(JOBS) -m 'not live and not exhaustive'
+
+check: .venv  ## what has to pass before a commit: linters, types, spelling, fragments, quick tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/towncrier build --draft >/dev/null
+	$(MAKE) quick
+
+live: .venv  ## the tests that start real servers
+	$(PYTEST) -n 3 -m live
+
+test: .venv  ## all tests, with the options that README.rst gives
+	$(PYTEST) -n 3
+
+coverage: .venv  ## branch coverage in all processes, compiled and in plain Python, and its gates (a quarter of an hour)
+	./tests/coverage.sh
+
+bench: .venv  ## processor time for each request, into build/benchmark/; with BENCH= all servers and scenarios (forty minutes)
+	$(BIN)/python benchmarks/run.py --out build/benchmark $(BENCH)
+
+house: .venv  ## how large folders, files, classes and functions are, to be read as symptoms
+	$(BIN)/python tests/house.py
+
+docs: .venv  ## the documentation, as docs/_build/html/index.html
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+
+changes: .venv  ## what CHANGES.rst would say of the fragments in changes/, whose names it checks
+	$(BIN)/towncrier build --draft

@@ -1,0 +1,209 @@
+"""Children as processes: forked for real, they do one thing each and exit."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from tests.arbiter.plan.generations import generation
+from tests.conftest import wait_until
+from wsgicluster.arbiter.children.entry_points import Roles
+from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.inbox import Inbox
+from wsgicluster.arbiter.plan.child import Child, Role, State
+from wsgicluster.arbiter.plan.orders import MOLD_SLOT, Spawn
+from wsgicluster.arbiter.plan.rollout import Generation
+from wsgicluster.arbiter.postmortem.diagnosis import Exit
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.ipc.messages import Channel, ListenersEnd, MemoryLimit, Message, Ready
+from wsgicluster.ipc.scoreboard import Cell, Scoreboard, WorkerState
+from wsgicluster.logs.logs import LogOptions, Logs
+from wsgicluster.settings import Settings
+
+
+def boot_worker(settings: Settings, assignment: Assignment, application: object) -> NoReturn:
+    """Slot 1 is ready and waits for signals, slot 2 exits with its number, slot 3 sends back what it receives."""
+    assignment.page.cells[Cell.STATE] = WorkerState.READY
+    os.write(assignment.stacks_fd, b"some stacks")
+    assignment.channel.send(Ready(float(len(assignment.listeners))))
+    if assignment.slot == 2:
+        os._exit(2)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    while assignment.slot == 3:
+        message = receive(assignment.channel)
+        assert message is not None
+        assignment.channel.send(message)
+    while True:
+        signal.pause()
+
+
+def receive(channel: Channel) -> Message | None:
+    """The next message, waited for."""
+    channel_end = time.monotonic() + 10
+    while time.monotonic() < channel_end:
+        message = channel.receive()
+        if message is not None:
+            return message
+    return None
+
+
+def load_application(settings: Settings) -> object:
+    return object()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    made = Inbox({})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def children(tmp_path: pathlib.Path, inbox: Inbox) -> Iterator[ChildProcesses]:
+    with contextlib.ExitStack() as owned:
+        board = Scoreboard(str(tmp_path))
+        owned.callback(board.close)
+        logs = Logs(LogOptions(errorlog=str(tmp_path / "log")))
+        listener = owned.enter_context(socket.create_server(("127.0.0.1", 0)))
+        roles = Roles(boot_worker, load_application)
+        made = ChildProcesses(
+            board, inbox, roles, logs, lambda numbers: tuple((number, listener) for number in numbers)
+        )
+        owned.callback(made.close)
+        yield made
+        logs.error.handlers.clear()
+
+
+GENERATION = Generation(1, Settings(wsgi_app="app", timeout=30.0), (7, 8))
+
+
+def messages(children: ChildProcesses, inbox: Inbox, child: Child) -> list[Message | ValueError]:
+    """What a child has sent, once it has sent something."""
+    received: list[Message | ValueError] = []
+    children.watch(child, lambda: received.extend(children.link(child).messages()))
+
+    def has_sent() -> bool:
+        inbox.wait(0.1)
+        inbox.handle()
+        return bool(received)
+
+    wait_until(has_sent, 10, "a message")
+    children.mute(child)
+    return received
+
+
+def exit_of(children: ChildProcesses, child: Child) -> Exit:
+    """How a child has exited, once it has."""
+    found: list[tuple[Child, Exit]] = []
+
+    def has_exited() -> bool:
+        found.extend(children.reap())
+        return bool(found)
+
+    wait_until(has_exited, 10, "an exit")
+    ((which, ended),) = found
+    assert which is child
+    return ended
+
+
+def test_a_worker_that_is_started_and_stopped(children: ChildProcesses, inbox: Inbox) -> None:
+    child = children.spawn(Spawn(1, 1), GENERATION, 100.0)
+    link = children.link(child)
+    assert (child.state, link.beat_deadline) == (State.BOOTING, 130.0)
+    assert messages(children, inbox, child) == [Ready(2.0)]
+    facts = link.facts()
+    assert (link.takes_requests, link.stacks(), facts is not None) == (True, "some stacks", True)
+    link.signal(signal.SIGTERM)
+    assert exit_of(children, child).signal_number == signal.SIGTERM
+    link.signal(signal.SIGTERM)  # which no process is there for any more
+    children.release(child)
+    assert link.channel.fileno() == -1
+
+
+def test_a_worker_that_exits(children: ChildProcesses) -> None:
+    child = children.spawn(Spawn(2, 1), GENERATION, 100.0)
+    ended = exit_of(children, child)
+    assert (ended.code, ended.signal_number) == (2, 0)
+    link = children.link(child)
+    assert list(link.messages()) == [Ready(2.0)]
+    assert link.is_closed
+    assert list(link.messages()) == []
+    link.raise_memory_limit(1)
+    link.end_listeners(())
+    children.release(child)
+
+
+def test_what_a_worker_is_sent(children: ChildProcesses, inbox: Inbox) -> None:
+    child = children.spawn(Spawn(3, 1), GENERATION, 100.0)
+    assert messages(children, inbox, child) == [Ready(2.0)]
+    children.end_listeners({7, 8, 9})
+    children.end_listeners({7})
+    assert messages(children, inbox, child) == [ListenersEnd([8])]
+    children.end_listeners({7})
+    children.link(child).raise_memory_limit(10)
+    assert messages(children, inbox, child) == [MemoryLimit(10)], "of each listener once"
+
+
+def test_a_worker_that_is_paused(children: ChildProcesses, inbox: Inbox) -> None:
+    child = children.spawn(Spawn(1, 1), GENERATION, 100.0)
+    messages(children, inbox, child)
+    for number, stopped in ((signal.SIGSTOP, True), (signal.SIGCONT, False)):
+        children.link(child).signal(number)
+
+        def is_found() -> bool:
+            assert list(children.reap()) == []
+            return bool(children.paused)
+
+        wait_until(is_found, 10, "the change")
+        assert children.paused == [(child, stopped)]
+        children.paused.clear()
+
+
+def test_processes_that_have_no_link(children: ChildProcesses) -> None:
+    known, unknown = (os.posix_spawn("/bin/true", ["/bin/true"], {}) for _ in range(2))
+    ended: list[Exit] = []
+    children.on_exit(known, ended.append)
+
+    def all_reaped() -> bool:
+        assert list(children.reap()) == []
+        return bool(ended) and not pathlib.Path(f"/proc/{unknown}").exists()
+
+    wait_until(all_reaped, 10)
+    assert ended[0].code == 0
+
+
+def test_a_mold_and_its_worker(children: ChildProcesses, inbox: Inbox) -> None:
+    preloaded = Generation(1, Settings(wsgi_app="app", preload_app=True), (7,))
+    made = children.spawn(Spawn(MOLD_SLOT, 1, Role.MOLD), preloaded, 100.0)
+    (ready,) = messages(children, inbox, made)
+    assert isinstance(ready, Ready)
+    made.state = State.READY
+    worker = children.spawn(Spawn(2, 1), preloaded, 100.0)
+    assert (worker.unborn, worker.mold) == (True, made.key)
+    forked = messages(children, inbox, worker)[0]
+    pid = forked.pid  # type: ignore[union-attr]
+    # This process has not made itself the parent of what the mold forks: it will not reap this one.
+    assert children.claim(worker, pid) is None
+    assert worker.state is State.BOOTING
+    children.link(made).signal(signal.SIGTERM)
+    assert exit_of(children, made).code == 0
+
+
+def test_the_hand_off_socket_of_another_server(children: ChildProcesses) -> None:
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    children.share_hand_off(ends)
+    children.nudge()
+    assert ends[0].recv(10) == b"\0"
+
+
+def test_all_that_are_left_are_ended(children: ChildProcesses, inbox: Inbox) -> None:
+    child = children.spawn(Spawn(1, 1), generation(1, 1), 100.0)
+    messages(children, inbox, child)
+    children.close()
+    assert not pathlib.Path(f"/proc/{child.pid}").exists()

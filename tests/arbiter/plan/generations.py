@@ -1,0 +1,26 @@
+"""Generations for tests of what decides about them."""
+
+from wsgicluster.arbiter.plan.rollout import Generation
+from wsgicluster.settings import Settings
+from wsgicluster.settings.types.rollout import ALL_WORKERS, QUARTER
+from wsgicluster.settings.types.values import Portion
+
+
+def generation(
+    number: int,
+    workers: int,
+    *,
+    preload: bool = False,
+    surge: Portion = QUARTER,
+    min_ready: int = ALL_WORKERS,
+    smoke: bool = False,
+) -> Generation:
+    """A generation of so many workers; with ``smoke`` its first one has something to try."""
+    settings = Settings(
+        workers=workers,
+        preload_app=preload,
+        reload_surge=surge,
+        min_ready=min_ready,
+        smoke=("/",) if smoke else (),
+    )
+    return Generation(number, settings)

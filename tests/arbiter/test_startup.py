@@ -1,0 +1,58 @@
+"""What a server checks before it has a child."""
+
+import logging
+import os
+
+import pytest
+
+from wsgicluster.arbiter import startup
+from wsgicluster.arbiter.listeners.registry import Addresses
+from wsgicluster.arbiter.listeners.sockets import backlog_limit
+from wsgicluster.arbiter.startup import shell_as_pid1_warning
+from wsgicluster.ipc.assignment import HAND_OFF_FORMAT
+from wsgicluster.settings import Settings, TcpAddress
+
+
+@pytest.mark.parametrize(
+    "command", ["sh -c wsgicluster app && true", "/bin/bash /start.sh", "-ash", "/bin/busybox sh x"]
+)
+def test_a_shell_is_process_1(command: str) -> None:
+    assert "does not pass SIGTERM on" in shell_as_pid1_warning(1, command)
+    assert shell_as_pid1_warning(7, command) == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["/sbin/init", "/lib/systemd/systemd --user", "tini -- wsgicluster app", "shell", ""]
+)
+def test_an_init_is_process_1(command: str) -> None:
+    assert shell_as_pid1_warning(1, command) == ""
+
+
+def test_what_two_servers_must_have_in_common_to_share_a_hand_off() -> None:
+    kinds = {startup.hand_off_kind(Settings()), startup.hand_off_kind(Settings(protocol="uwsgi"))}
+    assert kinds == {f"{HAND_OFF_FORMAT} http plain", f"{HAND_OFF_FORMAT} uwsgi plain"}
+
+
+def test_how_many_children_there_are_at_most() -> None:
+    assert startup.most_children(Settings(workers=3)) == 6
+    assert startup.most_children(Settings(workers=3, preload_app=True)) == 8
+
+
+def test_numbers_of_two_servers_never_meet() -> None:
+    assert startup.first_number(2) - startup.first_number(1) > 1 << 31
+
+
+def test_a_backlog_that_the_kernel_does_not_grant(caplog: pytest.LogCaptureFixture) -> None:
+    limit = backlog_limit()
+    if limit is None:
+        pytest.skip("the system does not say what it grants")
+    log = logging.getLogger("tests.startup")
+    addresses = Addresses(log)
+    startup.listen(Settings(bind=(TcpAddress("127.0.0.1", 0),), backlog=limit + 1), addresses, (), log)
+    addresses.keep(())
+    assert f"backlog: the kernel grants {limit}, not {limit + 1}" in caplog.text
+
+
+def test_surroundings_without_harm(caplog: pytest.LogCaptureFixture) -> None:
+    startup.warn_about_environment(logging.getLogger("tests.startup"))
+    assert os.getppid() == 1 or caplog.text == ""

@@ -1,0 +1,79 @@
+"""The parser made from the declarations, and its complaints."""
+
+import pytest
+
+from wsgicluster.errors import UsageError
+from wsgicluster.settings.declaration import Group
+from wsgicluster.settings.fields import SETTINGS
+from wsgicluster.settings.sources.command_line import help_text, parse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ([], {}),
+        (["app:application"], {"wsgi_app": "app:application"}),
+        (["-w", "4", "app"], {"workers": "4", "wsgi_app": "app"}),
+        (["-w4", "app", "--timeout=5"], {"workers": "4", "wsgi_app": "app", "timeout": "5"}),
+        (["-b", "a", "app", "--bind", "b"], {"bind": ["a", "b"], "wsgi_app": "app"}),
+        (["--preload", "-D", "--no-sendfile"], {"preload_app": True, "daemon": True, "sendfile": False}),
+        (["-e", "A=1", "-e", "B=2"], {"raw_env": ["A=1", "B=2"]}),
+        (["--limit-request-field-size", "1"], {"limit_request_field_size": "1"}),
+        (["--limit-request-field_size", "1"], {"limit_request_field_size": "1"}),
+        (["--log-file", "-"], {"errorlog": "-"}),
+        (["--timeout", "-1"], {"timeout": "-1"}),
+        (["--", "app"], {"wsgi_app": "app"}),
+    ],
+)
+def test_given(arguments: list[str], given: dict[str, object]) -> None:
+    assert parse(arguments).given == given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--wokers", "2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
+        (["--wokers=2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
+        (["-Q"], "command line: -Q: no such flag; expected one of those that --help shows"),
+        (["--worker", "2"], "no such flag"),
+        (["a", "b"], "command line: 'b': a second argument; expected one APPLICATION"),
+        (["-w"], "command line --workers: workers: no value; expected a number from 1 to 500, or auto"),
+        (["--bind"], "command line --bind: bind: no value; expected HOST:PORT"),
+        (["--daemon=5"], "command line --daemon: daemon: a value; expected none"),
+        (["--version=5"], "command line: "),
+        (["--reuse-port"], "command line: --reuse-port: a flag of Gunicorn that wsgicluster does not support"),
+        (["-R", "app"], "command line: -R: a flag of Gunicorn"),
+        (["--paster", "x"], "command line: --paster: a flag of Gunicorn"),
+    ],
+)
+def test_complaints(arguments: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(arguments)
+    assert str(caught.value).startswith(says) or says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_is_grouped_and_whole() -> None:
+    text = help_text()
+    for group in Group:
+        assert f"\n{group.value}:\n" in text
+    for setting in SETTINGS.values():
+        for flag in setting.about.flags:
+            assert flag in text
+        if setting.about.flags:
+            assert setting.variable in text.replace("\n", "").replace(" ", "") or setting.variable in text
+
+
+@pytest.mark.parametrize(
+    "default",
+    [
+        "30 seconds; environment: WSGICLUSTER_TIMEOUT",
+        "1 second; environment: WSGICLUSTER_DEFER_ACCEPT",
+        "0.01 seconds; environment: WSGICLUSTER_KEEPALIVE_SLOW",
+        "8190 bytes; environment: WSGICLUSTER_LIMIT_REQUEST_LINE",
+        "1M; environment: WSGICLUSTER_RESPONSE_BUFFER",
+        "none; environment: WSGICLUSTER_PIDFILE",
+    ],
+)
+def test_help_has_defaults_with_their_units(default: str) -> None:
+    assert f"[default: {default}]" in " ".join(help_text().split())

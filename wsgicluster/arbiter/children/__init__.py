@@ -1,0 +1,1 @@
+"""The arbiter's child processes: how they are forked, signalled and reaped."""

@@ -1,0 +1,35 @@
+"""What children run: passed to the arbiter as values, so that it need not know it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NoReturn
+
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.settings import Settings
+
+
+def _nothing() -> None:
+    return None
+
+
+def _no_role(_settings: Settings, _assignment: Assignment, _registered: object | None = None) -> NoReturn:
+    raise NotImplementedError("this role is not part of the server")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Roles:
+    """The entries of child processes.
+
+    ``boot_worker`` gets the application where it is loaded already, else None; it unblocks the signals
+    that `wsgicluster.system.signals.HELD` names once it has handlers for them, and ends the process itself.
+    ``boot_jobs`` and ``boot_steward`` do the same for these roles; the steward gets what the configuration file has
+    registered. ``registered`` returns that of the newest reading, None for nothing.
+    ``load_application`` returns the application or raises AppLoadError. ``core`` says what the children run on.
+    """
+
+    boot_worker: Callable[[Settings, Assignment, object | None], NoReturn]
+    load_application: Callable[[Settings], object]
+    core: str = "plain Python"
+    boot_jobs: Callable[[Settings, Assignment], NoReturn] = _no_role
+    boot_steward: Callable[[Settings, Assignment, object | None], NoReturn] = _no_role
+    registered: Callable[[], object | None] = _nothing

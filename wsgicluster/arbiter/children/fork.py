@@ -1,0 +1,64 @@
+"""The only place that makes child processes, and the first steps of each child.
+
+Knows what a child must not inherit, not what it is for.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
+from typing import NoReturn
+
+from wsgicluster.errors import BootError
+from wsgicluster.system import descriptors, forks, process
+from wsgicluster.system.signals import HELD
+
+
+def fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
+    """Fork a child that runs ``run``, which ends the process itself; returns its pid.
+
+    Raises OSError when the system has no room for a process.
+    """
+    _flush_output()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        with forks.by_server():
+            pid = os.fork()
+            if pid == 0:
+                _live(run, log)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _flush_output() -> None:
+    """Write what was printed and is still buffered, else each child would write it once more."""
+    for stream in (sys.stdout, sys.stderr):
+        # There is none, it is closed, or has no reader any more: then nothing more can be done for the text.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+
+
+def _live(run: Callable[[], NoReturn], log: logging.Logger) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in HELD:
+            signal.signal(number, signal.SIG_DFL)
+        run()
+    except BaseException:
+        # The boundary of this process: above it are only the arbiter's frames, which are not the child's to run.
+        log.critical("Child (pid %d) failed before it could report why", os.getpid(), exc_info=True)
+    finally:
+        os._exit(BootError.exit_code)
+
+
+def settle_in(title: str, name: str, keep: Collection[int]) -> None:
+    """In a new child: set the title and close every descriptor that is not in ``keep``.
+
+    The objects that own the closed descriptors live on in the frames below, which never
+    return: nothing closes a number a second time that has a new owner by then.
+    """
+    process.set_title(title, name)
+    descriptors.close_descriptors_except(keep)

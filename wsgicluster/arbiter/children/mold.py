@@ -1,0 +1,306 @@
+"""The mold: a child that loads the application once and forks workers on order.
+
+It exists so that the arbiter itself never runs application code and a reload still
+loads new code. Its workers are forked twice, so that they become the arbiter's own
+children (the arbiter is their subreaper), which reaps them itself.
+"""
+
+import dataclasses
+import errno
+import faulthandler
+import gc
+import json
+import os
+import signal
+import socket
+import threading
+import types
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.children.entry_points import Roles
+from wsgicluster.clock import SystemClock
+from wsgicluster.errors import AppLoadError, ServerError
+from wsgicluster.ipc import membership
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.ipc.mailbox import MailboxName, MailboxRegistry
+from wsgicluster.ipc.messages import BootFailed, Channel, Forked, Ready
+from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
+from wsgicluster.ipc.shared_files import SharedFiles
+from wsgicluster.logs.logs import Logs
+from wsgicluster.settings import Settings
+from wsgicluster.system import descriptor_passing, forks, parent_death, privileges, process, signals
+
+if TYPE_CHECKING:
+    import ssl
+
+# As it is now: an application, or a kind of workers, may put a class that waits in its place.
+_Socket = socket.socket
+_ORDER_BYTES = 64 * 1024
+_MORE = b"more"
+"""The packets after the first of an order that has more descriptors than one packet takes."""
+_MOST_DESCRIPTORS = 250
+"""The kernel passes at most 253 descriptors at a time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MoldContext:
+    """What a mold receives when it is forked."""
+
+    generation: int
+    page: Page
+    board: Scoreboard
+    channel: Channel
+    orders: socket.socket
+    stacks_fd: int
+    mailboxes: MailboxRegistry
+    """As they were when it was forked; orders say what has changed since."""
+    shared_files: SharedFiles | None
+    tls: "ssl.SSLContext | None" = None
+    """What its workers make their TLS contexts of; each gets its own copy with the fork."""
+
+    def own_descriptors(self) -> set[int]:
+        """Those that are of use to the mold alone."""
+        return {self.channel.fileno(), self.orders.fileno(), self.stacks_fd}
+
+    def descriptors(self) -> set[int]:
+        """All descriptors that stay open in it, besides those of the logs."""
+        shared = self.shared_files.descriptors() if self.shared_files is not None else set()
+        return self.own_descriptors() | self.mailboxes.descriptors() | shared
+
+
+def send_order(
+    orders: socket.socket,
+    ticket: int,
+    assignment: Assignment,
+    mailboxes: MailboxRegistry,
+    known: Mapping[MailboxName, int],
+) -> None:
+    """Order a worker from a mold that knows these mailboxes; raises OSError when that is not possible now."""
+    # Not all mailboxes with each order: the kernel limits how many descriptors of a user are under way.
+    opened, closed, ends = mailboxes.news(known)
+    descriptors = [
+        assignment.channel.fileno(),
+        assignment.hand_off_receive.fileno(),
+        assignment.hand_off_send.fileno(),
+        assignment.stacks_fd,
+        *(listener.fileno() for listener in assignment.listeners),
+        *ends,
+    ]
+    fields = {
+        "ticket": ticket,
+        "slot": assignment.slot,
+        "generation": assignment.generation,
+        "page": assignment.page.index,
+        "smoke_test": assignment.smoke_test,
+        "listener_numbers": assignment.listener_numbers,
+        "opened": opened,
+        "closed": closed,
+        "whole": not known,
+        "descriptors": len(descriptors),
+    }
+    packet = json.dumps(fields).encode()
+    for start in range(0, len(descriptors), _MOST_DESCRIPTORS):
+        # An order that is sent in part is dropped by the mold when the next one comes.
+        socket.send_fds(orders, [packet], descriptors[start : start + _MOST_DESCRIPTORS])
+        packet = _MORE
+
+
+def send_closed(orders: socket.socket, names: Collection[MailboxName]) -> None:
+    """Have a mold close mailboxes that the arbiter has closed; raises OSError when that is not possible now."""
+    orders.send(json.dumps({"closed": list(names)}).encode())
+
+
+def _exit() -> NoReturn:
+    forks.end_children()
+    os._exit(0)
+
+
+class NoRoomError(Exception):
+    """An order came whose descriptors could not be received; ``ticket`` is that of the worker."""
+
+    def __init__(self, ticket: int) -> None:
+        super().__init__(ticket)
+        self.ticket = ticket
+
+
+def _receive_order(context: MoldContext) -> tuple[int, Assignment]:
+    """Ticket and assignment of the next worker.
+
+    Raises EOFError when the arbiter has exited, NoRoomError when this process has no descriptors left for the worker's.
+    """
+    fields: dict[str, Any] = {}
+    descriptors: list[int] = []
+    complete = False
+    while not complete:
+        packet, received, truncated = descriptor_passing.receive_descriptors(
+            context.orders, _ORDER_BYTES, _MOST_DESCRIPTORS
+        )
+        if not packet:
+            raise EOFError
+        if packet != _MORE:
+            _close_all(descriptors)
+            fields, descriptors = json.loads(packet), []
+            if "ticket" not in fields:
+                context.mailboxes.adopt([], fields["closed"], [])
+                fields = {}
+                continue
+        elif not fields:
+            _close_all(received)  # of an order that has been refused
+            continue
+        descriptors += received
+        if truncated:
+            _close_all(descriptors)
+            raise NoRoomError(fields["ticket"])
+        complete = len(descriptors) == fields["descriptors"]
+    count = len(fields["listener_numbers"])
+    channel, receive, send, stacks_fd, *others = descriptors
+    listeners, ends = others[:count], others[count:]
+    closed = list(context.mailboxes.known()) if fields["whole"] else fields["closed"]
+    context.mailboxes.adopt(fields["opened"], closed, ends)
+    assignment = Assignment(
+        slot=fields["slot"],
+        generation=fields["generation"],
+        page=context.board.page(fields["page"]),
+        board=context.board,
+        channel=Channel(_Socket(fileno=channel), is_childs=True),
+        listeners=tuple(_Socket(fileno=number) for number in listeners),
+        hand_off_receive=_Socket(fileno=receive),
+        hand_off_send=_Socket(fileno=send),
+        stacks_fd=stacks_fd,
+        smoke_test=fields["smoke_test"],
+        listener_numbers=tuple(fields["listener_numbers"]),
+        mailboxes=context.mailboxes.share(fields["slot"]),
+        shared_files=context.shared_files,
+        tls=context.tls,
+    )
+    return fields["ticket"], assignment
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for number in descriptors:
+        os.close(number)
+
+
+class Mold:
+    """The process itself, from its first moment on."""
+
+    def __init__(self, context: MoldContext, settings: Settings, roles: Roles, logs: Logs) -> None:
+        self._context = context
+        self._settings = settings
+        self._roles = roles
+        self._logs = logs
+        self._reopen = False
+        self._name = settings.proc_name or settings.wsgi_app or ""
+
+    def run(self) -> NoReturn:
+        """Load the application, then fork workers until the arbiter has exited."""
+        fork.settle_in("mold", self._name, self._context.descriptors() | self._logs.descriptors())
+        self._take_signals()
+        faulthandler.register(signals.DUMP_STACKS, file=self._context.stacks_fd, all_threads=True)
+        faulthandler.enable(self._context.stacks_fd)
+        parent_death.notice(self._context.channel.fileno(), _exit)
+        forks.begin("mold", self._name, self._logs.error)
+        forks.on_fork(self._forget)
+        files = self._context.shared_files
+        if files is not None:
+            membership.lend(membership.SharedState(files, self._settings.store, self._settings.store_size))
+        clock = SystemClock()
+        begun_at = clock.monotonic()
+        try:
+            # Nothing of the application runs as root, where workers would not.
+            privileges.drop_privileges(self._settings.user, self._settings.group, self._settings.initgroups)
+            application = self._roles.load_application(self._settings)
+        except ServerError as error:
+            trace = error.trace if isinstance(error, AppLoadError) else ""
+            self._context.channel.send(BootFailed(error.exit_code, str(error), trace))
+            forks.end_children()
+            os._exit(error.exit_code)
+        if forks.strayed():
+            forks.end_stray(self._logs.error)
+        forks.booted()
+        if threading.active_count() > 1:
+            self._logs.error.warning(
+                "The application started threads while it was preloaded (%s): workers will not have them",
+                ", ".join(thread.name for thread in threading.enumerate()[1:]),
+            )
+        # What is frozen is not touched by collections, so that workers continue to share its memory.
+        gc.collect()
+        gc.freeze()
+        self._context.page.floats[Cell.DEADLINE] = 0.0
+        self._context.channel.send(Ready(clock.monotonic() - begun_at))
+        while True:
+            try:
+                ticket, assignment = _receive_order(self._context)
+            except EOFError:
+                _exit()
+            except NoRoomError as error:
+                self._refuse(error.ticket, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                continue
+            self._carry_out(ticket, assignment, application)
+
+    def _take_signals(self) -> None:
+        for number in signals.IGNORED_BY_MOLDS:
+            signals.ignore(number)
+        for number, action in signals.MOLD_ACTIONS.items():
+            signal.signal(number, getattr(self, f"_{action}"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.HELD)
+
+    def _forget(self) -> None:
+        """In a process that the application has forked: it must not use or hold anything that belongs to the mold."""
+        signals.stop_ignoring(signals.IGNORED_BY_MOLDS)
+        for number in signals.MOLD_ACTIONS:
+            signal.signal(number, signal.SIG_DFL)
+        parent_death.forget()
+        faulthandler.unregister(signals.DUMP_STACKS)
+        faulthandler.disable()
+        self._context.channel.close()
+        self._context.orders.close()
+        self._context.mailboxes.close()
+        os.close(self._context.stacks_fd)
+        if self._context.shared_files is not None:
+            self._context.shared_files.close()
+
+    def _reopen_logs(self, number: int, frame: types.FrameType | None) -> None:
+        self._reopen = True  # before the next worker is forked
+
+    def _end(self, number: int, frame: types.FrameType | None) -> None:
+        _exit()
+
+    def _carry_out(self, ticket: int, assignment: Assignment, application: object) -> None:
+        if self._reopen:
+            self._reopen = False
+            self._logs.reopen()
+
+        def worker() -> NoReturn:
+            # Sent by the worker itself, on its own channel, and so before all its other messages.
+            assignment.channel.send(Forked(ticket, os.getpid()))
+            process.set_title(f"worker {assignment.slot}", self._name)
+            # Only what belongs to the mold: what the application has opened while it was loaded belongs to the worker.
+            kept = assignment.descriptors()
+            for number in self._context.descriptors() - kept:
+                os.close(number)
+            self._roles.boot_worker(self._settings, assignment, application)
+
+        def between() -> NoReturn:
+            try:
+                fork.fork(worker, self._logs.error)
+            except OSError as error:
+                self._refuse(ticket, error)
+            os._exit(0)
+
+        try:
+            os.waitpid(fork.fork(between, self._logs.error), 0)
+        except OSError as error:
+            self._refuse(ticket, error)
+        # The worker has its own copies.
+        for owner in (*assignment.listeners, assignment.hand_off_receive, assignment.hand_off_send):
+            owner.close()
+        assignment.channel.close()
+        os.close(assignment.stacks_fd)
+
+    def _refuse(self, ticket: int, error: OSError) -> None:
+        """Report to the arbiter that there is no room for a process; it will wait."""
+        self._logs.error.error("Mold: cannot fork: %s", error.strerror)
+        self._context.channel.send(Forked(ticket, 0))

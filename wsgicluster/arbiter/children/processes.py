@@ -1,0 +1,388 @@
+"""The arbiter's children as processes: spawned, found by their pid, and reaped.
+
+Carries out what others decide, and owns the link to each child until that is released.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NoReturn
+
+from wsgicluster.arbiter.children import fork, mold
+from wsgicluster.arbiter.children.entry_points import Roles
+from wsgicluster.arbiter.children.event_outbox import EventOutbox
+from wsgicluster.arbiter.children.link import ChildLink
+from wsgicluster.arbiter.children.mail_watch import MailWatch
+from wsgicluster.arbiter.inbox import Inbox
+from wsgicluster.arbiter.listeners.registry import ListenerSet
+from wsgicluster.arbiter.plan.child import Child, Input, Role
+from wsgicluster.arbiter.plan.orders import Spawn
+from wsgicluster.arbiter.plan.rollout import Generation
+from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
+from wsgicluster.arbiter.postmortem.diagnosis import Exit
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.ipc.mailbox import MailboxRegistry
+from wsgicluster.ipc.messages import Channel
+from wsgicluster.ipc.nudge import nudge
+from wsgicluster.ipc.scheduling import Scheduling, load_scheduling, store_scheduling
+from wsgicluster.ipc.scoreboard import Cell, ChildRole, Scoreboard, WorkerState
+from wsgicluster.ipc.shared_files import SharedFiles
+from wsgicluster.logs.logs import Logs
+from wsgicluster.settings.types.scheduling import SHARED, STICKY_POLICY
+
+VACANT_S = 1.0
+"""How long connections wait in the mailbox of a slot for its next worker, before others may have them."""
+
+VACANT_BALANCED_S = 0.1
+"""The same where clients do not belong to workers."""
+
+_MAXRSS_BYTES = 1 if os.uname().sysname == "Darwin" else 1024
+
+
+class ChildProcesses:
+    """All children that are or may still be alive; to be closed by its owner.
+
+    ``sockets`` returns the listeners with these numbers.
+    """
+
+    def __init__(
+        self,
+        board: Scoreboard,
+        inbox: Inbox,
+        roles: Roles,
+        logs: Logs,
+        sockets: Callable[[Iterable[int]], ListenerSet],
+    ) -> None:
+        self.board = board
+        self._inbox = inbox
+        self._roles = roles
+        self._logs = logs
+        self._sockets = sockets
+        self._links: dict[int, ChildLink] = {}
+        self._by_pid: dict[int, int] = {}
+        self._unclaimed: dict[int, Exit] = {}
+        self._keys = itertools.count(1)
+        self._others: dict[int, Callable[[Exit], object]] = {}
+        self.hand_off = self._non_blocking(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        self.mailboxes = MailboxRegistry()
+        self.shared_files: SharedFiles | None = None
+        """Those that children get; set before there is any child."""
+        self.events = EventOutbox(logs.error)
+        self._mail = MailWatch(board, self.mailboxes)
+        self.hands_on = False
+        """This server stops, and another one that shares its hand-off socket keeps serving."""
+        self._vacant_s = VACANT_S
+        self._vacant: dict[int, float] = {}
+        """Since when a slot has had no worker that takes connections."""
+        self._served = False
+        """Some worker has taken connections: before that none can lie in a mailbox."""
+        self.stacks_folder: str | None = None
+        self.paused: list[tuple[Child, bool]] = []
+        """Children that `reap` has found stopped (True) or continued by a signal; the reader empties it."""
+
+    @staticmethod
+    def _non_blocking(ends: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
+        for end in ends:
+            end.setblocking(False)
+        return ends
+
+    def share_hand_off(self, ends: tuple[socket.socket, socket.socket]) -> None:
+        """Use the hand-off socket of another server, receiving end first; before there is any child."""
+        for end in self.hand_off:
+            end.close()
+        self.hand_off = self._non_blocking(ends)
+
+    def link(self, child: Child) -> ChildLink:
+        """The link to a child that has not been released."""
+        return self._links[child.key]
+
+    # Spawn
+
+    def spawn(self, order: Spawn, generation: Generation, now: float) -> Child:
+        """Start the child that was ordered; raises OSError or ServerError when there is no room for it."""
+        settings = generation.settings
+        child = Child(next(self._keys), order.slot, order.generation, now, order.role)
+        page = self.board.take(order.slot, order.generation)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.board.free, page)
+            if settings.timeout > 0:
+                page.floats[Cell.DEADLINE] = now + settings.timeout
+            ours, theirs = Channel.pair()
+            undo.callback(ours.close)
+            # The child has its own copy of this end by the time it is closed here.
+            with contextlib.closing(theirs):
+                stacks_fd = self._stacks_file()
+                undo.callback(os.close, stacks_fd)
+                link = ChildLink(child, page, ours, stacks_fd)
+                if order.role is Role.MOLD:
+                    self._spawn_mold(link, theirs, generation)
+                elif order.role in SUPPORT_ROLES:
+                    self._spawn_support(link, theirs, generation)
+                else:
+                    self._spawn_worker(link, theirs, order, generation)
+            undo.pop_all()
+        self._links[child.key] = link
+        if child.pid:
+            self._by_pid[child.pid] = child.key
+            child.take(Input.STARTED)
+        return child
+
+    def listeners_of(self, child: Child) -> ListenerSet:
+        """The listeners that a child has, but for those of which it has been notified that they end."""
+        return self._sockets(self._links[child.key].listeners)
+
+    def watch(self, child: Child, handle: Callable[[], object]) -> None:
+        """Have ``handle`` called whenever this child has sent something."""
+        self._inbox.watch(self._links[child.key].channel, handle)
+
+    def _stacks_file(self) -> int:
+        if hasattr(os, "memfd_create"):
+            return os.memfd_create("wsgicluster-stacks", os.MFD_CLOEXEC)
+        with tempfile.TemporaryFile(dir=self.stacks_folder, buffering=0) as file:
+            return os.dup(file.fileno())
+
+    def _spawn_mold(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        context = mold.MoldContext(
+            generation.number, link.page, self.board, channel, theirs, link.stacks_fd, self.mailboxes,
+            self.shared_files, generation.tls.context if generation.tls else None,
+        )  # fmt: skip
+        link.note_mailboxes(self.mailboxes)
+        run = mold.Mold(context, generation.settings, self._roles, self._logs).run
+        try:
+            link.child.pid = fork.fork(run, self._logs.error)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        link.orders = ours
+
+    def _spawn_worker(self, link: ChildLink, channel: Channel, order: Spawn, generation: Generation) -> None:
+        child, settings = link.child, generation.settings
+        link.listeners = set(generation.listeners)
+        link.scheduling_serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
+        mailboxes = link.share_mailboxes(self.mailboxes, child.slot)
+        assignment = Assignment(
+            slot=child.slot,
+            generation=child.generation,
+            page=link.page,
+            board=self.board,
+            channel=channel,
+            listeners=tuple(sock for _, sock in self._sockets(generation.listeners)),
+            hand_off_receive=self.hand_off[0],
+            hand_off_send=self.hand_off[1],
+            stacks_fd=link.stacks_fd,
+            smoke_test=order.smoke_test,
+            listener_numbers=generation.listeners,
+            mailboxes=mailboxes,
+            shared_files=self.shared_files,
+            tls=generation.tls.context if generation.tls else None,
+        )
+        maker = self._mold_of(child.generation)
+        if maker is not None and maker.orders is not None:
+            child.mold = maker.child.key
+            mold.send_order(maker.orders, child.key, assignment, self.mailboxes, maker.known_mailboxes)
+            maker.note_mailboxes(self.mailboxes)
+            return
+
+        def run() -> NoReturn:
+            keep = assignment.descriptors() | self._logs.descriptors()
+            fork.settle_in(f"worker {child.slot}", settings.proc_name or settings.wsgi_app or "", keep)
+            self._roles.boot_worker(settings, assignment, None)
+
+        child.pid = fork.fork(run, self._logs.error)
+
+    def _spawn_support(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
+        child, settings = link.child, generation.settings
+        is_steward = child.role is Role.STEWARD
+        # Before it joins, so that no worker takes it for a sibling.
+        link.page.cells[Cell.ROLE] = ChildRole.STEWARD if is_steward else ChildRole.JOBS
+        if is_steward:
+            self.events.open()
+        assignment = Assignment(
+            slot=0,
+            generation=child.generation,
+            page=link.page,
+            board=self.board,
+            channel=channel,
+            listeners=(),
+            hand_off_receive=self.hand_off[0],
+            hand_off_send=self.hand_off[1],
+            stacks_fd=link.stacks_fd,
+            mailboxes=link.share_mailboxes(self.mailboxes, child.role.value),
+            shared_files=self.shared_files,
+            events=self.events.receive_end if is_steward else None,
+        )
+
+        def run() -> NoReturn:
+            keep = assignment.descriptors() | self._logs.descriptors()
+            title = "steward" if is_steward else "jobs worker"
+            fork.settle_in(title, settings.proc_name or settings.wsgi_app or "", keep)
+            if is_steward:
+                self._roles.boot_steward(settings, assignment, generation.registered)
+            self._roles.boot_jobs(settings, assignment)
+
+        child.pid = fork.fork(run, self._logs.error)
+
+    def _mold_of(self, generation: int) -> ChildLink | None:
+        links = [k for k in self._links.values() if k.child.generation == generation and k.child.ready]
+        return next((link for link in links if link.orders is not None), None)
+
+    def claim(self, child: Child, pid: int) -> Exit | None:
+        """A mold has forked this worker, which has this pid; returns how it exited, if it has."""
+        child.pid = pid
+        child.take(Input.STARTED)
+        ended = self._unclaimed.pop(pid, None)
+        if ended is None:
+            self._by_pid[pid] = child.key
+        return ended
+
+    # All of them
+
+    def end_listeners(self, wanted: Collection[int]) -> None:
+        """Tell all workers that have other listeners than these that those end."""
+        for link in self._links.values():
+            link.end_listeners(wanted)
+
+    @property
+    def scheduling(self) -> Scheduling:
+        """The scheduling policy that the workers follow."""
+        return load_scheduling(self.board.server)
+
+    def set_scheduling(self, wanted: Scheduling) -> None:
+        """Have all workers follow a scheduling policy; each is notified in the next `tell_scheduling`."""
+        if wanted != self.scheduling:
+            store_scheduling(self.board.server, wanted)
+        self._vacant_s = VACANT_S if wanted.policy in (SHARED, STICKY_POLICY) else VACANT_BALANCED_S
+
+    def expect_mail(self, now: float) -> None:
+        """A worker has put a connection into the mailbox of another one."""
+        self._mail.begin(now)
+
+    def mail_due(self) -> float:
+        """When `look_after_mail` has something to do; infinite if nothing is expected."""
+        return self._mail.next_due
+
+    def look_after_mail(self, now: float) -> None:
+        """Give connections to others that a worker does not take."""
+        workers = [link for link in self._links.values() if link.child.role is Role.WORKER and link.child.ready]
+        self._mail.look({link.child.slot: link.page for link in workers}, self.hand_off[1], now)
+
+    def tell_scheduling(self) -> None:
+        """Tell the workers that have not heard of the policy in force."""
+        serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
+        for link in self._links.values():
+            link.update_scheduling(serial)
+
+    def keep_mailboxes(self, workers: int, now: float) -> None:
+        """Have mailboxes for so many slots, and for those whose workers have not exited; tell children of changes.
+
+        Without descriptors left it is done as soon as there are some; the workers that need them cannot be made before.
+        Connections that lie in the mailbox of a slot without a worker go to others; those of clients that belong there
+        after `VACANT_S`, since until then the next worker of the slot may come and take them.
+        """
+        self.board.server.cells[Cell.WANTED] = workers
+        living = {link.child.slot for link in self._links.values() if link.child.role is Role.WORKER}
+        wanted = living.union(range(1, workers + 1))
+        occupied = {
+            link.child.slot for link in self._links.values() if link.child.role is Role.WORKER and link.child.ready
+        }
+        self._served = self._served or bool(occupied)
+        for slot in self.mailboxes.slots() if self._served else ():
+            if slot in occupied:
+                self._vacant.pop(slot, None)
+            elif slot not in wanted or now - self._vacant.setdefault(slot, now) >= self._vacant_s:
+                self._vacant[slot] = now
+                self.mailboxes.give_back(slot, self.hand_off[1])
+        for slot in self._vacant.keys() - wanted:
+            del self._vacant[slot]
+        with contextlib.suppress(OSError):
+            self.mailboxes.keep_slots(wanted)
+        for link in self._links.values():
+            link.update_mailboxes(self.mailboxes)
+
+    def hand_on_mailboxes(self) -> None:
+        """The server stops, and another one keeps serving: its workers take what lies in mailboxes without a reader."""
+        if not self.hands_on:
+            return
+        read = {link.child.slot for link in self._links.values() if link.page.cells[Cell.STATE] == WorkerState.READY}
+        for slot in self.mailboxes.slots():
+            if slot not in read:
+                self.mailboxes.give_back(slot, self.hand_off[1], placed=False)
+
+    def vacant_due(self) -> float:
+        """When `keep_mailboxes` is to look at slots without a worker again; infinite if there are none."""
+        return min(self._vacant.values(), default=math.inf) + self._vacant_s
+
+    def nudge(self) -> None:
+        """Have a worker look for new connections: the one that was woken for a connection may never accept it."""
+        nudge(self.hand_off[1])
+
+    # Reap
+
+    def on_exit(self, pid: int, call: Callable[[Exit], object]) -> None:
+        """Have this called when a process exits that is a child of this one, but has no link."""
+        self._others[pid] = call
+
+    def reap(self) -> Iterator[tuple[Child, Exit]]:
+        """Children that have exited; other processes that the system has made children of this one are dropped."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid in self._by_pid:
+                    self.paused.append((self._links[self._by_pid[pid]].child, os.WIFSTOPPED(status)))
+                continue
+            ended = Exit(
+                code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0,
+                signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+                peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
+                processor_s=usage.ru_utime + usage.ru_stime,
+                core_dumped=os.WCOREDUMP(status),
+            )
+            key, other = self._by_pid.pop(pid, None), self._others.pop(pid, None)
+            if other is not None:
+                other(ended)
+            elif key is not None:
+                yield self._links[key].child, ended
+            elif any(link.child.pid == 0 for link in self._links.values()):
+                # A mold's worker may exit before the mold has reported its pid.
+                self._unclaimed[pid] = ended
+            else:
+                self._unclaimed.clear()
+
+    def mute(self, child: Child) -> None:
+        """Stop watching a child whose channel is closed: it would be readable forever."""
+        self._inbox.unwatch(self._links[child.key].channel)
+
+    def release(self, child: Child) -> None:
+        """Free all that belonged to a child that has exited."""
+        link = self._links.pop(child.key)
+        maker = self._links.get(child.mold)
+        if maker is not None and child.pid == 0:
+            # It may have lost the descriptors of the order: with the next one it gets those of all mailboxes.
+            maker.forget_mailboxes()
+        self._by_pid.pop(child.pid, None)
+        self._inbox.unwatch(link.channel)
+        link.close()
+        self.board.free(link.page)
+
+    def close(self) -> None:
+        """End and reap all children that are left, and close all descriptors."""
+        for link in list(self._links.values()):
+            link.kill_and_wait()
+            self.release(link.child)
+        for end in self.hand_off:
+            end.close()
+        self.mailboxes.close()
+        self.events.close()

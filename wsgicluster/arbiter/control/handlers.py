@@ -1,0 +1,299 @@
+"""What the commands of the control socket do: each is a method that calls an operation or reads the observation.
+
+A command that waits checks whether its outcome has come, once in each turn of the arbiter's loop.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wsgicluster import __version__
+from wsgicluster.arbiter.operations import Operations, Parts
+from wsgicluster.arbiter.plan.child import Child, State
+from wsgicluster.arbiter.plan.requester import Requester
+from wsgicluster.arbiter.plan.rollout import Result
+from wsgicluster.arbiter.plan.status import ServiceStatus
+from wsgicluster.arbiter.supervision.observation import attempt_as_json, rfc3339, state_of
+from wsgicluster.control import protocol
+from wsgicluster.control.event_history import EventHistory
+from wsgicluster.control.protocol import ControlError, ErrorCode
+from wsgicluster.control.server import Call, Handler
+from wsgicluster.settings import Settings
+from wsgicluster.settings.diff import changed
+from wsgicluster.settings.types.worker import kind_name
+from wsgicluster.system.signals import DUMP_STACKS
+
+STACKS_S = 1.0
+"""How long a worker may take to write its stacks; one that is stopped or in the kernel never does."""
+STACKS_QUIET_S = 0.1
+"""After this time without more the stacks are complete."""
+
+
+def _requester(call: Call) -> Requester:
+    return Requester(f"Control socket ({call.peer})")
+
+
+class CommandHandlers:
+    """The commands of one server."""
+
+    def __init__(self, parts: Parts, operations: Operations, history: EventHistory) -> None:
+        self._parts = parts
+        self._operations = operations
+        self._history = history
+        self._supervisor = parts.supervisor
+        self._observation = parts.supervisor.observation
+        self._started_at = parts.clock.time()
+
+    def table(self) -> Mapping[str, Handler]:
+        """One for each command."""
+        return {
+            "hello": self.hello,
+            "status": self.status,
+            "show": self.show,
+            "events": self._history.answer,
+            "stacks": self.stacks,
+            "scale": self.scale,
+            "reload": self.reload,
+            "restart": self.restart,
+            "stop": self.stop,
+            "upgrade": self.upgrade,
+            "reopen-logs": self.reopen_logs,
+        }
+
+    # Look
+
+    def hello(self, call: Call) -> None:
+        """Versions, and who this is."""
+        call.succeed(
+            {
+                "schema": protocol.SCHEMA,
+                "version": __version__,
+                "python": platform.python_version(),
+                "name": self._name,
+                "pid": os.getpid(),
+            }
+        )
+
+    @property
+    def _name(self) -> str:
+        settings = self._supervisor.serving or self._parts.settings
+        return settings.proc_name or settings.wsgi_app or "wsgicluster"
+
+    def _status(self) -> ServiceStatus:
+        return self._supervisor.status(
+            leaving=self._parts.shutdown.is_leaving and self._parts.upgrade.successor is None
+        )
+
+    def status(self, call: Call) -> None:
+        """The whole server."""
+        call.succeed(
+            {
+                "schema": protocol.SCHEMA,
+                "server": self._server(),
+                "workers": self._observation.workers(),
+                "others": self._observation.others(),
+            }
+        )
+
+    def _server(self) -> dict[str, Any]:
+        status = self._status()
+        settings = self._supervisor.serving or self._parts.settings
+        return {
+            "name": self._name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": rfc3339(self._started_at),
+            "state": state_of(status),
+            "degraded": status.degraded,
+            "generation": status.generation,
+            "addresses": self._parts.addresses.urls(settings.scheme),
+            "worker_class": kind_name(settings.worker_class),
+            "scheduling": self._parts.children.scheduling.policy,
+            "workers": {"wanted": status.wanted, "ready": status.ready},
+            "last_reload": attempt_as_json(status.last),
+            "totals": self._observation.totals(),
+        }
+
+    def _slot(self, slot: int) -> Child:
+        child = self._observation.child_of(slot)
+        if child is None:
+            known = sorted({each["slot"] for each in self._observation.workers()})
+            slots = f"the workers have {'slots' if len(known) > 1 else 'slot'} {', '.join(map(str, known))}"
+            raise ControlError(
+                ErrorCode.NO_SUCH_SLOT, f"no worker has slot {slot}; {slots if known else 'there is no worker'}"
+            )
+        return child
+
+    def show(self, call: Call) -> None:
+        """One slot."""
+        slot = call.args["slot"]
+        child = self._slot(slot)
+        settings = self._observation.settings_of(child)
+        call.succeed(
+            {
+                "schema": protocol.SCHEMA,
+                "workers": [each for each in self._observation.workers() if each["slot"] == slot],
+                "last_exits": list(self._observation.exits.of(slot).last),
+                "settings": {name: text.partition(" -> ")[2] for name, text in changed(Settings(), settings).items()},
+            }
+        )
+
+    def stacks(self, call: Call) -> None:
+        """Have a worker write its stacks, and read them when no more come."""
+        child = self._slot(call.args["slot"])
+        if not child.pid:
+            raise ControlError(ErrorCode.REFUSED, f"{child} is not forked yet")
+        if child.state is State.KILLED:
+            # It is to write why it hangs, for its record.
+            raise ControlError(ErrorCode.REFUSED, f"{child} hangs and is being ended; the error log has its stacks")
+        link, clock = self._parts.children.link(child), self._parts.clock
+        # The records of a hang or a crash are to show none but their own.
+        link.clear_stacks()
+        call.on_end = lambda: None if child.state is State.EXITED else link.clear_stacks()
+        seen, changed_at, until = "", clock.monotonic(), clock.monotonic() + STACKS_S
+        link.signal(DUMP_STACKS)
+
+        def poll() -> None:
+            nonlocal seen, changed_at
+            now = clock.monotonic()
+            if child.state is State.EXITED:
+                call.fail(ControlError(ErrorCode.FAILED, f"{child} has exited"))
+                return
+            found = link.stacks()
+            if found != seen:
+                seen, changed_at = found, now
+            if seen and now - changed_at >= STACKS_QUIET_S:
+                call.succeed({"slot": child.slot, "pid": child.pid, "stacks": seen.strip()})
+            elif now >= until:
+                call.fail(ControlError(ErrorCode.TIMED_OUT, f"{child} has written no stacks within {STACKS_S:g} s"))
+            else:
+                call.due = now + STACKS_QUIET_S / 2
+
+        call.poll = poll
+        call.due = clock.monotonic()
+
+    # Change
+
+    def _refuse_while_stopping(self, command: str) -> None:
+        if self._operations.is_stopping:
+            raise ControlError(ErrorCode.REFUSED, f"{command} is refused: the server is stopping")
+
+    def _wait(self, call: Call, begun: Mapping[str, Any], outcome: Callable[[], object]) -> None:
+        """Answer at once with what was begun, or when ``outcome`` is not None any more; it may raise ControlError."""
+        if not call.args["wait"]:
+            call.succeed(begun)
+            return
+        clock, timeout_s = self._parts.clock, call.args["timeout"]
+        call.due = until = clock.monotonic() + timeout_s
+
+        def poll() -> None:
+            try:
+                found = outcome()
+            except ControlError as error:
+                call.fail(error)
+                return
+            if found is not None:
+                call.succeed(found)
+            elif clock.monotonic() >= until:
+                message = f"{call.command} is not over after {timeout_s:g} s; it continues"
+                call.fail(ControlError(ErrorCode.TIMED_OUT, message))
+
+        call.poll = poll
+
+    def scale(self, call: Call) -> None:
+        """Another number of workers."""
+        self._refuse_while_stopping("scale")
+        wanted, before = call.args["workers"], self._status().wanted
+        workers = self._operations.scale_to(
+            wanted if isinstance(wanted, int) else before + int(wanted), _requester(call)
+        )
+        begun = {"workers": workers, "before": before}
+
+        def outcome() -> object:
+            status = self._status()
+            slots = {each["slot"] for each in self._observation.workers()}
+            done = status.ready >= status.wanted and not any(slot > status.wanted for slot in slots)
+            return begun if done else None
+
+        self._wait(call, begun, outcome)
+
+    def reload(self, call: Call) -> None:
+        """Settings and code anew; of several that are asked for one after another, the last one counts."""
+        self._refuse_while_stopping("reload")
+        self._operations.reload(_requester(call))
+        began = self._parts.clock.monotonic()
+
+        def outcome() -> object:
+            status, last = self._status(), self._status().last
+            if self._operations.reload_is_pending or last is None:
+                return None
+            if last.result in (Result.ABORTED, Result.REFUSED):
+                serves = f"generation {status.generation} keeps serving"
+                message = f"reload {last.result.value}: {last.reason}; {serves}"
+                raise ControlError(ErrorCode.FAILED, message, last.trace)
+            if last.result is not Result.TOOK_OVER or status.rolling or status.ready < status.wanted:
+                return None
+            if any(each["generation"] < last.number for each in self._observation.workers()):
+                return None  # it still finishes requests with the old code
+            return {
+                "generation": last.number,
+                "workers": status.ready,
+                "seconds": round(self._parts.clock.monotonic() - began, 3),
+            }
+
+        self._wait(call, {"reload": "requested"}, outcome)
+
+    def restart(self, call: Call) -> None:
+        """Replace workers."""
+        self._refuse_while_stopping("restart")
+        slots = call.args["slots"]
+        if slots is None:
+            slots = {each["slot"] for each in self._observation.workers()}
+        by = _requester(call)
+        children = [self._slot(slot) for slot in sorted(slots)]
+        unready = [str(child.slot) for child in children if not self._operations.replace(child.slot, by)]
+        if unready:
+            message = f"no worker serves in {'slot' if len(unready) == 1 else 'slots'} {', '.join(unready)} to replace"
+            raise ControlError(ErrorCode.REFUSED, message)
+
+        def outcome() -> object:
+            status = self._status()
+            done = all(child.state is State.EXITED for child in children) and status.ready >= status.wanted
+            return begun if done else None
+
+        begun = {"slots": [child.slot for child in children]}
+        self._wait(call, begun, outcome)
+
+    def stop(self, call: Call) -> None:
+        """Stop; answered when all is over, with the exit code."""
+        if call.args["quick"]:
+            self._operations.stop_quickly(_requester(call))
+        else:
+            self._operations.stop_gracefully(_requester(call))
+        call.at_close = lambda: {"exit_code": self._supervisor.final_exit_code}
+        call.poll = lambda: None
+
+    def upgrade(self, call: Call) -> None:
+        """A new server beside this one."""
+        self._refuse_while_stopping("upgrade")
+        upgrade = self._parts.upgrade
+        if upgrade.successor is not None:
+            message = f"a new server (pid {upgrade.successor}) has been started already"
+            raise ControlError(ErrorCode.REFUSED, message)
+        self._operations.start_successor(_requester(call))
+        pid = upgrade.successor
+        if pid is None:
+            raise ControlError(ErrorCode.FAILED, "the new server was not started; the error log says why")
+
+        def outcome() -> object:
+            if upgrade.successor != pid:
+                raise ControlError(ErrorCode.FAILED, f"the new server (pid {pid}) has exited; its log says why")
+            return {"pid": pid} if upgrade.serves_elsewhere else None
+
+        self._wait(call, {"pid": pid}, outcome)
+
+    def reopen_logs(self, call: Call) -> None:
+        """Log files anew."""
+        self._operations.reopen_logs(_requester(call))
+        call.succeed({"processes": len(self._supervisor.pids())})

@@ -1,0 +1,40 @@
+"""What the plan orders: to start a child, or to stop one. Values only."""
+
+import dataclasses
+import enum
+from typing import TypeAlias
+
+from wsgicluster.arbiter.plan.child import Ask, Role
+
+MOLD_SLOT = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a child; with ``smoke_test`` it tries its application before it serves."""
+
+    slot: int
+    generation: int
+    role: Role = Role.WORKER
+    smoke_test: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop:
+    """Request a child's stop, or end it; ``cut`` says that its time to drain is over."""
+
+    key: int
+    ask: Ask
+    cut: bool = False
+
+
+Order: TypeAlias = Spawn | Stop
+
+
+class Stopping(enum.IntEnum):
+    """Whether the whole server is to end, and how fast."""
+
+    NO = 0
+    GRACEFUL = 1
+    QUICK = 2
+    FORCED = 3

@@ -1,0 +1,1 @@
+"""Why a child died: evidence, diagnosis, and the record in the log."""

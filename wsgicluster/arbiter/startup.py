@@ -1,0 +1,88 @@
+"""What a server checks and opens before it has a child, and what it logs about that."""
+
+import logging
+import os
+import posixpath
+from collections.abc import Sequence
+
+from wsgicluster.arbiter.listeners.registry import Addresses
+from wsgicluster.arbiter.listeners.sockets import Backlog, Owner, backlog_limit, open_listeners
+from wsgicluster.arbiter.service.launch import Passed
+from wsgicluster.errors import ServerError
+from wsgicluster.ipc.assignment import HAND_OFF_FORMAT
+from wsgicluster.ipc.shared_files import SharedFilesOwner
+from wsgicluster.settings import Settings
+from wsgicluster.system import process
+
+SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
+
+
+def warn_about_environment(log: logging.Logger) -> None:
+    """Warn about what will do harm later."""
+    remark = shell_as_pid1_warning(os.getppid(), process.title(1))
+    if remark:
+        log.warning("%s", remark)
+
+
+def shell_as_pid1_warning(parent: int, command_line: str) -> str:
+    """A warning about a shell that is process 1 and the server's parent, since it passes no signal on; else empty.
+
+    ``command_line`` is that of process 1, its words separated by spaces.
+    """
+    words = command_line.split()
+    if parent != 1 or not words:
+        return ""
+    shell = posixpath.basename(words[0]).lstrip("-")
+    if shell not in SHELLS:
+        return ""
+    return (
+        f"process 1 is a shell ({shell}) that does not pass SIGTERM on: stopping the container will cut requests off; "
+        "begin the last command of its script with exec, or start the server without a shell"
+    )
+
+
+def prepare_process(settings: Settings, shared_files: SharedFilesOwner) -> None:
+    """Before children with these settings: give them the store, and adopt the workers that a mold forks.
+
+    Raises ServerError when this process cannot adopt them, and OSError when the store cannot be given away.
+    """
+    shared_files.give_to(settings.user, settings.group)
+    if not settings.preload_app:
+        return
+    try:
+        process.set_child_subreaper()
+    except OSError as error:
+        raise ServerError(f"preload_app: {error.strerror or error}") from error
+
+
+def open_addresses(settings: Settings, addresses: Addresses, passed: Sequence[Passed] = ()) -> list[int]:
+    """The numbers of the listeners that these settings ask for, opened or taken over. Raises AddressError."""
+    umask = settings.umask or 0
+    owner = Owner(settings.user, settings.group, umask) if os.geteuid() == 0 else Owner(umask=umask)
+    queue = Backlog(settings.backlog, settings.defer_accept)
+    return addresses.open(settings.bind, lambda missing: open_listeners(missing, queue, owner), passed)
+
+
+def listen(settings: Settings, addresses: Addresses, passed: Sequence[Passed], log: logging.Logger) -> list[int]:
+    """Open or take over the first listeners, and say so; their numbers. Raises AddressError."""
+    numbers = open_addresses(settings, addresses, passed)
+    addresses.say_listening(numbers, settings.scheme)
+    limit = backlog_limit()
+    if limit is not None and limit < settings.backlog:
+        log.warning("backlog: the kernel grants %d, not %d; see net.core.somaxconn", limit, settings.backlog)
+    return numbers
+
+
+def most_children(settings: Settings) -> int:
+    """How many children there are at a time, as a rule: two generations of workers and molds, and a jobs worker."""
+    return 2 * (settings.workers + settings.preload_app) + settings.jobs_worker
+
+
+def first_number(pid: int) -> int:
+    """Where a server begins to number what it opens: two of them that share a hand-off socket never meet."""
+    return pid << 32
+
+
+def hand_off_kind(settings: Settings) -> str:
+    """What the packets on the hand-off socket look like and mean; two servers with the same may share one."""
+    return f"{HAND_OFF_FORMAT} {settings.protocol} {'tls' if settings.has_tls else 'plain'}"

@@ -1,0 +1,198 @@
+"""What is known of a server's processes now and before, as values for those who look at it from outside.
+
+It reads the pool, the scoreboard and the events, and changes nothing. What only ``/proc`` tells is left to who asks.
+"""
+
+import collections
+import dataclasses
+import datetime
+from typing import Any
+
+from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan.child import UNEXPECTED_ENDS, Child, End, Role
+from wsgicluster.arbiter.plan.pool import Pool
+from wsgicluster.arbiter.plan.rollout import Attempt
+from wsgicluster.arbiter.plan.status import ServiceStatus
+from wsgicluster.clock import Clock
+from wsgicluster.ipc.events import Event, ExitEvent, as_json
+from wsgicluster.ipc.scoreboard import Cell, PageSnapshot, WorkerState
+from wsgicluster.settings import Settings
+
+LAST_EXITS = 5
+_UNASKED = frozenset({end.value for end in UNEXPECTED_ENDS} | {End.TIMED_OUT.value, End.BOOT_FAILED.value})
+_PAGE_STATES = {WorkerState.HELD: "held", WorkerState.ORPHANED: "draining"}
+
+
+def rfc3339(seconds: float) -> str:
+    """A moment since the epoch as RFC 3339 has it, in UTC with milliseconds."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event_as_json(event: Event) -> dict[str, Any]:
+    """An event as the control socket shows it: as everywhere, but for its time."""
+    return {**as_json(event), "at": rfc3339(event.at)}
+
+
+@dataclasses.dataclass(slots=True)
+class SlotHistory:
+    """The ends of a slot's workers, for as long as the server runs."""
+
+    ends: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    last: collections.deque[dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=LAST_EXITS)
+    )
+
+    @property
+    def restarts(self) -> int:
+        """How many of them were not requested."""
+        return sum(count for reason, count in self.ends.items() if reason in _UNASKED)
+
+
+class ExitHistory:
+    """The ends of all workers by slot; takes in events."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, SlotHistory] = {}
+
+    def note(self, event: Event) -> None:
+        """An event has happened; only exits of workers count."""
+        if not isinstance(event, ExitEvent) or event.role != Role.WORKER.value:
+            return
+        found = self._slots.setdefault(event.slot, SlotHistory())
+        found.ends[event.reason] += 1
+        found.last.append(
+            {
+                "at": rfc3339(event.at),
+                "pid": event.pid,
+                "generation": event.generation,
+                "reason": event.reason,
+                "code": event.code,
+                "signal": event.signal or None,
+                "request": event.request or None,
+                "requests": event.requests,
+            }
+        )
+
+    def of(self, slot: int) -> SlotHistory:
+        """That of one slot."""
+        return self._slots.get(slot) or SlotHistory()
+
+
+class Observation:
+    """What the arbiter tells of its children."""
+
+    def __init__(self, pool: Pool, children: ChildProcesses, clock: Clock) -> None:
+        self.exits = ExitHistory()
+        self._pool = pool
+        self._children = children
+        self._clock = clock
+
+    def workers(self) -> list[dict[str, Any]]:
+        """All workers, by slot and then by age."""
+        found = sorted(self._pool.workers(), key=lambda child: (child.slot, child.key))
+        return [self._worker(child) for child in found]
+
+    def others(self) -> list[dict[str, Any]]:
+        """All other processes but the arbiter."""
+        found = [child for child in self._pool.children.values() if child.role is not Role.WORKER]
+        return [{"role": child.role.value, **self._process(child)} for child in found]
+
+    def child_of(self, slot: int) -> Child | None:
+        """The worker of a slot that serves, or else the newest one; None where there is none."""
+        found = [child for child in self._pool.workers() if child.slot == slot]
+        return max(found, key=lambda child: (child.ready, child.rank), default=None)
+
+    def settings_of(self, child: Child) -> Settings:
+        """Those of its generation."""
+        return self._pool.settings(child)
+
+    def _process(self, child: Child) -> dict[str, Any]:
+        age_s = self._clock.monotonic() - child.forked_at
+        return {
+            "pid": child.pid or None,
+            "generation": child.generation,
+            "state": child.state.value,
+            "started": rfc3339(self._clock.time() - age_s),
+        }
+
+    def _worker(self, child: Child) -> dict[str, Any]:
+        link, history = self._children.link(child), self.exits.of(child.slot)
+        facts = link.facts()
+        last = history.last[-1] if history.last else None
+        found = {
+            "slot": child.slot,
+            **self._process(child),
+            "restarts": history.restarts,
+            "ends": dict(history.ends),
+            "last_exit": last,
+        }
+        if facts is not None:
+            found |= self._facts(facts, link.page.cells[Cell.RUNNING])
+            found["latency"] = list(link.page.histogram())
+            if child.ready and facts.state in _PAGE_STATES:
+                found["state"] = _PAGE_STATES[facts.state]
+        return found
+
+    def _facts(self, facts: PageSnapshot, running: int) -> dict[str, Any]:
+        oldest = None
+        if facts.started:
+            method, _, rest = facts.request_line.partition(" ")
+            oldest = {
+                "method": method,
+                "path": rest.partition(" ")[0],
+                "client": facts.client,
+                "seconds": max(0.0, self._clock.monotonic() - facts.started),
+            }
+        in_progress = max(running, int(oldest is not None))
+        return {
+            "requests": facts.requests,
+            "failed": facts.failed,
+            "shed": facts.shed,
+            "cut": facts.cut,
+            "bytes_in": facts.bytes_in,
+            "bytes_out": facts.bytes_out,
+            "connections": {
+                "idle": max(0, facts.connections - in_progress),
+                "active": min(facts.connections, in_progress),
+            },
+            "in_progress": in_progress,
+            "oldest_request": oldest,
+        }
+
+    def totals(self) -> dict[str, int]:
+        """Counters of the whole server since it was started, workers that have exited included."""
+        pages = [self._children.board.server, *(self._children.link(child).page for child in self._pool.workers())]
+        cells = {
+            "requests": Cell.REQUESTS,
+            "failed": Cell.FAILED,
+            "shed": Cell.SHED,
+            "bytes_in": Cell.BYTES_IN,
+            "bytes_out": Cell.BYTES_OUT,
+        }
+        return {name: sum(page.cells[cell] for page in pages) for name, cell in cells.items()}
+
+
+def state_of(status: ServiceStatus) -> str:
+    """The server's state in a word."""
+    if status.stopping:
+        return "stopping"
+    if status.leaving:
+        return "draining"
+    if not status.started:
+        return "starting"
+    if status.rolling:
+        return "reloading"
+    return "degraded" if status.degraded else "serving"
+
+
+def attempt_as_json(attempt: Attempt | None) -> dict[str, Any] | None:
+    """How the last reload went; None where there has been none."""
+    if attempt is None or attempt.number == 1:
+        return None
+    return {
+        "generation": attempt.number or None,
+        "result": attempt.result.value,
+        "at": rfc3339(attempt.at),
+        "reason": attempt.reason or None,
+    }

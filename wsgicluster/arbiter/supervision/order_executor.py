@@ -1,0 +1,78 @@
+"""Carries out the orders of the plan: children are started, and their stop is requested or forced.
+
+Decides nothing: what cannot be done now is reported, and the next plan orders it again.
+"""
+
+import functools
+from collections.abc import Callable
+
+from wsgicluster.arbiter.plan.child import Ask, End, State, title_of
+from wsgicluster.arbiter.plan.orders import Order, Spawn, Stop
+from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
+from wsgicluster.arbiter.postmortem import report
+from wsgicluster.arbiter.supervision.parts import SupervisionParts
+from wsgicluster.errors import ServerError
+
+
+class OrderExecutor:
+    """Carries out the orders for one pool; ``read`` is called with the key of a child that has sent something."""
+
+    def __init__(self, parts: SupervisionParts, read: Callable[[int], object]) -> None:
+        self._pool = parts.pool
+        self._children = parts.children
+        self._progress = parts.progress
+        self._failures = parts.failures
+        self._events = parts.events
+        self._log = parts.log
+        self._read = read
+
+    def carry_out(self, order: Order, now: float) -> None:
+        """Do what is ordered, and note it in the pool."""
+        if isinstance(order, Spawn):
+            self._spawn(order, now)
+        else:
+            self._stop(order, now)
+
+    def _spawn(self, order: Spawn, now: float) -> None:
+        generation = self._pool.generations[order.generation]
+        try:
+            child = self._children.spawn(order, generation, now)
+        except (OSError, ServerError, MemoryError) as error:
+            # There is no process, descriptor or memory to be had now, which may pass; the others keep serving.
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            if order.role in SUPPORT_ROLES:
+                wait = self._pool.support.not_started(order.role, now)
+                title = title_of(order.role, 0)
+                self._log.error("%s cannot be started: %s; next attempt in %g s", title, reason, wait.wait_s)
+                return
+            self._progress.not_started(order.slot, reason or "out of memory", now)
+            return
+        self._pool.add(child)
+        self._events.forked(child)
+        self._children.watch(child, functools.partial(self._read, child.key))
+        timeout_s = generation.settings.timeout
+        if timeout_s > 0:
+            self._failures.expect_beat(now + timeout_s)
+        self._log.debug("%s started", child)
+
+    def _stop(self, order: Stop, now: float) -> None:
+        child = self._pool.children[order.key]
+        graceful_s = self._pool.settings(child).graceful_timeout
+        link = self._children.link(child)
+        if child.unborn and child.state is State.KILLED and child.mold not in self._pool.children:
+            self._failures.not_started(child)
+            return
+        if order.cut and child.end is None and child.state is State.DRAINING:
+            if child.asked is Ask.DRAIN:
+                self._log.warning("%s", report.cut(child, link.facts(), now, graceful_s))
+            else:
+                self._log.warning("%s did not exit on SIGQUIT; sending SIGKILL", child)
+            child.end = End.CUT
+        if order.ask is Ask.KILL and child.kills == 1 and child.pid:
+            self._log.error("%s", report.unkillable(child))
+        if not child.asked:
+            child.by = self._pool.stop_requested_by(child)
+            if order.ask is not Ask.KILL:
+                self._events.draining(child)
+        self._pool.asked(child, order.ask, now, graceful_s)
+        link.request_stop(order.ask)

@@ -1,0 +1,41 @@
+"""What supervision consists of: the pool and what keeps record of it, made once for each server."""
+
+import dataclasses
+import logging
+
+from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan.pool import Pool
+from wsgicluster.arbiter.supervision.events import EventReporter
+from wsgicluster.arbiter.supervision.failures import ChildFailures
+from wsgicluster.arbiter.supervision.observation import Observation
+from wsgicluster.arbiter.supervision.progress import Progress
+from wsgicluster.arbiter.supervision.scheduling import LiveScheduling
+from wsgicluster.clock import Clock
+from wsgicluster.logs.logs import Logs
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SupervisionParts:
+    """The parts that all of supervision shares; ``failures`` is to be closed by their owner."""
+
+    pool: Pool
+    children: ChildProcesses
+    events: EventReporter
+    progress: Progress
+    failures: ChildFailures
+    scheduling: LiveScheduling
+    observation: Observation
+    log: logging.Logger
+    clock: Clock
+
+    @classmethod
+    def of(cls, children: ChildProcesses, logs: Logs, clock: Clock) -> "SupervisionParts":
+        """Those of a server that has no child yet."""
+        pool = Pool()
+        events = EventReporter(pool, children, clock)
+        observation = Observation(pool, children, clock)
+        events.observers.append(observation.exits.note)
+        progress = Progress(pool, events, logs.error)
+        failures = ChildFailures(pool, children, progress, events, logs, clock)
+        scheduling = LiveScheduling(pool, children, logs.error)
+        return cls(pool, children, events, progress, failures, scheduling, observation, logs.error, clock)

@@ -1,0 +1,251 @@
+"""Supervision: what happens to children goes into the pool, and what the planner orders is carried out.
+
+What the operator or another part of the arbiter wants of the workers is a method here; how the workers are is its
+`status`. Knows no signal that the arbiter itself gets and no listener.
+"""
+
+import math
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan.child import End, Role
+from wsgicluster.arbiter.plan.orders import Stopping
+from wsgicluster.arbiter.plan.planner import Planner
+from wsgicluster.arbiter.plan.requester import OPERATOR
+from wsgicluster.arbiter.plan.rollout import Attempt, Generation, Result
+from wsgicluster.arbiter.plan.status import ServiceStatus, status_of
+from wsgicluster.arbiter.plan.support import wants
+from wsgicluster.arbiter.postmortem import report
+from wsgicluster.arbiter.postmortem.diagnosis import Death
+from wsgicluster.arbiter.postmortem.forced_stop import ForcedStopReport
+from wsgicluster.arbiter.supervision.child_messages import ChildMessages
+from wsgicluster.arbiter.supervision.order_executor import OrderExecutor
+from wsgicluster.arbiter.supervision.parts import SupervisionParts
+from wsgicluster.clock import Clock
+from wsgicluster.errors import ForcedStop
+from wsgicluster.logs.logs import Logs
+from wsgicluster.settings import Settings
+
+if TYPE_CHECKING:
+    from wsgicluster.settings.tls_context import ContextBase
+
+
+class Supervisor:
+    """All children of one server; to be closed by its owner.
+
+    It has many methods and little logic: each method is a verb of an operation, a fact that the rest of the arbiter
+    asks for, or a step of the arbiter's turn, most of them of one or two lines. A class for each of the three would
+    have the same parts behind it, and the arbiter three objects to ask.
+    """
+
+    def __init__(self, children: ChildProcesses, logs: Logs, clock: Clock) -> None:
+        parts = SupervisionParts.of(children, logs, clock)
+        self.observation = parts.observation
+        """What those see who look at the children from outside."""
+        self.events = parts.events
+        self.messages = ChildMessages(parts)
+        """What children send and request."""
+        self._pool = parts.pool
+        self._children = children
+        self._progress = parts.progress
+        self._failures = parts.failures
+        self._scheduling = parts.scheduling
+        self._planner = Planner(parts.pool)
+        self._executor = OrderExecutor(parts, self.messages.read)
+        self._log = logs.error
+        self._clock = clock
+        self._numbers = 0
+
+    def close(self) -> None:
+        """Close the descriptors that only supervision needs."""
+        self._failures.close()
+
+    # What is wanted
+
+    def reload(
+        self,
+        settings: Settings,
+        listeners: Sequence[int],
+        registered: object | None = None,
+        changes: Mapping[str, str] | None = None,
+        by: str = OPERATOR,
+        tls: "ContextBase | None" = None,
+    ) -> None:
+        """Try new settings and code, with the listeners of these numbers; the old ones serve until the new ones do.
+
+        ``registered`` is what the configuration file has registered for the steward, ``changes`` what is different,
+        ``by`` who has requested it, as events name it, ``tls`` what its workers make their TLS contexts of.
+        """
+        self._numbers += 1
+        generation = Generation(self._numbers, settings, tuple(listeners), registered, by, tls)
+        if self._numbers > 1:
+            self.events.reload(generation.number, "begun", by, changes=dict(changes or {}))
+        elif wants(generation, Role.STEWARD):
+            # So that it gets the events of the first workers, too.
+            self._children.events.open()
+        superseded = self._pool.reload(generation)
+        self._scheduling.reload_begun(settings)
+        self._failures.forget_failures()
+        self._pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
+        if superseded is not None:
+            self._log.info("Generation %d superseded by a newer reload", superseded.number)
+            self.events.reload(superseded.number, "superseded", superseded.by)
+
+    def refuse(self, reason: str, by: str = OPERATOR) -> None:
+        """A reload has been asked for, but there are no settings to try, for this reason."""
+        self._pool.rollout.last = Attempt(0, Result.REFUSED, self._clock.time(), reason)
+        self.events.reload(0, "refused", by, reason)
+
+    def stop(self, how: Stopping) -> None:
+        """End all children; never slower than asked before."""
+        self._pool.stop(how)
+
+    def scale(self, more: int, by: str = OPERATOR) -> int:
+        """Want so many workers more; returns how many are wanted then."""
+        before = self._pool.rollout.workers
+        workers = self._pool.rollout.scale(more, by)
+        if workers != before:
+            self.events.scaled(before)
+        return workers
+
+    def scale_to(self, workers: int, by: str = OPERATOR) -> int:
+        """Want so many workers; returns how many are wanted then."""
+        return self.scale(workers - self._pool.rollout.workers, by)
+
+    def set_scheduling(self, given: Mapping[str, object], where: str) -> Settings:
+        """Have all workers follow another scheduling policy; see `LiveScheduling.set`. Raises UsageError."""
+        return self._scheduling.set(given, where)
+
+    def replace(self, slot: int, by: str) -> bool:
+        """Replace the worker of a slot, once another one is ready; False where there is none to replace."""
+        ready = [c for c in self._pool.workers() if c.slot == slot and c.ready and not c.asked]
+        if not ready:
+            return False
+        for child in ready:
+            if child.recycle is None:
+                child.recycle, child.by = End.ASKED, by
+                self.events.recycle(child, f"restart requested by the {by}")
+        return True
+
+    def retire(self) -> None:
+        """Want no worker, until `resume`, `scale` or a reload."""
+        self._pool.rollout.retire_all()
+
+    def resume(self) -> int:
+        """Want the workers again that have retired; returns how many that are."""
+        return self._pool.rollout.resume()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every child."""
+        for child in self._pool.children.values():
+            self._children.link(child).signal(number)
+
+    # How it is
+
+    def status(self, leaving: bool = False) -> ServiceStatus:
+        """How the workers are now; ``leaving`` says that the server is about to stop."""
+        return status_of(self._pool, self._clock.monotonic(), started=self._progress.started, leaving=leaving)
+
+    @property
+    def stopping(self) -> Stopping:
+        """Whether all children are to end, and how fast."""
+        return self._pool.stopping
+
+    @property
+    def exit_code(self) -> int:
+        """What the server exits with, unless its stop was forced."""
+        return self._failures.exit_code
+
+    @property
+    def final_exit_code(self) -> int:
+        """What the server exits with if it ends now."""
+        return self.exit_code or (ForcedStop.exit_code if self.forced else 0)
+
+    @property
+    def forced(self) -> ForcedStopReport:
+        """What the stop has cut off."""
+        return self._failures.forced
+
+    @property
+    def deaths(self) -> Sequence[Death]:
+        """The last unexpected exits, oldest first."""
+        return self._failures.deaths
+
+    @property
+    def serving(self) -> Settings | None:
+        """The settings of the generation that serves."""
+        generation = self._pool.rollout.serving
+        return generation.settings if generation else None
+
+    @property
+    def listeners(self) -> set[int]:
+        """The numbers of the listeners that the generation that serves, and the one on trial, need."""
+        return self._pool.rollout.listeners
+
+    def pids(self) -> set[int]:
+        """All processes of this server, as far as they are known."""
+        return {os.getpid(), *(child.pid for child in self._pool.children.values())}
+
+    # What happens
+
+    def reap(self) -> None:
+        """Take in which children have exited."""
+        for child, ended in self._children.reap():
+            try:
+                # Its last messages may not have been read yet.
+                self.messages.read(child.key)
+            finally:
+                # Whatever becomes of those: it is not reported a second time that it has exited.
+                self._failures.exited(child, ended)
+        while self._children.paused:
+            child, stopped = self._children.paused.pop(0)
+            self._log.warning("%s", report.paused(child, stopped))
+            self._children.nudge()
+
+    # What is due
+
+    def check(self) -> None:
+        """Find children that hang."""
+        self._failures.check(self._clock.monotonic())
+
+    def next_due(self) -> float:
+        """When `check` or `carry_out` has something to do that no event will announce; infinite if never."""
+        return min(
+            self._planner.next_due(),
+            self._failures.next_due(),
+            self._progress.recovered_at(),
+            self._children.events.next_due(self._clock.monotonic()),
+            math.inf if self._pool.stopping else min(self._children.vacant_due(), self._children.mail_due()),
+        )
+
+    def carry_out(self) -> None:
+        """Bring what is closer to what is wanted, and log it when that is reached."""
+        now = self._clock.monotonic()
+        if self._pool.rollout.settle(now):
+            self._scheduling.promoted()
+            self._progress.promoted(self._clock.time())
+        for child in self._pool.workers():
+            if child.ready_at is None:
+                child.takes_requests = self._children.link(child).takes_requests
+        self._keep_events()
+        if not self._pool.stopping:
+            self._children.end_listeners(self.listeners)
+            self._children.keep_mailboxes(self._pool.rollout.workers, now)
+            self._children.tell_scheduling()
+            self._children.look_after_mail(now)
+        else:
+            self._children.hand_on_mailboxes()
+        for order in self._planner.plan(now):
+            self._executor.carry_out(order, now)
+        self._progress.update(now)
+
+    def _keep_events(self) -> None:
+        """Send what waits for the steward; drop it once no generation wants one and the last one has exited."""
+        present = any(child.role is Role.STEWARD for child in self._pool.children.values())
+        if present or any(wants(each, Role.STEWARD) for each in self._pool.rollout.in_use):
+            self._children.events.send()
+        else:
+            self._children.events.close()

@@ -1,0 +1,1 @@
+"""Events of the server, and the functions that are registered for them."""

@@ -1,0 +1,1 @@
+"""Messages between processes: of one server through mailboxes, of several machines over a bus."""

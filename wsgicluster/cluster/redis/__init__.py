@@ -1,0 +1,1 @@
+"""Redis, for several machines: the shared state and the bus; the only room that imports the package."""

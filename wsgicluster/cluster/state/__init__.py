@@ -1,0 +1,1 @@
+"""What all processes share, as applications use it: counters, store, locks, and work that one does for all."""

@@ -1,0 +1,1 @@
+"""What values applications may hand over, and the bytes or text that they become."""

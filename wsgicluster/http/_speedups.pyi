@@ -1,8 +1,0 @@
-from typing import Any
-
-from wsgicluster.http.limits import HeadLimits
-
-def parse_head(
-    data: bytes, start: int, end: int, template: dict[str, Any], limits: HeadLimits
-) -> tuple[dict[str, Any], int, int]: ...
-def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int, int]: ...

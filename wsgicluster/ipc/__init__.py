@@ -1,0 +1,1 @@
+"""What the processes of one server agree on: messages, scoreboard, mailboxes, hand-off, and what each process is."""

@@ -1,0 +1,66 @@
+"""The server's loggers: their names, how a line looks, and that no application can silence them."""
+
+import logging
+
+from wsgicluster.counting import count_of
+from wsgicluster.logs.log_file import LogFile
+
+ERROR_LOGGER = "wsgicluster.error"
+ACCESS_LOGGER = "wsgicluster.access"
+
+_FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+_DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
+
+
+class LineHandler(logging.Handler):
+    """Formats records as Gunicorn does and appends them to a log file."""
+
+    def __init__(self, file: LogFile) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        self.file = file
+        file.report_dropped = self._report_dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.file.write(self._line(record))
+
+    def _line(self, record: logging.LogRecord) -> bytes:
+        try:
+            text = self.format(record)
+        except (TypeError, ValueError):
+            # The arguments do not fit the message: log what there is.
+            text = self.format(logging.makeLogRecord({**record.__dict__, "msg": repr(record.msg), "args": ()}))
+        return (text + "\n").encode("utf-8", "backslashreplace")
+
+    def _report_dropped(self, count: int) -> bool:
+        text = f"{count_of(count, 'line')} could not be written to this log and {'is' if count == 1 else 'are'} lost"
+        return self.file.put(self._line(logging.LogRecord(ERROR_LOGGER, logging.WARNING, "", 0, text, (), None)))
+
+
+class ServerLogger(logging.Logger):
+    """A logger that an application cannot silence by configuring its own.
+
+    ``dictConfig`` and ``fileConfig`` disable all existing loggers by default, and ``logging.disable`` disables all
+    loggers.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        """Never."""
+        return False
+
+    @disabled.setter
+    def disabled(self, _wanted: bool) -> None:
+        pass
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's own name
+        """Whether records of this level are logged."""
+        return level >= self.getEffectiveLevel()
+
+
+def server_logger(name: str) -> logging.Logger:
+    """The logger of this name, which is one that cannot be silenced."""
+    logger = logging.getLogger(name)
+    # Other code may have created it first.
+    logger.__class__ = ServerLogger
+    return logger

@@ -1,0 +1,1 @@
+"""Where values come from: defaults, configuration file, environment, command line."""

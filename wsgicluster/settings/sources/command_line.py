@@ -1,0 +1,166 @@
+"""The command line: a parser made from the declarations, with errors in the form of all others.
+
+Values are texts here; `merge` has the settings' types read them.
+"""
+
+import argparse
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from wsgicluster.errors import UsageError
+from wsgicluster.settings.declaration import Group, Setting
+from wsgicluster.settings.fields import SETTINGS
+from wsgicluster.settings.sources import gunicorn_names
+from wsgicluster.settings.wording import complaint, nearest, quoted
+
+WHERE = "command line"
+APPLICATION = "wsgi_app"
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions."""
+
+    given: Mapping[str, str | list[str] | bool]
+    help: bool = False
+    version: bool = False
+    verbose: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, where: str = WHERE, **options: Any) -> None:
+        super().__init__(**options)
+        self._where = where
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self._where}: {message}")
+
+
+def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
+    """Parse the arguments after the program's name; errors name ``where`` they come from. Raises UsageError."""
+    parser = _parser(where)
+    try:
+        namespace, rest = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise _refused(error, where) from error
+    if rest:
+        raise _not_understood(rest, where)
+    values = vars(namespace)
+    questions = {name: values.pop(name, False) for name in ("help", "version", "verbose")}
+    return CommandLine(values, **questions)
+
+
+def parse_variable(text: str, name: str) -> CommandLine:
+    """The same for the text of an environment variable, split into words as a shell does."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        # Without the text: it may hold the application's secrets.
+        raise UsageError(f"{name}: cannot be split into words as a shell does it: {error}") from None
+    found = parse(words, name)
+    for question in ("help", "version"):
+        if getattr(found, question):
+            raise complaint(name, f"--{question}", "not a setting", "flags of settings only")
+    return found
+
+
+def source_of(setting: Setting, where: str = WHERE) -> str:
+    """The name of a value from the command line, for messages."""
+    return f"{where} {setting.flag or 'APPLICATION'}"
+
+
+def help_text() -> str:
+    """What ``--help`` shows."""
+    return _parser(WHERE).format_help()
+
+
+def _parser(where: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        where,
+        prog="wsgicluster",
+        description="Serve a WSGI application.",
+        epilog="TIME is 30, 30s, 500ms, 2m or 1h; SIZE is 8190, 512K, 512M or 1G.",
+        usage="wsgicluster [option ...] [APPLICATION]",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+        exit_on_error=False,
+    )
+    parser.add_argument(APPLICATION, nargs="?", metavar="APPLICATION", help=_escaped(SETTINGS[APPLICATION].about.help))
+    about = parser.add_argument_group("Questions")
+    about.add_argument("-h", "--help", action="store_true", help="Show this help and exit.")
+    about.add_argument("-v", "--version", action="store_true", help="Show the version and exit.")
+    about.add_argument(
+        "--verbose", action="store_true", help="With --version: also show the versions of Python and of the HTTP core."
+    )
+    for group in Group:
+        section = parser.add_argument_group(group.value)
+        for setting in SETTINGS.values():
+            if setting.about.group is group and setting.about.flags:
+                _add(section, setting)
+    return parser
+
+
+def _add(section: "argparse._ArgumentGroup", setting: Setting) -> None:
+    about = setting.about
+    text = f"{about.help} [default: {_default(setting)}; environment: {setting.variable}]"
+    if setting.is_switch:
+        section.add_argument(
+            *about.flags, dest=setting.name, action="store_const", const=about.flag_value, help=_escaped(text)
+        )
+    elif about.bare_value:
+        section.add_argument(
+            *about.flags,
+            dest=setting.name,
+            nargs="?",
+            const=about.bare_value,
+            metavar=about.type.metavar,
+            help=_escaped(text),
+        )
+    else:
+        section.add_argument(
+            *about.flags,
+            dest=setting.name,
+            action="append" if about.type.repeats else "store",
+            metavar=about.type.metavar,
+            help=_escaped(text),
+        )
+
+
+def _default(setting: Setting) -> str:
+    shown, unit = setting.default_shown or "none", setting.about.type.unit
+    if not unit or not shown.replace(".", "", 1).isdecimal():  # a size may have its unit already, as in 1M
+        return shown
+    return f"{shown} {unit.removesuffix('s') if shown == '1' else unit}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _setting_of(argument_name: str) -> Setting | None:
+    # argparse names an argument by all its flags: "-t/--timeout".
+    flags = set(argument_name.split("/"))
+    return next((setting for setting in SETTINGS.values() if flags & set(setting.about.flags)), None)
+
+
+def _refused(error: argparse.ArgumentError, where: str) -> UsageError:
+    setting = _setting_of(error.argument_name or "")
+    if setting is None:
+        return UsageError(f"{where}: {error}")
+    if setting.is_switch:
+        return complaint(f"{where} {setting.flag}", setting.name, "a value", "none: the flag is a switch")
+    return complaint(f"{where} {setting.flag}", setting.name, "no value", setting.about.type.expected)
+
+
+def _not_understood(rest: Sequence[str], where: str) -> UsageError:
+    flag = next((word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"), None)
+    if flag is None:
+        return complaint(where, quoted(rest[0]), "a second argument", "one APPLICATION, and flags")
+    if flag in gunicorn_names.FLAGS:
+        return complaint(where, flag, "a flag of Gunicorn that wsgicluster does not support")
+    known = [known for setting in SETTINGS.values() for known in setting.about.flags]
+    near = nearest(flag, [*known, "--help", "--version"]) if flag.startswith("--") else ""
+    return complaint(where, flag, "no such flag", "" if near else "one of those that --help shows", near)

@@ -1,0 +1,174 @@
+"""The configuration file: finds it, executes it, and separates settings from other names in it.
+
+What the values mean is not known here.
+"""
+
+import ast
+import contextlib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from wsgicluster.errors import UsageError
+from wsgicluster.settings.fields import SETTINGS
+from wsgicluster.settings.sources import gunicorn_names
+from wsgicluster.settings.wording import complaint, nearest
+
+DEFAULT_NAMES = ("wsgicluster.conf.py", "gunicorn.conf.py")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """The settings of a configuration file (or module): ``source`` names it, ``names`` are its settings.
+
+    ``remarks`` are about names that may be misspelt settings; ``path`` is empty for a module.
+    """
+
+    source: str
+    names: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    path: str = field(default="", compare=False)
+
+
+class WrongNames(UsageError):
+    """A file has names that are neither settings nor its own: one line for each; ``file`` is the rest."""
+
+    def __init__(self, complaints: Sequence[UsageError], file: ConfigFile) -> None:
+        super().__init__("\n".join(map(str, complaints)))
+        self.file = file
+
+
+def read_config(location: str | None, directory: str) -> ConfigFile | None:
+    """Execute the file or module at a location, or the first default one that is there.
+
+    Raises UsageError when a named one is missing or when it raises, and WrongNames when it holds names that are not
+    settings.
+    """
+    if location is None:
+        paths = (os.path.join(directory, name) for name in DEFAULT_NAMES)
+        path = next(filter(os.path.exists, paths), None)
+        return None if path is None else _execute(path, directory)
+    if location.startswith("python:"):
+        return _import(location.removeprefix("python:"), directory)
+    return _execute(os.path.join(directory, location.removeprefix("file:")), directory)
+
+
+def _execute(path: str, directory: str) -> ConfigFile:
+    path = os.path.normpath(path)
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        raise UsageError(f"configuration file {path}: cannot be read: {error.strerror}") from error
+    names: dict[str, Any] = {"__name__": "__config__", "__file__": path, "__doc__": None, "__package__": None}
+    with _on_module_path(directory), _located_errors(path):
+        tree = compile(source, path, "exec", ast.PyCF_ONLY_AST)
+        exec(compile(source, path, "exec"), names)
+    return _settings(f"file {path}", names, _imported_names(tree), path)
+
+
+def _import(name: str, directory: str) -> ConfigFile:
+    # Executed again on each reload, as a file is.
+    known = sys.modules.pop(name, None)
+    try:
+        with _on_module_path(directory), _located_errors(name):
+            module = importlib.import_module(name)
+    except UsageError:
+        if known is not None:
+            sys.modules[name] = known
+        raise
+    path = getattr(module, "__file__", None)
+    imported: set[str] = set()
+    if isinstance(path, str) and path.endswith(".py"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # it may live in an archive
+            imported = _imported_names(compile(file.read(), path, "exec", ast.PyCF_ONLY_AST))
+    return _settings(f"module {name}", vars(module), imported)
+
+
+@contextlib.contextmanager
+def _on_module_path(directory: str) -> Iterator[None]:
+    """Let the configuration import modules beside it while it is executed."""
+    sys.path.insert(0, directory)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the file has changed the path itself
+            sys.path.remove(directory)
+
+
+@contextlib.contextmanager
+def _located_errors(origin: str) -> Iterator[None]:
+    """Turn any exception of the operator's code into one line with the position in that code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"configuration {_place(error, origin)}: {_summary(error)}") from error
+
+
+def _place(error: BaseException, origin: str) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"file {error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == origin]
+    if own:
+        return f"file {origin}:{own[-1].lineno}"
+    # Of a module: where it was raised, unless that is within the import system.
+    other = [frame for frame in frames if not frame.filename.startswith("<") and frame.filename != __file__]
+    outside = [frame for frame in other if os.path.basename(os.path.dirname(frame.filename)) != "importlib"]
+    return f"module {origin}" + (f" ({outside[-1].filename}:{outside[-1].lineno})" if outside else "")
+
+
+def _summary(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(f"{type(error).__name__}: {text}".removesuffix(": ").split())
+
+
+def _imported_names(tree: ast.AST) -> set[str]:
+    """Names that an import statement binds."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    return found
+
+
+def _settings(source: str, names: Mapping[str, Any], imported: set[str], path: str = "") -> ConfigFile:
+    settings, complaints, own = {}, [], []
+    for name, value in names.items():
+        if name in SETTINGS:
+            settings[name] = value
+        elif name in gunicorn_names.HOOKS or name in gunicorn_names.SETTINGS:
+            kind = "hook" if name in gunicorn_names.HOOKS else "setting"
+            complaints.append(complaint(source, name, f"a {kind} of Gunicorn that wsgicluster does not support"))
+        elif name in imported or callable(value) or isinstance(value, ModuleType):
+            continue
+        elif _is_own(name):
+            own.append(name)
+        else:
+            near = nearest(name, SETTINGS)
+            expected = "" if near else "a setting, or _NAME for a variable of your own"
+            complaints.append(complaint(source, name, "no such setting", expected, near))
+    file = ConfigFile(source, settings, tuple(_near_misses(source, own, settings)), path)
+    if complaints:
+        raise WrongNames(complaints, file)
+    return file
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith("_") or name[0].isupper()
+
+
+def _near_misses(source: str, own: Sequence[str], given: Collection[str]) -> Iterator[str]:
+    """Remarks on the file's own names that are spelt like a setting that it does not set."""
+    alike = {setting.replace("_", ""): setting for setting in SETTINGS}
+    for name in own:
+        near = "" if name.startswith("_") else alike.get(name.lower().replace("_", ""), "")
+        if near and near not in given:
+            yield str(complaint(source, name, "not a setting, because of its capitals", near=near))

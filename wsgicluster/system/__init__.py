@@ -1,0 +1,1 @@
+"""What only the operating system tells or does: the layer that another one would have to provide anew."""

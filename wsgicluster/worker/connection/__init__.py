@@ -1,0 +1,1 @@
+"""One client's connection: its states, receiving and sending, its preamble, and its end."""

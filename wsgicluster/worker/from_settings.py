@@ -1,0 +1,57 @@
+"""What the settings, and the worker's place among others, say of requests: values that the layers below take."""
+
+import dataclasses
+import os
+from typing import Any
+
+from wsgicluster.http.connection import RequestReader
+from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Underscores
+from wsgicluster.http.uwsgi import UwsgiReader
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.settings import Settings
+from wsgicluster.wsgi.environ import place_of
+from wsgicluster.wsgi.request_id import RequestIds
+from wsgicluster.wsgi.trust import Forwarding, Trust
+
+
+def head_limits(settings: Settings) -> tuple[HeadLimits, HeadLimits]:
+    """The limits on heads, and on the lengths that they announce: from strangers, and from peers who are trusted."""
+    strangers = HeadLimits(
+        line_bytes=settings.limit_request_line,
+        fields=settings.limit_request_fields,
+        field_bytes=settings.limit_request_field_size,
+        body_bytes=settings.limit_request_body,
+        underscores=Underscores(settings.header_map),
+    )
+    names = frozenset(name for name in settings.forwarder_headers if "_" in name or name == EVERY_NAME)
+    return strangers, dataclasses.replace(strangers, forwarder_names=names)
+
+
+def reader_class(settings: Settings) -> type[RequestReader]:
+    """What makes requests of the bytes of a connection."""
+    return UwsgiReader if settings.protocol == "uwsgi" else RequestReader
+
+
+def request_ids(settings: Settings) -> RequestIds | None:
+    """How requests are named, if they are."""
+    if settings.request_id == "off":
+        return None
+    return RequestIds(settings.request_id_header, settings.request_id == "accept")
+
+
+def trust(settings: Settings) -> Trust:
+    """Whom to trust, and in what."""
+    forwarding = Forwarding(settings.forwarded_hops, settings.forwarded_fields)
+    return Trust(settings.forwarded_allow_ips, settings.secure_scheme_headers, forwarding)
+
+
+def worker_facts(settings: Settings, assignment: Assignment, multithread: bool) -> dict[str, Any]:
+    """What stands in all environs of this worker, and of this worker only."""
+    return {
+        # As the application's import has left it.
+        "SCRIPT_NAME": place_of(os.environ),
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": settings.workers > 1,
+        "wsgicluster.slot": assignment.slot,
+        "wsgicluster.ready": assignment.board.is_ready,
+    }

@@ -1,0 +1,42 @@
+"""Leaves clients that a worker has no room for to its siblings: for a moment, since these may have less than it seems.
+
+What a worker does without room when siblings have none either is not decided here.
+"""
+
+import math
+
+from wsgicluster.worker.context import WorkerContext
+from wsgicluster.worker.intake.listeners import WatchedListeners
+from wsgicluster.worker.intake.policy import LEFT_S, Snapshot
+from wsgicluster.worker.runner import Load
+
+
+class Overflow:
+    """What comes to one worker, and it leaves to others."""
+
+    def __init__(self, context: WorkerContext, listeners: WatchedListeners, load: Load) -> None:
+        self._context = context
+        self._listeners = listeners
+        self._load = load
+        self._since = self._last = -math.inf
+        """Since when what comes is left to others with room, and when it was so last."""
+
+    def is_for_others(self, found: Snapshot) -> bool:
+        """Whether this worker is full, while others have room for what comes and have not had the time to take it."""
+        if found.room > 0 and not found.is_full:
+            return False
+        if not self._context.assignment.board.has_room(found.capacity, found.most_open):
+            return False
+        if found.now - self._last > LEFT_S:
+            self._since = found.now
+        elif found.now - self._since >= LEFT_S:
+            return False
+        self._last = found.now
+        return True
+
+    def leave(self) -> None:
+        """Leave what comes to siblings, until there is room."""
+        self._listeners.saturate()
+        self._load.room_awaited = True
+        if self._context.siblings_ready() > 0:
+            self._listeners.nudge()  # the wake-up may have been for this worker alone

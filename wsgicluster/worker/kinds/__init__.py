@@ -1,0 +1,1 @@
+"""The kinds of workers, and what each does its own way."""

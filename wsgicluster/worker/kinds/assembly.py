@@ -1,0 +1,134 @@
+"""How the parts of a worker are made and joined."""
+
+import dataclasses
+import sys
+
+from wsgicluster.ipc.assignment import Assignment
+from wsgicluster.ipc.scoreboard import Cell
+from wsgicluster.logs.logs import Logs
+from wsgicluster.settings import Settings
+from wsgicluster.worker.connection.preamble import PreambleSettings
+from wsgicluster.worker.context import PolicyInForce, WorkerContext
+from wsgicluster.worker.from_settings import request_ids, trust
+from wsgicluster.worker.hosting.factory import ConnectionFactory
+from wsgicluster.worker.hosting.host import ConnectionHost, HostParts
+from wsgicluster.worker.hosting.refusals import Refusals
+from wsgicluster.worker.intake.acceptor import Acceptor, AcceptorParts
+from wsgicluster.worker.intake.adoption import Adoption, EntryParts
+from wsgicluster.worker.intake.drain import Drain, DrainParts
+from wsgicluster.worker.intake.eviction import SilentEviction
+from wsgicluster.worker.intake.listeners import WatchedListeners
+from wsgicluster.worker.intake.mail import ConnectionMail
+from wsgicluster.worker.intake.overflow import Overflow
+from wsgicluster.worker.intake.policy_switch import PolicySwitch, SwitchParts
+from wsgicluster.worker.intake.reserve import DescriptorReserve
+from wsgicluster.worker.intake.sharing import SiblingOffers
+from wsgicluster.worker.kinds.parts import KindParts, RunnerParts
+from wsgicluster.worker.kinds.requests import request_steps
+from wsgicluster.worker.kinds.worker import Worker, WorkerParts
+from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
+from wsgicluster.worker.lifecycle.exit_request import ExitRequest
+from wsgicluster.worker.lifecycle.log_writer import LogWriter
+from wsgicluster.worker.lifecycle.recycle import Recycling
+from wsgicluster.worker.lifecycle.signals import WorkerSignals
+from wsgicluster.worker.lifecycle.state import StateCell
+from wsgicluster.worker.request.cycle import Application, Cycle
+from wsgicluster.worker.scheduling.scheduler import scheduler_of
+from wsgicluster.wsgi.error_stream import ErrorStream
+
+
+@dataclasses.dataclass(frozen=True)
+class Booted:
+    """What a process has when its application is there."""
+
+    settings: Settings
+    assignment: Assignment
+    logs: Logs
+    state: StateCell
+    recycling: Recycling
+    preamble: PreambleSettings | None = None
+    signals: WorkerSignals | None = None
+
+
+def build_worker(booted: Booted, kind: KindParts, application: Application) -> Worker:
+    """A worker that may begin to serve."""
+    settings, assignment, logs, preamble = booted.settings, booted.assignment, booted.logs, booted.preamble
+    context = _context(booted, kind)
+    scheduler = scheduler_of(context, trust(settings))
+    ids = request_ids(settings)
+    wrap = _as_it_is if ids is None else ids.wrap
+    cycle = Cycle(wrap(application), context.page, settings.timeout, logs.error, logs.access)
+    cycle.sendfile = settings.sendfile
+    exit_request = ExitRequest(context.state, settings.graceful_timeout, assignment.stacks_fd)
+    channel = ArbiterChannel(assignment, context.loop, logs.error, exit_request.orphan)
+    log_writer = LogWriter(logs, context.error_stream, booted.signals)
+    refusals = Refusals(context.slot, logs.error, logs.access, context.loop)
+    listeners = WatchedListeners(assignment, context.loop, context.state)
+    # Fast paths know only HTTP, and of what is forwarded only the scheme.
+    fast = not settings.forwarded_hops and settings.protocol == "http" and not settings.raw_socket
+    runner = kind.runner(
+        context, RunnerParts(cycle, listeners, trust(settings), refusals, channel, log_writer, ids, fast)
+    )
+    # A preamble has to come before the first request, which arrivals would be answered to at once.
+    arrivals = runner.arrivals if preamble is None else None
+    reserve = DescriptorReserve(context, listeners, arrivals)
+    offers = SiblingOffers(context, listeners, runner.load)
+    mail = ConnectionMail(context, listeners)
+    on_request = request_steps(runner, settings.raw_socket, ids)
+    fast_path = runner.fast_path_for(on_request)
+    host = ConnectionHost(
+        context, HostParts(cycle, runner, fast_path, offers.offer, exit_request, refusals, on_request)
+    )
+    factory = ConnectionFactory(context, host, runner, reserve.note, kind.connection, kind.multithread)
+    silent, overflow = SilentEviction(context), Overflow(context, listeners, runner.load)
+    entry = EntryParts(listeners, reserve, factory, runner.load, silent, overflow, arrivals, preamble, scheduler)
+    adoption = Adoption(context, entry, mail)
+    acceptor = Acceptor(context, AcceptorParts(entry, adoption, offers, arrivals))
+    switch = None
+    if scheduler is not None:
+        scheduler.capacity = runner.load.capacity if kind.multithread else 1
+        switch = PolicySwitch(
+            context, SwitchParts(scheduler, acceptor, factory, host, fast_path, cycle, preamble, wrap), application
+        )
+        switch.follow()
+    drain = Drain(context, DrainParts(listeners, acceptor, adoption, runner.load, host, exit_request, channel, mail))
+    return Worker(
+        context,
+        WorkerParts(
+            cycle=cycle,
+            host=host,
+            listeners=listeners,
+            reserve=reserve,
+            acceptor=acceptor,
+            runner=runner,
+            drain=drain,
+            recycling=booted.recycling,
+            channel=channel,
+            exit_request=exit_request,
+            logs=log_writer,
+            refusals=refusals,
+            switch=switch,
+        ),
+    )
+
+
+def _as_it_is(application: Application) -> Application:
+    return application
+
+
+def _context(booted: Booted, kind: KindParts) -> WorkerContext:
+    settings, assignment = booted.settings, booted.assignment
+    cells = assignment.page.cells
+    errors = ErrorStream(booted.logs) if kind.multithread else ErrorStream(booted.logs, lambda: cells[Cell.REQUESTS])
+    in_force = PolicyInForce(settings)
+    in_force.look(assignment.board.server)
+    return WorkerContext(
+        settings,
+        assignment,
+        booted.logs,
+        kind.loop(assignment.page, settings.timeout),
+        booted.state,
+        errors,
+        in_force,
+        most_open=settings.worker_connections if kind.row.limits_connections else sys.maxsize,
+    )

@@ -1,0 +1,1 @@
+"""The gevent worker: a greenlet for each request."""

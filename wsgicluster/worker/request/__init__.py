@@ -1,0 +1,1 @@
+"""One request, from the environ to the end of its response."""

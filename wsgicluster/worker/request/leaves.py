@@ -1,0 +1,37 @@
+"""Which leaves of the cycle are in use outside the loop: the compiled ones where they were built, else plain Python.
+
+Both give the same results; see `wsgicluster.http.core`.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from wsgicluster.http import core
+from wsgicluster.worker.request.cycle import Client, Cycle
+from wsgicluster.worker.request.outcome import Outcome
+from wsgicluster.wsgi.trust import Trust
+
+if TYPE_CHECKING:
+    from wsgicluster.worker.request._leaves import Receiver
+
+serve: Callable[[Cycle, Client, dict[str, Any], int, bytes], Outcome] = Cycle.serve
+"""Answer one request; as `Cycle.serve`."""
+
+if core.compiled:
+    from wsgicluster.worker.request import _leaves
+
+    serve = _leaves.serve
+
+
+def receiver(
+    cycle: Cycle, on_request: Callable[[Any], object], running: object, receive_bytes: int, trust: Trust
+) -> "Receiver | None":
+    """What receives requests for connections; None where these do so themselves.
+
+    Not for a ``trust`` that counts hops, or another protocol than HTTP.
+    """
+    if not core.compiled:
+        return None
+    from wsgicluster.worker.request._leaves import Receiver
+
+    return Receiver(cycle, on_request, running, receive_bytes, trust.schemes)
