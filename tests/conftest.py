@@ -315,7 +315,10 @@ def server(tmp_path: pathlib.Path) -> Iterator[StartServer]:
     ) -> LiveServer:
         place = folder or tmp_path
         if source is not None:
-            (place / "app.py").write_text(source, "utf-8")
+            # As a whole: a worker of the server that was started before this one may just be importing it.
+            written = place / "app.py.new"
+            written.write_text(source, "utf-8")
+            written.replace(place / "app.py")
         every = [*(("-b", bind) if bind else ()), *arguments]
         live = LiveServer(place, every, environ or {})
         live.log_path = place / f"server-{len(started)}.log"
