@@ -121,8 +121,6 @@ class RecordedChildren(ChildProcesses):
         for link in self.made:
             if link.child.alive:
                 link.close()
-        for end in self.hand_off:
-            end.close()
         self.mailboxes.close()
         self.events.close()
 

@@ -297,7 +297,7 @@ def test_a_hang_is_reported_with_its_stack_and_replaced_first(small: Any) -> Non
 
 @pytest.mark.parametrize("preload", [False, True])
 def test_a_boot_that_hangs(small: Any, preload: bool) -> None:
-    server = small(timeout=0.7, workers=1, preload_app=preload)
+    server = small(timeout=2.5, workers=1, preload_app=preload)
     server.code(boot_s=60)
     server.start()
     assert server.wait_end() == 3

@@ -93,7 +93,7 @@ def running(
     started = settings(workers=2, pidfile=str(folder / "pid"), errorlog=str(folder / "log"), **wanted)
     with contextlib.ExitStack() as owned:
         world = owned.enter_context(supervised(folder))
-        receive, send = world.children.hand_off
+        receive, send = world.children.mailboxes.hand_off
         hand_off = HandOff(os.dup(receive.fileno()), os.dup(send.fileno()), "other")
         predecessor = None if beside is None else Predecessor(4711, os.dup(beside.fileno()), hand_off)
         upgrade = Upgrade(dataclasses.replace(origin, predecessor=predecessor), world.inbox, world.logs.error)

@@ -120,7 +120,7 @@ class Arbiter:
         return f"the server has not started: {reason}; {more}"
 
     def _exit_code(self) -> int:
-        code, forced = self._supervisor.final_exit_code, self._supervisor.forced
+        code, forced = self._supervisor.failures.final_exit_code, self._supervisor.failures.forced
         if forced:
             self._log.warning("Stopped by force: %s; the exit code is %d", forced, code)
         else:
@@ -154,8 +154,8 @@ class Arbiter:
         owned.callback(children.close)
         children.shared_files = shared_files.files
         if shared is not None:
-            children.share_hand_off(shared)
-        self._keep_of_predecessor(children.mailboxes)
+            children.mailboxes.share_hand_off(shared)
+        self._keep_of_predecessor(children.mailboxes.registry)
         notifier = Notifier(self._origin.service.notify_socket)
         owned.callback(notifier.close)
         self._announcer = Announcer(notifier.send, self._origin.service.watchdog_s)

@@ -163,7 +163,7 @@ class Operations:
             # Its workers are siblings: what is idle here is handed to them, and nothing new is accepted.
             self._log.info("The %s server keeps serving", "new" if self._upgrade.successor else "old")
             parts.children.end_listeners(self._upgrade.shared)
-            parts.children.hands_on = True
+            parts.children.mailboxes.hands_on = True
         else:
             parts.board.tell(ServerState.STOPPING)
         self._shutdown.begin(now)
@@ -269,9 +269,9 @@ class Operations:
             self._log.warning("%s ignored: this server is stopping", by.title)
             return
         parts = self._parts
-        receive, send = (end.fileno() for end in parts.children.hand_off)
+        receive, send = (end.fileno() for end in parts.children.mailboxes.hand_off)
         kind = startup.hand_off_kind(parts.settings)
-        mailboxes = parts.children.mailboxes
+        mailboxes = parts.children.mailboxes.registry
         hand_off = HandOff(receive, send, kind, mailboxes.retained_fd, mailboxes.turns_fd)
         with parts.shared_files.passed() as shared_files:
             pid = self._upgrade.start(parts.addresses.passed(), hand_off, shared_files, by.title)

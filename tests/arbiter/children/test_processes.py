@@ -197,8 +197,8 @@ def test_a_mold_and_its_worker(children: ChildProcesses, inbox: Inbox) -> None:
 
 def test_the_hand_off_socket_of_another_server(children: ChildProcesses) -> None:
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    children.share_hand_off(ends)
-    children.nudge()
+    children.mailboxes.share_hand_off(ends)
+    children.mailboxes.nudge()
     assert ends[0].recv(10) == b"\0"
 
 

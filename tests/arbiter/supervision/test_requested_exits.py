@@ -78,5 +78,5 @@ def test_a_thousand_races(tmp_path: pathlib.Path) -> None:
         ended = [link.child for link in world.children.made if not link.child.alive]
         assert len(ended) > RACES, "each race ends workers"
         assert {child.end for child in ended} >= REQUESTED - {End.CUT}
-        assert not world.supervisor.deaths
+        assert not world.supervisor.failures.deaths
         assert all(child.role is Role.WORKER for child in ended)

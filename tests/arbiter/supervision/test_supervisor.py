@@ -103,7 +103,7 @@ def test_why_a_worker_of_a_mold_has_exited_at_once(world: Supervised) -> None:
     failed = BootFailed(3, "smoke: GET / failed", "Traceback of the application")
     world.say(worker, Forked(worker.child.key, 4711), failed)
     assert worker not in world.living
-    assert world.supervisor.exit_code == 3
+    assert world.supervisor.failures.exit_code == 3
     assert "cannot boot: smoke: GET / failed\nTraceback of the application\n" in world.log.read_text()
 
 
@@ -269,7 +269,7 @@ def test_a_stop_that_gets_quicker(world: Supervised) -> None:
     assert not world.supervisor.status().is_over
     world.exit(worker, Exit(0, signal.SIGKILL, 0))
     assert world.supervisor.status().is_over
-    assert str(world.supervisor.forced) == "1 worker had to be killed"
+    assert str(world.supervisor.failures.forced) == "1 worker had to be killed"
 
 
 def test_a_worker_that_does_not_finish_in_time(world: Supervised) -> None:
@@ -288,7 +288,7 @@ def test_a_worker_that_crashes_is_replaced(world: Supervised) -> None:
     world.hands.now += 10.0
     world.say(worker, Broken("ValueError: x", "Traceback of the server"))
     world.exit(worker, Exit(1, 0, 0))
-    (death,) = world.supervisor.deaths
+    (death,) = world.supervisor.failures.deaths
     assert (death.detail, death.stacks) == ("ValueError: x", "Traceback of the server")
     world.turn()
     assert [link.child.slot for link in world.living] == [1]
@@ -309,7 +309,7 @@ def test_the_first_generation_that_cannot_boot(world: Supervised) -> None:
     world.turn()
     (worker,) = world.living
     world.exit(worker, Exit(0, signal.SIGSEGV, 0))
-    assert world.supervisor.exit_code == 3
+    assert world.supervisor.failures.exit_code == 3
     assert world.supervisor.stopping is Stopping.QUICK
     assert world.lines[-1] == "No worker has ever booted: the server exits with exit code 3"
 
@@ -332,7 +332,7 @@ def test_a_worker_that_hangs(world: Supervised, is_ready: bool) -> None:
     world.exit(worker, Exit(0, signal.SIGKILL, 0))
     text = "hung between requests" if is_ready else "did not become ready in time"
     assert any(f"{text}: timeout of 3.0 s passed" in line for line in world.lines)
-    assert bool(world.supervisor.exit_code) is not is_ready
+    assert bool(world.supervisor.failures.exit_code) is not is_ready
 
 
 def test_a_mold_that_hangs_instead_of_forking(world: Supervised) -> None:

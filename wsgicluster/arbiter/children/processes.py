@@ -5,7 +5,6 @@ Carries out what others decide, and owns the link to each child until that is re
 
 import contextlib
 import itertools
-import math
 import os
 import socket
 import tempfile
@@ -16,7 +15,7 @@ from wsgicluster.arbiter.children import fork, mold
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.event_outbox import EventOutbox
 from wsgicluster.arbiter.children.link import ChildLink
-from wsgicluster.arbiter.children.mail_watch import MailWatch
+from wsgicluster.arbiter.children.mailbox_keeper import MailboxKeeper
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import ListenerSet
 from wsgicluster.arbiter.plan.child import Child, Input, Role
@@ -25,20 +24,12 @@ from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem.diagnosis import Exit
 from wsgicluster.ipc.assignment import Assignment
-from wsgicluster.ipc.mailbox import MailboxRegistry
 from wsgicluster.ipc.messages import Channel
-from wsgicluster.ipc.nudge import nudge
 from wsgicluster.ipc.scheduling import Scheduling, load_scheduling, store_scheduling
-from wsgicluster.ipc.scoreboard import Cell, ChildRole, Scoreboard, WorkerState
+from wsgicluster.ipc.scoreboard import Cell, ChildRole, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings.types.scheduling import SHARED, STICKY_POLICY
-
-VACANT_S = 1.0
-"""How long connections wait in the mailbox of a slot for its next worker, before others may have them."""
-
-VACANT_BALANCED_S = 0.1
-"""The same where clients do not belong to workers."""
 
 _MAXRSS_BYTES = 1 if os.uname().sysname == "Darwin" else 1024
 
@@ -67,34 +58,13 @@ class ChildProcesses:
         self._unclaimed: dict[int, Exit] = {}
         self._keys = itertools.count(1)
         self._others: dict[int, Callable[[Exit], object]] = {}
-        self.hand_off = self._non_blocking(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-        self.mailboxes = MailboxRegistry()
+        self.mailboxes = MailboxKeeper(board, self._links.values)
         self.shared_files: SharedFiles | None = None
         """Those that children get; set before there is any child."""
         self.events = EventOutbox(logs.error)
-        self._mail = MailWatch(board, self.mailboxes)
-        self.hands_on = False
-        """This server stops, and another one that shares its hand-off socket keeps serving."""
-        self._vacant_s = VACANT_S
-        self._vacant: dict[int, float] = {}
-        """Since when a slot has had no worker that takes connections."""
-        self._served = False
-        """Some worker has taken connections: before that none can lie in a mailbox."""
         self.stacks_folder: str | None = None
         self.paused: list[tuple[Child, bool]] = []
         """Children that `reap` has found stopped (True) or continued by a signal; the reader empties it."""
-
-    @staticmethod
-    def _non_blocking(ends: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
-        for end in ends:
-            end.setblocking(False)
-        return ends
-
-    def share_hand_off(self, ends: tuple[socket.socket, socket.socket]) -> None:
-        """Use the hand-off socket of another server, receiving end first; before there is any child."""
-        for end in self.hand_off:
-            end.close()
-        self.hand_off = self._non_blocking(ends)
 
     def link(self, child: Child) -> ChildLink:
         """The link to a child that has not been released."""
@@ -147,11 +117,12 @@ class ChildProcesses:
 
     def _spawn_mold(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        registry = self.mailboxes.registry
         context = mold.MoldContext(
-            generation.number, link.page, self.board, channel, theirs, link.stacks_fd, self.mailboxes,
+            generation.number, link.page, self.board, channel, theirs, link.stacks_fd, registry,
             self.shared_files, generation.tls.context if generation.tls else None,
         )  # fmt: skip
-        link.note_mailboxes(self.mailboxes)
+        link.note_mailboxes(registry)
         run = mold.Mold(context, generation.settings, self._roles, self._logs).run
         try:
             link.child.pid = fork.fork(run, self._logs.error)
@@ -167,7 +138,7 @@ class ChildProcesses:
         child, settings = link.child, generation.settings
         link.listeners = set(generation.listeners)
         link.scheduling_serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
-        mailboxes = link.share_mailboxes(self.mailboxes, child.slot)
+        mailboxes = link.share_mailboxes(self.mailboxes.registry, child.slot)
         assignment = Assignment(
             slot=child.slot,
             generation=child.generation,
@@ -175,8 +146,8 @@ class ChildProcesses:
             board=self.board,
             channel=channel,
             listeners=tuple(sock for _, sock in self._sockets(generation.listeners)),
-            hand_off_receive=self.hand_off[0],
-            hand_off_send=self.hand_off[1],
+            hand_off_receive=self.mailboxes.hand_off[0],
+            hand_off_send=self.mailboxes.hand_off[1],
             stacks_fd=link.stacks_fd,
             smoke_test=order.smoke_test,
             listener_numbers=generation.listeners,
@@ -186,9 +157,9 @@ class ChildProcesses:
         )
         maker = self._mold_of(child.generation)
         if maker is not None and maker.orders is not None:
-            child.mold = maker.child.key
-            mold.send_order(maker.orders, child.key, assignment, self.mailboxes, maker.known_mailboxes)
-            maker.note_mailboxes(self.mailboxes)
+            child.mold, registry = maker.child.key, self.mailboxes.registry
+            mold.send_order(maker.orders, child.key, assignment, registry, maker.known_mailboxes)
+            maker.note_mailboxes(registry)
             return
 
         def run() -> NoReturn:
@@ -212,10 +183,10 @@ class ChildProcesses:
             board=self.board,
             channel=channel,
             listeners=(),
-            hand_off_receive=self.hand_off[0],
-            hand_off_send=self.hand_off[1],
+            hand_off_receive=self.mailboxes.hand_off[0],
+            hand_off_send=self.mailboxes.hand_off[1],
             stacks_fd=link.stacks_fd,
-            mailboxes=link.share_mailboxes(self.mailboxes, child.role.value),
+            mailboxes=link.share_mailboxes(self.mailboxes.registry, child.role.value),
             shared_files=self.shared_files,
             events=self.events.receive_end if is_steward else None,
         )
@@ -259,70 +230,13 @@ class ChildProcesses:
         """Have all workers follow a scheduling policy; each is notified in the next `tell_scheduling`."""
         if wanted != self.scheduling:
             store_scheduling(self.board.server, wanted)
-        self._vacant_s = VACANT_S if wanted.policy in (SHARED, STICKY_POLICY) else VACANT_BALANCED_S
-
-    def expect_mail(self, now: float) -> None:
-        """A worker has put a connection into the mailbox of another one."""
-        self._mail.begin(now)
-
-    def mail_due(self) -> float:
-        """When `look_after_mail` has something to do; infinite if nothing is expected."""
-        return self._mail.next_due
-
-    def look_after_mail(self, now: float) -> None:
-        """Give connections to others that a worker does not take."""
-        workers = [link for link in self._links.values() if link.child.role is Role.WORKER and link.child.ready]
-        self._mail.look({link.child.slot: link.page for link in workers}, self.hand_off[1], now)
+        self.mailboxes.clients_belong_to_workers(wanted.policy in (SHARED, STICKY_POLICY))
 
     def tell_scheduling(self) -> None:
         """Tell the workers that have not heard of the policy in force."""
         serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
         for link in self._links.values():
             link.update_scheduling(serial)
-
-    def keep_mailboxes(self, workers: int, now: float) -> None:
-        """Have mailboxes for so many slots, and for those whose workers have not exited; tell children of changes.
-
-        Without descriptors left it is done as soon as there are some; the workers that need them cannot be made before.
-        Connections that lie in the mailbox of a slot without a worker go to others; those of clients that belong there
-        after `VACANT_S`, since until then the next worker of the slot may come and take them.
-        """
-        self.board.server.cells[Cell.WANTED] = workers
-        living = {link.child.slot for link in self._links.values() if link.child.role is Role.WORKER}
-        wanted = living.union(range(1, workers + 1))
-        occupied = {
-            link.child.slot for link in self._links.values() if link.child.role is Role.WORKER and link.child.ready
-        }
-        self._served = self._served or bool(occupied)
-        for slot in self.mailboxes.slots() if self._served else ():
-            if slot in occupied:
-                self._vacant.pop(slot, None)
-            elif slot not in wanted or now - self._vacant.setdefault(slot, now) >= self._vacant_s:
-                self._vacant[slot] = now
-                self.mailboxes.give_back(slot, self.hand_off[1])
-        for slot in self._vacant.keys() - wanted:
-            del self._vacant[slot]
-        with contextlib.suppress(OSError):
-            self.mailboxes.keep_slots(wanted)
-        for link in self._links.values():
-            link.update_mailboxes(self.mailboxes)
-
-    def hand_on_mailboxes(self) -> None:
-        """The server stops, and another one keeps serving: its workers take what lies in mailboxes without a reader."""
-        if not self.hands_on:
-            return
-        read = {link.child.slot for link in self._links.values() if link.page.cells[Cell.STATE] == WorkerState.READY}
-        for slot in self.mailboxes.slots():
-            if slot not in read:
-                self.mailboxes.give_back(slot, self.hand_off[1], placed=False)
-
-    def vacant_due(self) -> float:
-        """When `keep_mailboxes` is to look at slots without a worker again; infinite if there are none."""
-        return min(self._vacant.values(), default=math.inf) + self._vacant_s
-
-    def nudge(self) -> None:
-        """Have a worker look for new connections: the one that was woken for a connection may never accept it."""
-        nudge(self.hand_off[1])
 
     # Reap
 
@@ -382,7 +296,5 @@ class ChildProcesses:
         for link in list(self._links.values()):
             link.kill_and_wait()
             self.release(link.child)
-        for end in self.hand_off:
-            end.close()
         self.mailboxes.close()
         self.events.close()

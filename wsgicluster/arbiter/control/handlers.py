@@ -271,7 +271,7 @@ class CommandHandlers:
             self._operations.stop_quickly(_requester(call))
         else:
             self._operations.stop_gracefully(_requester(call))
-        call.at_close = lambda: {"exit_code": self._supervisor.final_exit_code}
+        call.at_close = lambda: {"exit_code": self._supervisor.failures.final_exit_code}
         call.poll = lambda: None
 
     def upgrade(self, call: Call) -> None:

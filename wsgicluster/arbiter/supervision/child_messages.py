@@ -80,7 +80,7 @@ class ChildMessages:
         elif isinstance(message, RecycleWanted):
             self._recycle(child, message, now)
         elif isinstance(message, MailPosted):
-            self._children.expect_mail(now)
+            self._children.mailboxes.expect(now)
         elif isinstance(message, Online):
             self._events.online(child)
         elif isinstance(message, OperationWanted) and child.role is Role.STEWARD:

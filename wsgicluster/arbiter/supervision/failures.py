@@ -23,7 +23,7 @@ from wsgicluster.arbiter.supervision.events import EventReporter
 from wsgicluster.arbiter.supervision.progress import Progress
 from wsgicluster.clock import Clock
 from wsgicluster.counting import count_of
-from wsgicluster.errors import BootError
+from wsgicluster.errors import BootError, ForcedStop
 from wsgicluster.ipc.messages import BootFailed
 from wsgicluster.logs.logs import Logs
 from wsgicluster.system import process
@@ -36,7 +36,7 @@ SILENT_S = 1.0
 class ChildFailures:
     """The failures of one server's children; to be closed by its owner.
 
-    ``exit_code`` is what the server exits with, ``forced`` what its stop has cut off.
+    ``exit_code`` is what the server exits with unless its stop was forced, ``forced`` what that has cut off.
     """
 
     def __init__(
@@ -63,6 +63,11 @@ class ChildFailures:
 
         self._silent: dict[int, float] = {}
         """Children that have closed their channels, and when those that still run are to be replaced."""
+
+    @property
+    def final_exit_code(self) -> int:
+        """What the server exits with if it ends now: like `exit_code`, unless its stop was forced."""
+        return self.exit_code or (ForcedStop.exit_code if self.forced else 0)
 
     @property
     def deaths(self) -> Sequence[Death]:
@@ -112,7 +117,7 @@ class ChildFailures:
         verdict, wait = self._pool.exited(child, end, now, in_service(end, facts))
         death = None
         if end in UNEXPECTED_ENDS or end in (End.TIMED_OUT, End.BOOT_FAILED):
-            self._children.nudge()
+            self._children.mailboxes.nudge()
             death = self._investigator.examine(child, ended, facts, self._children.link(child).stacks())
             if end is not End.BOOT_FAILED:  # which has been logged when the child reported it
                 self._log.error("%s", report.death(death))

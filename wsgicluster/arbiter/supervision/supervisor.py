@@ -19,13 +19,10 @@ from wsgicluster.arbiter.plan.rollout import Attempt, Generation, Result
 from wsgicluster.arbiter.plan.status import ServiceStatus, status_of
 from wsgicluster.arbiter.plan.support import wants
 from wsgicluster.arbiter.postmortem import report
-from wsgicluster.arbiter.postmortem.diagnosis import Death
-from wsgicluster.arbiter.postmortem.forced_stop import ForcedStopReport
 from wsgicluster.arbiter.supervision.child_messages import ChildMessages
 from wsgicluster.arbiter.supervision.order_executor import OrderExecutor
 from wsgicluster.arbiter.supervision.parts import SupervisionParts
 from wsgicluster.clock import Clock
-from wsgicluster.errors import ForcedStop
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 
@@ -51,7 +48,8 @@ class Supervisor:
         self._pool = parts.pool
         self._children = children
         self._progress = parts.progress
-        self._failures = parts.failures
+        self.failures = parts.failures
+        """What has failed, and what the server exits with therefore."""
         self._scheduling = parts.scheduling
         self._planner = Planner(parts.pool)
         self._executor = OrderExecutor(parts, self.messages.read)
@@ -61,7 +59,7 @@ class Supervisor:
 
     def close(self) -> None:
         """Close the descriptors that only supervision needs."""
-        self._failures.close()
+        self.failures.close()
 
     # What is wanted
 
@@ -88,7 +86,7 @@ class Supervisor:
             self._children.events.open()
         superseded = self._pool.reload(generation)
         self._scheduling.reload_begun(settings)
-        self._failures.forget_failures()
+        self.failures.forget_failures()
         self._pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         if superseded is not None:
             self._log.info("Generation %d superseded by a newer reload", superseded.number)
@@ -155,26 +153,6 @@ class Supervisor:
         return self._pool.stopping
 
     @property
-    def exit_code(self) -> int:
-        """What the server exits with, unless its stop was forced."""
-        return self._failures.exit_code
-
-    @property
-    def final_exit_code(self) -> int:
-        """What the server exits with if it ends now."""
-        return self.exit_code or (ForcedStop.exit_code if self.forced else 0)
-
-    @property
-    def forced(self) -> ForcedStopReport:
-        """What the stop has cut off."""
-        return self._failures.forced
-
-    @property
-    def deaths(self) -> Sequence[Death]:
-        """The last unexpected exits, oldest first."""
-        return self._failures.deaths
-
-    @property
     def serving(self) -> Settings | None:
         """The settings of the generation that serves."""
         generation = self._pool.rollout.serving
@@ -199,26 +177,26 @@ class Supervisor:
                 self.messages.read(child.key)
             finally:
                 # Whatever becomes of those: it is not reported a second time that it has exited.
-                self._failures.exited(child, ended)
+                self.failures.exited(child, ended)
         while self._children.paused:
             child, stopped = self._children.paused.pop(0)
             self._log.warning("%s", report.paused(child, stopped))
-            self._children.nudge()
+            self._children.mailboxes.nudge()
 
     # What is due
 
     def check(self) -> None:
         """Find children that hang."""
-        self._failures.check(self._clock.monotonic())
+        self.failures.check(self._clock.monotonic())
 
     def next_due(self) -> float:
         """When `check` or `carry_out` has something to do that no event will announce; infinite if never."""
         return min(
             self._planner.next_due(),
-            self._failures.next_due(),
+            self.failures.next_due(),
             self._progress.recovered_at(),
             self._children.events.next_due(self._clock.monotonic()),
-            math.inf if self._pool.stopping else min(self._children.vacant_due(), self._children.mail_due()),
+            math.inf if self._pool.stopping else self._children.mailboxes.next_due(),
         )
 
     def carry_out(self) -> None:
@@ -233,11 +211,10 @@ class Supervisor:
         self._keep_events()
         if not self._pool.stopping:
             self._children.end_listeners(self.listeners)
-            self._children.keep_mailboxes(self._pool.rollout.workers, now)
+            self._children.mailboxes.keep(self._pool.rollout.workers, now)
             self._children.tell_scheduling()
-            self._children.look_after_mail(now)
         else:
-            self._children.hand_on_mailboxes()
+            self._children.mailboxes.hand_on()
         for order in self._planner.plan(now):
             self._executor.carry_out(order, now)
         self._progress.update(now)
