@@ -317,6 +317,7 @@ def test_recycling(small: Any, preload: bool) -> None:
     server.code(version=2)
     server.ask("recycle source")
     server.wait_log("Reload complete")
+    server.wait_children(1 + preload)
     assert server.ask()["version"] == 2
 
 
