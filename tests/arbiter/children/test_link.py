@@ -19,7 +19,7 @@ from wsgicluster.arbiter.plan.child import Child
 from wsgicluster.arbiter.upgrade.channel import UpgradeChannel, UpgradeChannelClosed, UpgradeMessage
 from wsgicluster.ipc.events import ForkEvent
 from wsgicluster.ipc.mailbox import MailboxRegistry
-from wsgicluster.ipc.messages import Channel, Ready
+from wsgicluster.ipc.messages import Channel, ListenersEnd, Ready
 from wsgicluster.ipc.nudge import nudge
 from wsgicluster.ipc.scoreboard import Scoreboard
 from wsgicluster.logs.logs import LogOptions, Logs
@@ -107,3 +107,23 @@ def test_events_and_nudges_without_a_reader(tmp_path: pathlib.Path) -> None:
     nudge(send)
     send.close()
     logs.error.handlers.clear()
+
+
+def test_listeners_end_for_a_child_that_does_not_read_once_it_does(tmp_path: pathlib.Path) -> None:
+    board = Scoreboard(str(tmp_path))
+    ours, theirs = Channel.pair()
+    link = ChildLink(Child(1, 1, 1, 0.0), board.take(1, 1), ours, os.memfd_create("stacks"))
+    link.listeners = {1, 2}
+    sent = 0
+    while ours.send(Ready(1.0)):
+        sent += 1
+    for _ in range(2):
+        link.end_listeners({1})
+        assert link.listeners == {1, 2}
+    assert [theirs.receive() for _ in range(sent)] == [Ready(1.0)] * sent
+    for _ in range(2):
+        link.end_listeners({1})
+    assert (theirs.receive(), theirs.receive(), link.listeners) == (ListenersEnd([2]), None, {1})
+    theirs.close()
+    link.close()
+    board.close()

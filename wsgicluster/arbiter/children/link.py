@@ -72,13 +72,15 @@ class ChildLink:
     def end_listeners(self, wanted: Collection[int]) -> None:
         """Tell the child which of its listeners are not ``wanted`` any more, each once.
 
-        The last process that closes a listener empties its queue.
+        What does not fit now is sent in the next turn. The last process that closes a listener empties its queue.
         """
         ended = self.listeners.difference(wanted)
-        if ended:
-            self.listeners -= ended
-            with contextlib.suppress(ChannelClosed):  # it is exiting
-                self.channel.send(ListenersEnd(sorted(ended)))
+        if not ended:
+            return
+        with contextlib.suppress(ChannelClosed):  # it is exiting
+            if not self.channel.send(ListenersEnd(sorted(ended))):
+                return
+        self.listeners -= ended
 
     def share_mailboxes(self, registry: MailboxRegistry, own: MailboxName) -> Mailboxes:
         """The mailboxes of a child that is about to be started and reads those of this name."""
