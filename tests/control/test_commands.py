@@ -28,6 +28,8 @@ def test_defaults_are_filled_in() -> None:
         ("restart", {"slots": 2}, "slots", frozenset({2})),
         ("restart", {"slots": "1,3-5"}, "slots", frozenset({1, 3, 4, 5})),
         ("reload", {"timeout": 0}, "timeout", 0.0),
+        ("get", {}, "name", None),
+        ("set", {"name": "workers", "value": "4"}, "value", "4"),
     ],
 )
 def test_arguments_have_their_final_form(command: str, args: dict[str, Any], name: str, value: object) -> None:
@@ -38,6 +40,8 @@ def test_arguments_have_their_final_form(command: str, args: dict[str, Any], nam
     ("command", "args"),
     [
         ("show", {"slot": 0}),
+        ("set", {"name": "workers"}),
+        ("set", {"name": "workers", "value": 4}),
         ("show", {"slot": 501}),
         ("show", {"slot": True}),
         ("show", {"slot": 1.5}),

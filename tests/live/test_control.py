@@ -322,3 +322,43 @@ def test_a_server_that_is_killed_leaves_no_name(live: LiveServer) -> None:
     live.process.wait(20)
     wait_until(lambda: not any(is_alive(pid) for pid in workers), 40)
     assert live.pid not in address.servers()
+
+
+def test_settings_are_read_and_set(live: LiveServer) -> None:
+    assert ctl(live, "get", "timeout").stdout == "30\n"
+    listed = ctl(live, "get").stdout
+    assert re.search(r"^workers +=  ?2$", listed, re.MULTILINE), listed
+    for name, value, then in (
+        ("scheduling", "round-robin", "round-robin"), ("weights", "2,1", "2,1"), ("sticky", "header:X-A", "header:X-A"),
+        ("scheduling", "shared", "shared"), ("workers", "3", "3"), ("workers", "+1", "4"),
+    ):  # fmt: skip
+        found = ctl(live, "set", name, value)
+        assert (found.returncode, found.stderr) == (0, "")
+        assert found.stdout == f"{name} = {then} (at once, until the next reload)\n"
+        assert ctl(live, "get", name).stdout == f"{then}\n"
+    live.wait_log(r"Control socket \(.*\): scheduling is sticky by header:X-A")
+    live.wait_children(4)
+    described = json.loads(ctl(live, "get", "workers", "--json").stdout)["settings"]["workers"]
+    assert (described["value"], described["applies"]) == ("4", "at once, until the next reload")
+    assert get(live).endswith(b"ok")
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete")
+    assert ctl(live, "get", "workers").stdout == "2\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("get", "time-out"), 2, "time-out: there is no such setting; did you mean timeout?"),
+        (("set", "timeout", "3"), 1, "timeout does not change live, but "),
+        (("set", "weights", "3,2,1"), 2, "set: weights: 3,2,1; expected one for each of 2 workers"),
+        (("set", "scheduling", "fair"), 2, "set: scheduling: 'fair'; expected one of shared, "),
+        (("set", "workers", "many"), 2, "workers: 'many' is not a number from 1 to 500"),
+    ],
+)
+def test_what_cannot_be_set(live: LiveServer, arguments: tuple[str, ...], code: int, message: str) -> None:
+    for _ in range(2):
+        found = ctl(live, *arguments)
+        assert (found.returncode, found.stdout) == (code, "")
+        assert found.stderr.startswith(f"wsgiclusterctl: error: {message}"), found.stderr
+        assert found.stderr.count("\n") == 1

@@ -1,10 +1,13 @@
 """What is said of changed settings: short, with both values, and without secrets."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from wsgicluster.settings import Settings, TcpAddress
-from wsgicluster.settings.diff import SHOWN_CHARACTERS, changed
+from wsgicluster.settings.diff import SHOWN_CHARACTERS, changed, shown
 from wsgicluster.settings.types.rollout import QUARTER
 from wsgicluster.settings.types.values import Portion
 
@@ -55,3 +58,15 @@ def test_long_values_are_cut_and_dictionaries_not_shown() -> None:
     assert "\n" not in changed(Settings(), Settings(access_log_format="a\nb"))["access_log_format"]
     old, new = Settings(logconfig_dict={"version": 1}), Settings(logconfig_dict={"version": 1, "root": {}})
     assert changed(old, new) == {"logconfig_dict": "a dictionary, changed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("timeout", 2.5, "2.5"),
+        ("raw_env", ("SECRET=a", "B=c=d"), "SECRET B"),
+        ("store", "redis://user:secret@host/1", "redis://user:***@host/1"),
+    ],
+)
+def test_a_value_is_shown_without_secrets(name: str, value: object, text: str) -> None:
+    assert shown(name, dataclasses.replace(Settings(), **{name: value})) == text  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.children.scoreboard_file import open_scoreboard
 from wsgicluster.arbiter.control.handlers import CommandHandlers
 from wsgicluster.arbiter.control.opening import open_control
+from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
 from wsgicluster.arbiter.fault_budget import FaultBudget
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import Addresses
@@ -192,7 +193,10 @@ class Arbiter:
         """Open the control socket, where there can be one; closed last, when it is known how the server ended."""
         history = EventHistory()
         self._supervisor.events.observers.append(lambda event: history.add(event_as_json(event)))
-        handlers = CommandHandlers(parts, self._operations, history)
+        handlers = {
+            **CommandHandlers(parts, self._operations, history).table(),
+            **SettingHandlers(parts, self._operations).table(),
+        }
         self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)
         if self._control is not None:
             owned.callback(self._control.close)

@@ -229,20 +229,17 @@ class Operations:
             case "restart" | "drain":
                 self.replace(wanted.number, by, wanted.operation)
             case "set_scheduling":
-                self.set_scheduling(wanted.settings, by)
+                try:
+                    self.set_scheduling(wanted.settings, by, SET_SCHEDULING)
+                except UsageError as error:
+                    # They have been checked by the steward, but there may be more or fewer workers by now.
+                    self._log.warning("Scheduling stays as it is: %s", error)
             case _:
                 self._log.warning("%s: unknown operation %r", by.title, wanted.operation)
 
-    def set_scheduling(self, given: Mapping[str, str], by: Requester) -> None:
-        """Have all workers follow another scheduling policy; settings that are not valid are logged.
-
-        Those of the steward have been checked, but there may be more or fewer workers by now.
-        """
-        try:
-            settings = self._supervisor.set_scheduling(given, SET_SCHEDULING)
-        except UsageError as error:
-            self._log.warning("Scheduling stays as it is: %s", error)
-            return
+    def set_scheduling(self, given: Mapping[str, str], by: Requester, where: str) -> None:
+        """Have all workers follow another scheduling policy; ``where`` is the source for errors. Raises UsageError."""
+        settings = self._supervisor.scheduling.set(given, where)
         shown = {"weighted": WEIGHTS.show(settings.weights), "sticky": f"by {settings.sticky}"}
         words = filter(None, (settings.scheduling, shown.get(settings.scheduling)))
         self._log.info("%s: scheduling is %s", by.title, " ".join(words))

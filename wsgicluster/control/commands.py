@@ -24,6 +24,7 @@ class ParameterKind(enum.Enum):
     SWITCH = "true or false"
     SECONDS = "a number of seconds"
     COUNT = "a number from 0 to 1000"
+    TEXT = "a text"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,6 +73,20 @@ COMMANDS: dict[str, CommandRow] = {
             "stacks",
             "The stacks of all threads and greenlets of a slot's worker.",
             parameters=(Parameter("slot", ParameterKind.SLOT, "whose", required=True),),
+        ),
+        CommandRow(
+            "get",
+            "The settings in force, and when a change of them applies.",
+            parameters=(Parameter("name", ParameterKind.TEXT, "of one setting"),),
+        ),
+        CommandRow(
+            "set",
+            "Change a setting that changes live.",
+            changes=True,
+            parameters=(
+                Parameter("name", ParameterKind.TEXT, "which setting", required=True),
+                Parameter("value", ParameterKind.TEXT, "as on the command line", required=True),
+            ),
         ),
         CommandRow(
             "scale",
@@ -177,6 +192,12 @@ def _count(value: object) -> int:
     return _whole(value, 0, MOST_EVENTS)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
@@ -192,4 +213,5 @@ _CHECKS: dict[ParameterKind, Callable[[object], object]] = {
     ParameterKind.SWITCH: _switch,
     ParameterKind.SECONDS: _seconds,
     ParameterKind.COUNT: _count,
+    ParameterKind.TEXT: _text,
 }

@@ -166,6 +166,20 @@ class Run:
         print(connection.call("stacks", {"slot": self._given.slot})["stacks"])
         return 0
 
+    def _get(self, connection: ControlConnection) -> int:
+        name = self._given.name_of_setting
+        found = connection.call("get", {"name": name} if name else {})
+        if self._given.json:
+            _print_json(found)
+        elif name:
+            ((_, setting),) = found["settings"].items()
+            print(setting["value"])
+        else:
+            width = max(map(len, found["settings"]))
+            for each, setting in found["settings"].items():
+                print(f"{each:<{width}} = {setting['value']}".rstrip())
+        return 0
+
     def _health(self, connection: ControlConnection) -> int:
         server = connection.call("status")["server"]
         healthy = server["state"] in ("serving", "reloading") and not server["degraded"]
@@ -196,6 +210,12 @@ class Run:
     def _scale(self, connection: ControlConnection) -> int:
         found = connection.call("scale", self._waiting(workers=self._given.workers))
         self._say(f"{found['before']} -> {found['workers']} workers")
+        return 0
+
+    def _set(self, connection: ControlConnection) -> int:
+        found = connection.call("set", {"name": self._given.name_of_setting, "value": self._given.value})
+        for name, setting in found["settings"].items():
+            self._say(f"{name} = {setting['value']} ({setting['applies']})")
         return 0
 
     def _reload(self, connection: ControlConnection) -> int:

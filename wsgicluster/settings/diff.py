@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wsgicluster.settings.fields import SETTINGS, Settings
+from wsgicluster.settings.types.general import without_passwords
 
 SHOWN_CHARACTERS = 80
 _NAMES_ONLY = frozenset({"raw_env"})
@@ -43,6 +44,14 @@ def _names(before: tuple[str, ...], after: tuple[str, ...]) -> str:
         "changed": [name for name in new if name in old and new[name] != old[name]],
     }
     return _short(", ".join(f"{what} {' '.join(names)}" for what, names in parts.items() if names) or "other order")
+
+
+def shown(name: str, settings: Settings) -> str:
+    """A setting's value as text for people: of environment variables the names, of URLs no password."""
+    value = getattr(settings, name)
+    if name in _NAMES_ONLY:
+        return " ".join(entry.partition("=")[0] for entry in value)
+    return without_passwords(SETTINGS[name].about.type.show(value))
 
 
 def _short(text: str) -> str:

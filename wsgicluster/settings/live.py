@@ -15,6 +15,8 @@ from wsgicluster.settings.types.scheduling import POLICIES
 from wsgicluster.settings.wording import complaint, nearest, raise_all
 
 SCHEDULING_SETTINGS = ("scheduling", "weights", "sticky")
+LIVE_SETTINGS = (*SCHEDULING_SETTINGS, "workers")
+"""What can be changed without a reload, and holds until the next one."""
 
 
 def with_scheduling(present: Settings, given: Mapping[str, object], where: str) -> Settings:

@@ -219,28 +219,28 @@ def test_another_scheduling_policy(world: Supervised) -> None:
         return world.children.scheduling
 
     assert in_force() == Scheduling("round-robin")
-    found = world.supervisor.set_scheduling({"weights": "2,1"}, "here")
+    found = world.supervisor.scheduling.set({"weights": "2,1"}, "here")
     assert (found.scheduling, found.weights) == ("weighted", (2, 1))
     assert in_force() == Scheduling("weighted", (2, 1))
-    world.supervisor.set_scheduling({"sticky": "header:X-User"}, "here")
+    world.supervisor.scheduling.set({"sticky": "header:X-User"}, "here")
     assert in_force() == Scheduling("sticky", (2, 1), "header", "X-User")
-    world.supervisor.set_scheduling({"scheduling": "weighted"}, "here")
+    world.supervisor.scheduling.set({"scheduling": "weighted"}, "here")
     assert in_force() == Scheduling("weighted", (2, 1), "header", "X-User")
     world.supervisor.scale(+1)
     for wrong in ({"weights": "2,1"}, {"scheduling": "weighted"}, {"scheduling": "none"}):
         with pytest.raises(UsageError, match="here: "):
-            world.supervisor.set_scheduling(wrong, "here")
+            world.supervisor.scheduling.set(wrong, "here")
     assert in_force().policy == "weighted"
 
 
 @pytest.mark.parametrize("during", [False, True])
 def test_a_reload_takes_the_policy_of_its_settings_unless_it_is_set_meanwhile(world: Supervised, during: bool) -> None:
     serving(world, workers=1)
-    world.supervisor.set_scheduling({"scheduling": "round-robin"}, "here")
+    world.supervisor.scheduling.set({"scheduling": "round-robin"}, "here")
     world.supervisor.reload(settings(workers=1, scheduling="least-connections"), ())
     assert world.children.scheduling.policy == "round-robin", "what serves follows what is in force"
     if during:
-        world.supervisor.set_scheduling({"sticky": "cookie"}, "here")
+        world.supervisor.scheduling.set({"sticky": "cookie"}, "here")
     world.turn()
     world.ready()
     world.turn(PROBATION_S)
@@ -249,7 +249,7 @@ def test_a_reload_takes_the_policy_of_its_settings_unless_it_is_set_meanwhile(wo
 
 def test_what_clients_are_known_by_instead_is_said(world: Supervised) -> None:
     serving(world, workers=1, certfile="c.pem", keyfile="k.pem")
-    world.supervisor.set_scheduling({"sticky": "cookie"}, "here")
+    world.supervisor.scheduling.set({"sticky": "cookie"}, "here")
     assert any("sticky: by address in place of cookie" in line for line in world.lines)
 
 

@@ -30,7 +30,8 @@ STACKS_QUIET_S = 0.1
 """After this time without more the stacks are complete."""
 
 
-def _requester(call: Call) -> Requester:
+def requester_of(call: Call) -> Requester:
+    """Who has sent a command."""
     return Requester(f"Control socket ({call.peer})")
 
 
@@ -206,7 +207,7 @@ class CommandHandlers:
         self._refuse_while_stopping("scale")
         wanted, before = call.args["workers"], self._status().wanted
         workers = self._operations.scale_to(
-            wanted if isinstance(wanted, int) else before + int(wanted), _requester(call)
+            wanted if isinstance(wanted, int) else before + int(wanted), requester_of(call)
         )
         begun = {"workers": workers, "before": before}
 
@@ -221,7 +222,7 @@ class CommandHandlers:
     def reload(self, call: Call) -> None:
         """Settings and code anew; of several that are asked for one after another, the last one counts."""
         self._refuse_while_stopping("reload")
-        self._operations.reload(_requester(call))
+        self._operations.reload(requester_of(call))
         began = self._parts.clock.monotonic()
 
         def outcome() -> object:
@@ -250,7 +251,7 @@ class CommandHandlers:
         slots = call.args["slots"]
         if slots is None:
             slots = {each["slot"] for each in self._observation.workers()}
-        by = _requester(call)
+        by = requester_of(call)
         children = [self._slot(slot) for slot in sorted(slots)]
         unready = [str(child.slot) for child in children if not self._operations.replace(child.slot, by)]
         if unready:
@@ -268,9 +269,9 @@ class CommandHandlers:
     def stop(self, call: Call) -> None:
         """Stop; answered when all is over, with the exit code."""
         if call.args["quick"]:
-            self._operations.stop_quickly(_requester(call))
+            self._operations.stop_quickly(requester_of(call))
         else:
-            self._operations.stop_gracefully(_requester(call))
+            self._operations.stop_gracefully(requester_of(call))
         call.at_close = lambda: {"exit_code": self._supervisor.failures.final_exit_code}
         call.poll = lambda: None
 
@@ -281,7 +282,7 @@ class CommandHandlers:
         if upgrade.successor is not None:
             message = f"a new server (pid {upgrade.successor}) has been started already"
             raise ControlError(ErrorCode.REFUSED, message)
-        self._operations.start_successor(_requester(call))
+        self._operations.start_successor(requester_of(call))
         pid = upgrade.successor
         if pid is None:
             raise ControlError(ErrorCode.FAILED, "the new server was not started; the error log says why")
@@ -295,5 +296,5 @@ class CommandHandlers:
 
     def reopen_logs(self, call: Call) -> None:
         """Log files anew."""
-        self._operations.reopen_logs(_requester(call))
+        self._operations.reopen_logs(requester_of(call))
         call.succeed({"processes": len(self._supervisor.pids())})

@@ -2,19 +2,19 @@
 
 import logging
 import os
+from collections.abc import Mapping
 
-from wsgicluster.arbiter.control.handlers import CommandHandlers
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.clock import Clock
 from wsgicluster.control import address
-from wsgicluster.control.server import ControlServer
+from wsgicluster.control.server import ControlServer, Handler
 from wsgicluster.settings import Settings
 
 PRIVATE = 0o600
 
 
 def open_control(
-    settings: Settings, inbox: Inbox, handlers: CommandHandlers, clock: Clock, log: logging.Logger
+    settings: Settings, inbox: Inbox, handlers: Mapping[str, Handler], clock: Clock, log: logging.Logger
 ) -> ControlServer | None:
     """The server's control socket; None where the settings want none, or the system gives none, which is logged.
 
@@ -32,4 +32,4 @@ def open_control(
         level = logging.WARNING if settings.control_socket else logging.DEBUG
         log.log(level, "control_socket: cannot listen at %s: %s", address.shown(where), error.strerror or error)
         return None
-    return ControlServer(listener, inbox, handlers.table(), clock, log)
+    return ControlServer(listener, inbox, handlers, clock, log)

@@ -38,26 +38,26 @@ class LiveScheduling:
         if serving is not None and not self._was_set:
             self._children.set_scheduling(_scheduling_of(serving.settings))
 
+    def in_force(self) -> Settings:
+        """The settings of the generation that serves, or of the first one, with what has changed live since."""
+        base = self._pool.rollout.base
+        assert base is not None, "the first generation comes before any command"
+        present = self._children.scheduling
+        return dataclasses.replace(
+            base.settings,
+            workers=self._pool.rollout.workers,
+            scheduling=present.policy,
+            weights=present.weights,
+            sticky=Sticky(present.form, present.name),
+        )
+
     def set(self, given: Mapping[str, object], where: str) -> Settings:
         """Have all workers follow another policy from now on, until the next reload has succeeded.
 
         ``given`` are values of the settings ``scheduling``, ``weights`` and ``sticky``, see `with_scheduling`. Returns
         the settings in force then. Raises UsageError.
         """
-        base = self._pool.rollout.base
-        assert base is not None, "the first generation comes before any steward"
-        present = self._children.scheduling
-        settings = with_scheduling(
-            dataclasses.replace(
-                base.settings,
-                workers=self._pool.rollout.workers,
-                scheduling=present.policy,
-                weights=present.weights,
-                sticky=Sticky(present.form, present.name),
-            ),
-            given,
-            where,
-        )
+        settings = with_scheduling(self.in_force(), given, where)
         self._children.set_scheduling(_scheduling_of(settings))
         self._was_set = True
         for remark in scheduling_remarks(settings, settings.scheduling):

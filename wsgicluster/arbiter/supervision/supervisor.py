@@ -50,7 +50,8 @@ class Supervisor:
         self._progress = parts.progress
         self.failures = parts.failures
         """What has failed, and what the server exits with therefore."""
-        self._scheduling = parts.scheduling
+        self.scheduling = parts.scheduling
+        """The policy that the workers follow, and how it is set."""
         self._planner = Planner(parts.pool)
         self._executor = OrderExecutor(parts, self.messages.read)
         self._log = logs.error
@@ -85,7 +86,7 @@ class Supervisor:
             # So that it gets the events of the first workers, too.
             self._children.events.open()
         superseded = self._pool.reload(generation)
-        self._scheduling.reload_begun(settings)
+        self.scheduling.reload_begun(settings)
         self.failures.forget_failures()
         self._pool.rollout.last = Attempt(generation.number, Result.UNDER_WAY, self._clock.time())
         if superseded is not None:
@@ -112,10 +113,6 @@ class Supervisor:
     def scale_to(self, workers: int, by: str = OPERATOR) -> int:
         """Want so many workers; returns how many are wanted then."""
         return self.scale(workers - self._pool.rollout.workers, by)
-
-    def set_scheduling(self, given: Mapping[str, object], where: str) -> Settings:
-        """Have all workers follow another scheduling policy; see `LiveScheduling.set`. Raises UsageError."""
-        return self._scheduling.set(given, where)
 
     def replace(self, slot: int, by: str) -> bool:
         """Replace the worker of a slot, once another one is ready; False where there is none to replace."""
@@ -203,7 +200,7 @@ class Supervisor:
         """Bring what is closer to what is wanted, and log it when that is reached."""
         now = self._clock.monotonic()
         if self._pool.rollout.settle(now):
-            self._scheduling.promoted()
+            self.scheduling.promoted()
             self._progress.promoted(self._clock.time())
         for child in self._pool.workers():
             if child.ready_at is None:
