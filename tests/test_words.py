@@ -7,6 +7,7 @@ on the page docs/contributing/glossary.rst. ``python -m tests.test_words`` lists
 
 import collections
 import dataclasses
+import functools
 import pathlib
 import re
 import sys
@@ -122,10 +123,15 @@ class Phrase:
     instead: str
     pattern: str = ""
 
-    def find(self, text: str) -> Iterator[int]:
-        """Where it begins in a text; any white space may be between its words."""
+    @functools.cached_property
+    def compiled(self) -> re.Pattern[str]:
+        """Any white space may be between its words."""
         pattern = self.pattern or rf"\b(?:{self.avoid.replace(' / ', '|')})\b"
-        return (found.start() for found in re.finditer(pattern.replace(" ", r"\s+"), text, re.IGNORECASE))
+        return re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE)
+
+    def find(self, text: str) -> Iterator[int]:
+        """Where it begins in a text."""
+        return (found.start() for found in self.compiled.finditer(text))
 
 
 PHRASES = (
@@ -203,9 +209,14 @@ class Piece:
     line: int
     text: str
 
+    @functools.cached_property
+    def plain(self) -> str:
+        """The whole text, with quotations made unreadable."""
+        return _QUOTED.sub(lambda found: re.sub(r"\S", "_", found.group()), self.text)
+
     def findings(self, phrases: Sequence[Phrase] = PHRASES) -> Iterator[tuple[int, str]]:
         """Line and complaint for each use of a phrase, in what is no quotation."""
-        plain = _QUOTED.sub(lambda found: re.sub(r"\S", "_", found.group()), self.text)
+        plain = self.plain
         for phrase in phrases:
             for at in phrase.find(plain):
                 shown = " ".join(plain[max(0, at - 25) : at + 35].split())
@@ -306,10 +317,18 @@ def pieces_of_page(text: str) -> Iterator[Piece]:
     yield from filter(None, [piece])
 
 
-def pieces_of(path: pathlib.Path) -> Iterator[Piece]:
-    """The texts of one file."""
+@functools.cache
+def pieces_of(path: pathlib.Path) -> tuple[Piece, ...]:
+    """The texts of one file; read once, since most files are looked at for both tables."""
     text = path.read_text("utf-8")
-    return pieces_of_page(text) if path.suffix == ".rst" else pieces_of_code(text)
+    return tuple(pieces_of_page(text) if path.suffix == ".rst" else pieces_of_code(text))
+
+
+def phrases_in(path: pathlib.Path, phrases: Sequence[Phrase]) -> list[Phrase]:
+    """Those of the phrases that a file may use: few files have any, and few phrases are in them."""
+    # What separates the texts is neither white space nor a word, so no text hides what the one before it says.
+    whole = "\0".join(piece.plain for piece in pieces_of(path))
+    return [phrase for phrase in phrases if phrase.compiled.search(whole)]
 
 
 def files_of(name: str) -> list[pathlib.Path]:
@@ -326,8 +345,9 @@ def findings(name: str, phrases: Sequence[Phrase] = PHRASES, apart_from: Sequenc
         f"{path.relative_to(ROOT).as_posix()}:{line}: {complaint}"
         for path in files_of(name)
         if not any(path.is_relative_to(ROOT / other) for other in apart_from)
+        if (used := phrases_in(path, phrases))
         for piece in pieces_of(path)
-        for line, complaint in piece.findings(phrases)
+        for line, complaint in piece.findings(used)
     ]
 
 

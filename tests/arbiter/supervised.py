@@ -76,6 +76,7 @@ class RecordedChildren(ChildProcesses):
         self.via_mold = False
         self.asked_at: list[float] = []
         self.made: list[RecordedLink] = []
+        self._not_exited: list[RecordedLink] = []
         self.exits: list[tuple[Child, Exit]] = []
         self.board = board
 
@@ -89,8 +90,17 @@ class RecordedChildren(ChildProcesses):
         else:
             child.pid = 10_000 + child.key
             child.take(Input.STARTED)
-        self.made.append(RecordedLink(child, self.board))
+        link = RecordedLink(child, self.board)
+        self.made.append(link)
+        self._not_exited.append(link)
         return child
+
+    @property
+    def living(self) -> list[RecordedLink]:
+        """The links to all children that have not exited."""
+        # An exit is final, and a test that makes thousands of children does not look at all of them each time.
+        self._not_exited = [link for link in self._not_exited if link.child.alive]
+        return self._not_exited.copy()
 
     def watch(self, child: Child, handle: Callable[[], object]) -> None:
         pass
@@ -140,7 +150,7 @@ class Supervised:
     @property
     def living(self) -> list[RecordedLink]:
         """The links to all children that have not exited."""
-        return [link for link in self.children.made if link.child.alive]
+        return self.children.living
 
     @property
     def lines(self) -> list[str]:
