@@ -184,6 +184,11 @@ class Source:
         """All nodes of the tree; most rules go through them."""
         return list(ast.walk(self.tree))
 
+    @functools.cached_property
+    def imports(self) -> list[tuple[int, str]]:
+        """Line and dotted name of everything that is imported, late imports and those for annotations included."""
+        return list(_imported(self.nodes))
+
     @property
     def module(self) -> str:
         return self.name.rpartition(".")[0].replace("/", ".").removesuffix(".__init__")
@@ -216,9 +221,8 @@ def room_of(module: str) -> str:
     return parts[0]
 
 
-def imported(source: Source) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of everything that a file imports, late imports and those for annotations included."""
-    for node in source.nodes:
+def _imported(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name
@@ -232,6 +236,7 @@ def imported(source: Source) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
+@functools.cache
 def is_module(dotted: str) -> bool:
     """Whether something of ours is a module or a room, not a name in one."""
     path = ROOT / dotted.replace(".", "/")
@@ -256,7 +261,7 @@ def layers(source: Source) -> Iterator[str]:
     else:
         yield f"{source.name}: in no layer; name its room in tests/test_architecture.py"
         return
-    for line, name in imported(source):
+    for line, name in source.imports:
         if name.startswith("."):
             yield f"{source.name}:{line}: relative import"
         first, _, module = name.partition(".")
@@ -267,7 +272,7 @@ def layers(source: Source) -> Iterator[str]:
 
 
 def outside_imports(source: Source) -> Iterator[str]:
-    for line, name in imported(source):
+    for line, name in source.imports:
         first = name.split(".")[0]
         if first in ONLY_IN and source.name not in ONLY_IN[first]:
             yield f"{source.name}:{line}: {first} is imported only in {sorted(ONLY_IN[first])}"
@@ -349,9 +354,10 @@ def private_attributes(source: Source) -> Iterator[str]:
     for holder in source.nodes:
         if not isinstance(holder, ast.ClassDef | ast.Module):
             continue
-        own = {node.name for node in ast.walk(holder) if isinstance(node, ast.FunctionDef)}
-        own |= {node.attr for node in ast.walk(holder) if isinstance(node, ast.Attribute) and is_self(node.value)}
-        for node in ast.walk(holder) if isinstance(holder, ast.ClassDef) else direct(holder):
+        nodes = source.nodes if holder is source.tree else list(ast.walk(holder))
+        own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+        own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_self(node.value)}
+        for node in nodes if isinstance(holder, ast.ClassDef) else direct(holder):
             if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr) and not is_self(node.value):
                 if node.attr in NAMED_TUPLE or ast.unparse(node.value) in STANDARD or node.attr in own:
                     continue
@@ -375,7 +381,7 @@ def circles(sources: Sequence[Source]) -> Iterator[str]:
     modules = {source.module for source in sources}
     edges: dict[str, set[str]] = collections.defaultdict(set)
     for source in sources:
-        for _, name in imported(source):
+        for _, name in source.imports:
             module = name.removeprefix("wsgicluster.")
             if name != module and module in modules:
                 edges[source.module].add(module)
@@ -473,7 +479,7 @@ def test_every_extra_installs_what_is_imported() -> None:
     extras = {name: text.split() for name, text in declared["options.extras_require"].items()}
     # Tests and documentation are not part of the product; their tools are run, not imported.
     for_users = {name: wanted for name, wanted in extras.items() if name not in ("test", "docs")}
-    names = {name.split(".")[0] for source in product() for _, name in imported(source)}
+    names = {name.split(".")[0] for source in product() for _, name in source.imports}
     unused = {
         name: requirement
         for name, wanted in for_users.items()
@@ -564,7 +570,7 @@ def test_tests_wait_for_conditions() -> None:
         if "sleep" not in text and "mock" not in text:
             continue  # to parse all of them takes a second
         source = Source.of(name, text)
-        complaints += [f"{name}:{line}: no mocks" for line, module in imported(source) if module == "unittest.mock"]
+        complaints += [f"{name}:{line}: no mocks" for line, module in source.imports if module == "unittest.mock"]
         for node in source.nodes:
             sleeps = isinstance(node, ast.Call) and ast.unparse(node.func) in ("time.sleep", "sleep")
             if sleeps and name != "tests/conftest.py":

@@ -5,7 +5,7 @@ Functions take ``root``, the folder that stands for ``/``. Knows no listener.
 
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 _LISTEN = "0A"
 _SYN_RECEIVED = "03"
@@ -44,32 +44,33 @@ def unix_inodes(path: str, root: str = "/") -> set[str]:
     return {words[6] for words in lines if len(words) > 7 and " ".join(words[7:]) == path}
 
 
-def _processes(root: str) -> Iterator[pathlib.Path]:
-    try:
-        folders = list((pathlib.Path(root) / "proc").iterdir())
-    except OSError:
-        # No /proc here.
-        return
-    yield from (folder for folder in folders if folder.name.isdigit())
-
-
 def pids(inodes: set[str], root: str = "/") -> list[int]:
     """Processes that have one of these sockets open, of those that may be looked at."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
-    found = []
-    for folder in _processes(root) if wanted else ():
+    proc = os.path.join(root, "proc")
+    return sorted(pid for pid in _processes(proc) if _has_one_of(wanted, f"{proc}/{pid}/fd")) if wanted else []
+
+
+def _processes(proc: str) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(proc) if name.isdigit()]
+    except OSError:
+        # No /proc here.
+        return []
+
+
+def _has_one_of(wanted: set[str], folder: str) -> bool:
+    # Text and no paths as objects: a machine may have many thousand descriptors, and a stop goes through all of them.
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        # Another user's, or gone meanwhile.
+        return False
+    for name in names:
         try:
-            names = os.listdir(folder / "fd")
+            if os.readlink(f"{folder}/{name}") in wanted:
+                return True
         except OSError:
-            # Another user's, or gone meanwhile.
+            # Closed meanwhile.
             continue
-        for name in names:
-            try:
-                target = os.readlink(folder / "fd" / name)
-            except OSError:
-                # Closed meanwhile.
-                continue
-            if target in wanted:
-                found.append(int(folder.name))
-                break
-    return sorted(found)
+    return False
