@@ -5,6 +5,7 @@ from one reading to the next, and none is counted twice: see `wsgicluster.ipc.sc
 read one after the other, so that a request that ends meanwhile may be in one of them and not yet in another.
 """
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class SlotCounters:
 
     def add(self, values: Sequence[int]) -> None:
         """Those of one page, as `Scoreboard.counters` has them."""
-        self._values = [one + other for one, other in zip(self._values, values, strict=True)]
+        self._values = list(map(operator.add, self._values, values))
 
     def of(self, cell: int) -> int:
         """One of them."""

@@ -88,11 +88,12 @@ class CommandHandlers:
     def status(self, call: Call) -> None:
         """The whole server."""
         self._observation.note_processor_times()
+        slots, totals = self._observation.counters()
         call.succeed(
             {
                 "schema": protocol.SCHEMA,
-                "server": self._server(),
-                "slots": self._observation.slots(),
+                "server": {**self._server(), "totals": totals},
+                "slots": slots,
                 "workers": self._observation.workers(),
                 "others": self._observation.others(),
             }
@@ -114,7 +115,6 @@ class CommandHandlers:
             "scheduling": self._parts.children.scheduling.policy,
             "workers": {"wanted": status.wanted, "ready": status.ready},
             "last_reload": attempt_as_json(status.last),
-            "totals": self._observation.totals(),
             **self._observation.events_counted(),
             "bounds_seconds": BOUNDS_S,
         }
@@ -135,10 +135,11 @@ class CommandHandlers:
         child = self._slot(slot)
         settings = self._observation.settings_of(child)
         self._observation.note_processor_times()
+        slots, _ = self._observation.counters()
         call.succeed(
             {
                 "schema": protocol.SCHEMA,
-                "slots": [each for each in self._observation.slots() if each["slot"] == slot],
+                "slots": [each for each in slots if each["slot"] == slot],
                 "workers": [each for each in self._observation.workers() if each["slot"] == slot],
                 "last_exits": list(self._observation.exits.of(slot).last),
                 "settings": {name: text.partition(" -> ")[2] for name, text in changed(Settings(), settings).items()},

@@ -171,9 +171,10 @@ class Observation:
             if times is not None:
                 self._children.link(child).note_processor_times(*times)
 
-    def slots(self) -> list[dict[str, Any]]:
-        """What each slot has counted since the server was started; those without a worker included."""
-        return [
+    def counters(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """What each slot has counted since the server was started, those without a worker included; and their sums."""
+        counted = read_slots(self._children.board)
+        slots = [
             {
                 "slot": slot,
                 "totals": {
@@ -181,15 +182,12 @@ class Observation:
                     "exits": {word: self.exits.of(slot).ends[reason] for reason, word in EXIT_WORDS.items()},
                 },
             }
-            for slot, counters in read_slots(self._children.board).items()
+            for slot, counters in counted.items()
             if slot > 0
         ]
-
-    def totals(self) -> dict[str, Any]:
-        """What the whole server has counted since it was started; workers that have exited included."""
-        found = together(read_slots(self._children.board)).as_json()
+        found = together(counted).as_json()
         failures = found["failures"]
-        return {**found, "failed": failures["exception"] + failures["bad_iterable"]}
+        return slots, {**found, "failed": failures["exception"] + failures["bad_iterable"]}
 
     def events_counted(self) -> dict[str, Any]:
         """How often what has happened to workers since the server was started."""

@@ -434,12 +434,15 @@ def serve(cycle, connection, dict environ not None, int flags, bytes line not No
     start.result = contact.answer = None
     if running is None:
         cycle.hide()
+        took = now() - started
+        cycle.count(class_of(start.status), PyBytes_GET_SIZE(body), took, called - started, start.queue_s)
     else:
         running.end(cycle)
-    took = now() - started
+        took = now() - started
+        # The same, without objects for its arguments.
+        running.page.count(class_of(start.status), PyBytes_GET_SIZE(body), took, called - started, start.queue_s)
     if outcome is _ABORT:
         cycle.add(CLIENT_LEFT)
-    cycle.count(class_of(start.status), PyBytes_GET_SIZE(body), took, called - started, start.queue_s)
     if snapshot is not None:
         cycle.log(snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), took)
     return outcome
