@@ -149,15 +149,22 @@ def workers(connection: ControlConnection) -> dict[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "pure", "rounds"),
-    [("sync", "", 5), ("sync", "1", 2), ("gthread", "", 2), ("gthread", "1", 2), ("gevent", "", 2)],
-    ids=["sync", "sync-python", "gthread", "gthread-python", "gevent"],
+    ("arguments", "pure", "rounds"),
+    [
+        (["-k", "sync"], "", 5),
+        (["-k", "sync", "--preload"], "", 2),
+        (["-k", "sync"], "1", 2),
+        (["-k", "gthread"], "", 2),
+        (["-k", "gthread"], "1", 2),
+        (["-k", "gevent"], "", 2),
+    ],
+    ids=["sync", "preload", "sync-python", "gthread", "gthread-python", "gevent"],
 )
 def test_sums_are_what_was_sent_over_reloads_and_kills_for_each_reader(
-    server: StartServer, kind: str, pure: str, rounds: int
+    server: StartServer, arguments: list[str], pure: str, rounds: int
 ) -> None:
-    live = server("app:app", "-w", "2", "-k", kind, source=APP, environ={"WSGICLUSTER_PURE": pure})
-    live.wait_workers(2)
+    live = server("app:app", "-w", "2", *arguments, source=APP, environ={"WSGICLUSTER_PURE": pure})
+    live.wait_log("2 workers serve")
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect(live))
         sender = Sender(live, connection)
