@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import FastPath
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
@@ -60,7 +61,8 @@ class ConnectionHost:
             self._no_storage,
             runner.waits.is_crowded,
         )
-        self.received_bytes = 0
+        # Begins with what earlier workers of the slot have received: the sum is stored in each turn, and nothing added.
+        self.received_bytes = context.page.cells[Cell.BYTES_IN]
         self.fast_path: FastPath[Any] | None = parts.fast_path
         self.limits = head_limits(settings)
         self.on_request = parts.on_request
