@@ -20,7 +20,7 @@ build: .venv  ## compile the .pyx files in place, after a change of one
 	$(BIN)/python setup.py -q build_ext --inplace
 
 quick: .venv  ## the tests that start no server, without the long generated ones: half a minute, the loop while you write code
-	$(PYTEST) -n $(JOBS) -m 'not live and not exhaustive'
+	$(PYTEST) -n $(JOBS) --ignore tests/live -m 'not live and not exhaustive'
 
 check: .venv  ## what has to pass before a commit: linters, types, spelling, fragments, quick tests
 	$(BIN)/ruff check .
