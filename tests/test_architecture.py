@@ -120,7 +120,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     # Level 3: the child that runs the cluster code of the configuration file.
     "steward": BASE | {"settings", "system", "logs", "ipc", "support", "cluster.events"},
-    # Level 3: the child that answers operators and monitoring.
+    # Level 3: the child that responds to operators and monitoring.
     "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},

@@ -70,14 +70,17 @@ def ask(live: LiveServer, path: str, method: str = "GET", port: int | None = Non
 def wait_for(live: LiveServer, path: str, is_wanted: Any, what: str) -> Answer:
     """The first answer that is as wanted, whatever the admin worker goes through meanwhile."""
 
-    def look() -> Answer | None:
-        try:
-            found = ask(live, path)
-        except (OSError, http.client.HTTPException):
-            return None
-        return found if is_wanted(found) else None
+    found: list[Answer] = []
 
-    return wait_until(look, 20, what)
+    def look() -> bool:
+        try:
+            found.append(ask(live, path))
+        except (OSError, http.client.HTTPException):
+            return False
+        return bool(is_wanted(found[-1]))
+
+    wait_until(look, 20, what)
+    return found[-1]
 
 
 def change(live: LiveServer, path: str, token: str = TOKEN) -> Answer:

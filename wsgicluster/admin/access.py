@@ -14,7 +14,7 @@ LOG_EVERY_S = 1.0
 
 
 class AdminAccess:
-    """``token`` is None where nobody may."""
+    """Without a ``token`` no client may."""
 
     def __init__(self, token: str | None, log: logging.Logger, clock: Clock) -> None:
         self._token = token.encode() if token is not None else None

@@ -73,7 +73,7 @@ class AdminConnection:
 
     def interrupt(self, how: int = socket.SHUT_RDWR) -> None:
         """Have what waits for the client end."""
-        with contextlib.suppress(OSError):  # it has gone
+        with contextlib.suppress(OSError):  # it is closed
             self.sock.shutdown(how)
 
 
@@ -144,7 +144,7 @@ class AdminServer:
         try:
             sock, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # another process has it, or it has gone
+            return  # another process has it, or the client has closed it
         except OSError as error:
             self._log.warning("Admin worker: no client can be accepted now: %s", error.strerror)
             select.select([self._wake_receive], [], [], RETRY_S)
@@ -186,7 +186,7 @@ class AdminServer:
         try:
             self._serve_all(connection)
         except OSError:
-            # The client has gone, is too slow, or has made room for another one.
+            # The client has disconnected, is too slow, or has made room for another one.
             self._log.debug("Admin worker: lost %s", connection.peer)
         except Exception:  # noqa: BLE001
             # The boundary of this thread.

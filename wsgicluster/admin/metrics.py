@@ -52,7 +52,7 @@ SERVER_STATES = {
     "draining": "leaving",
     "stopping": "stopping",
 }
-"""The server's state in a status to that in the metric, where a reload and missing workers are no states."""
+"""The server's state in a status to that in the metric, which has none for a reload or for missing workers."""
 WORKER_STATES = ("booting", "ready", "held", "draining", "killed")
 _STATES_OF_WORKERS = {"forked": "booting"}
 

@@ -1,6 +1,6 @@
 """What the probes of orchestrators and load balancers are answered, from a status. Pure.
 
-Live means that the arbiter answers: a restart would help where it does not. Ready means that clients should be sent
+Live means that the arbiter responds: a restart would help where it does not. Ready means that clients should be sent
 here. Started means that so many workers have been ready as the settings ask for.
 """
 
@@ -36,7 +36,7 @@ def unreachable(reason: str) -> ProbeResult:
 
 
 def live(status: Mapping[str, Any]) -> ProbeResult:
-    """It answers."""
+    """The arbiter has responded."""
     return _result(status, [])
 
 

@@ -144,7 +144,7 @@ def _object_in(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ControlError(ErrorCode.INVALID, f"the body is no JSON: {error}") from error
+        raise ControlError(ErrorCode.INVALID, f"the body is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ControlError(ErrorCode.INVALID, "the body is no JSON object")
+        raise ControlError(ErrorCode.INVALID, "the body is not a JSON object")
     return found

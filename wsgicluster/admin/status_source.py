@@ -1,4 +1,4 @@
-"""What the arbiter says of the server, asked for at most once at a time, whoever wants to know.
+"""What the arbiter says of the server, asked for at most once at a time.
 
 Many may ask at once: all wait for the same answer, and none longer than the arbiter is given for it.
 """
@@ -14,7 +14,7 @@ from wsgicluster.control.status import complete
 from wsgicluster.system.usage import Usage, usage_of
 
 ANSWER_S = 1.0
-"""How long the arbiter may take, which answers from memory."""
+"""How long the arbiter may take, which has it in memory."""
 FRESH_S = 0.2
 """How old an answer may be that is given again."""
 SHARE_S = 10.0
@@ -78,7 +78,7 @@ class StatusSource:
             pids = (each.get("pid") for each in (found["server"], *found["workers"], *found["others"]))
             self._usage.forget({pid for pid in pids if pid})
         except BaseException as error:  # noqa: BLE001
-            # Whoever waits for it gets it, this thread among them.
+            # All threads that wait for it get it, this one among them.
             self._answered_at = self._clock.monotonic()
             asked.set_exception(error)
             return

@@ -282,7 +282,7 @@ class Operations:
 
     @property
     def _admin_elsewhere(self) -> bool:
-        """Is it the other server that answers at the admin address of both? It is the one that serves, or the new."""
+        """Has the other server the admin worker at the address of both? It is the new one once that serves."""
         upgrade = self._upgrade
         if upgrade.predecessor is not None:
             elsewhere = not self._supervisor.status().started

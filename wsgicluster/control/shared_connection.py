@@ -1,6 +1,6 @@
 """A connection to the control server that several threads use at a time, each for commands of its own.
 
-One thread reads all replies, so that a command that takes long, or goes on for ever, keeps no other one waiting.
+One thread reads all replies, so that a command that takes long, or never ends, keeps no other one waiting.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class SharedConnection:
             self._forget(number)
             raise ControlError(ErrorCode.TIMED_OUT, f"the arbiter has taken no command for {timeout_s:g} s")
         try:
-            # Not sendall: the reading thread must not get a timeout, and half a line would spoil what follows.
+            # Never waits, and never sends half a line: so short a one is one packet of a Unix socket.
             self._sock.send(line, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         except BlockingIOError as error:
             self._forget(number)
@@ -105,6 +105,8 @@ class SharedConnection:
         with self._lock:
             self._is_over = True
             left, self._pending = list(self._pending.values()), {}
+        with self._sending:
+            self._sock.close()
         for pending in left:
             pending.error = ControlError(ErrorCode.STOPPING, "the server has closed the connection")
             pending.over.set()

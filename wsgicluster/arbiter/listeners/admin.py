@@ -1,6 +1,6 @@
 """The listeners of the admin worker: those of all settings in use, found by the address that these name.
 
-They are listeners like any other, but for clients that are no clients of the application: no worker has them, and
+They are listeners like any other, but their clients are not those of the application: workers do not have them, and
 sockets of a service manager do not take their place.
 """
 

@@ -18,7 +18,7 @@ class Role(enum.Enum):
     STEWARD = "steward"
     """Runs the handlers of the configuration file."""
     ADMIN = "admin"
-    """Answers operators and monitoring over HTTP."""
+    """Responds to operators and monitoring over HTTP."""
 
 
 class State(enum.Enum):

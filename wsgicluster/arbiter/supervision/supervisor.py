@@ -131,7 +131,7 @@ class Supervisor:
         return True
 
     def admin_elsewhere(self, is_so: bool) -> None:
-        """Want no admin worker while the server beside this one answers at the address of both."""
+        """Want no admin worker while the server beside this one has its own at the address of both."""
         self._pool.support.admin_elsewhere = is_so
 
     def retire(self) -> None:

@@ -22,7 +22,7 @@ TOKEN_EXPECTED = f"at least {LEAST_TOKEN_CHARACTERS} printable ASCII characters 
 
 
 def _read_admin(value: object) -> Address | None:
-    """A port alone, with or without a colon, is one of the loopback interface: what is shown is not for everybody."""
+    """A port alone, with or without a colon, is one of the loopback interface: other machines need not see it."""
     if value is None or value == "":
         return None
     text = str(whole_number(value)) if isinstance(value, int) else read_text(value).strip()
