@@ -8,6 +8,7 @@ from typing import Any
 
 from wsgicluster.admin import probes
 from wsgicluster.admin.access import AdminAccess
+from wsgicluster.admin.dashboard import dashboard
 from wsgicluster.admin.event_stream import SHOWN, EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response, json_response
 from wsgicluster.admin.probes import ProbeResult
@@ -47,6 +48,7 @@ class AdminRoutes:
         self._clock = clock
         self._scrape_errors = 0
         self._look: dict[str, Callable[[AdminRequest], AdminResponse]] = {
+            "/": lambda _: dashboard(),
             "/livez": lambda _: self._probe(probes.live),
             "/readyz": lambda _: self._probe(probes.ready),
             "/startupz": lambda _: self._probe(probes.started),
