@@ -103,7 +103,7 @@ def running(
         addresses = Addresses(world.logs.error, is_shared=upgrade.is_shared)
         owned.callback(addresses.keep, ())
         admin = startup.admin_addresses(upgrade.is_shared, world.logs.error)
-        owned.callback(admin.keep, ())
+        owned.callback(admin.close)
         numbers = startup.listen(started, addresses, (), world.logs.error)
         for end in upgrade.keep((), kind) or ():
             end.close()

@@ -6,11 +6,13 @@ import http.client
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -360,3 +362,23 @@ def test_an_upgrade_that_is_called_off_gives_it_back(live: LiveServer) -> None:
     found = wait_for(live, "/status", lambda a: a.status == 200 and a.json["server"]["pid"] != old, "the new one")
     os.kill(found.json["server"]["pid"], signal.SIGTERM)
     wait_for(live, "/status", lambda a: a.status == 200 and a.json["server"]["pid"] == old, "the old one again")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_it_runs_as_the_user_of_workers(server: StartServer) -> None:
+    user = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)  # that of pytest is closed to others
+        (folder / "token").write_text(TOKEN)
+        (folder / "token").chmod(0o600)
+        live = server(
+            "app:app", "--admin", "0", "--admin-token-file", "token", "--user", str(user.pw_uid),
+            source=APP, folder=folder,
+        )  # fmt: skip
+        wait_admin(live)
+        assert f"Uid:\t{user.pw_uid}\t{user.pw_uid}" in pathlib.Path(f"/proc/{admin_pid(live)}/status").read_text()
+        for path in ("/", "/livez", "/metrics", "/status"):
+            assert ask(live, path).status == 200, path
+        assert change(live, "/scale?workers=1").status == 202
+        assert live.stop() == 0

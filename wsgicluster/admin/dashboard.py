@@ -5,7 +5,6 @@ hashes (Content Security Policy, Level 3).
 """
 
 import base64
-import functools
 import hashlib
 import pathlib
 import re
@@ -33,7 +32,6 @@ def policy_of(page: str) -> str:
     )
 
 
-@functools.cache
 def dashboard() -> AdminResponse:
     """The page."""
     page = PAGE.read_text("utf-8")

@@ -36,12 +36,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     began = time.monotonic()
     assert assignment.control is not None, "the admin worker has a connection to the control server"
     clock = SystemClock()
-    # While it may still read what only the user may who has started the server.
-    token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
     loop = ChildLoop(assignment, settings.timeout, logs.reopen)
     loop.install()
-    privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
-    assignment.channel.send(Online())
     arbiter = SharedConnection(assignment.control)
 
     def command(name: str, args: Mapping[str, Any]) -> Any:
@@ -49,8 +45,12 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
 
     events = EventStreams(f"{os.getpid()}-{int(clock.time())}")
     source = StatusSource(lambda timeout_s: arbiter.call("status", None, timeout_s), clock, UsageReader(clock))
+    # All files are read, and all modules imported, as the user that has started the server.
+    token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
     routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), clock)
     server = AdminServer(assignment.listeners, routes.respond, logs.error)
+    privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    assignment.channel.send(Online())
     gc.collect()
     gc.freeze()
     arbiter.start()

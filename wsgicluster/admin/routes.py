@@ -11,6 +11,7 @@ from wsgicluster.admin.access import AdminAccess
 from wsgicluster.admin.dashboard import dashboard
 from wsgicluster.admin.event_stream import SHOWN, EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response, json_response
+from wsgicluster.admin.exposition import expose
 from wsgicluster.admin.probes import ProbeResult
 from wsgicluster.clock import Clock
 from wsgicluster.control.protocol import ControlError, ErrorCode
@@ -47,8 +48,10 @@ class AdminRoutes:
         self._access = access
         self._clock = clock
         self._scrape_errors = 0
+        # Read now: the user that the process becomes may not be allowed to.
+        self._dashboard = dashboard()
         self._look: dict[str, Callable[[AdminRequest], AdminResponse]] = {
-            "/": lambda _: dashboard(),
+            "/": lambda _: self._dashboard,
             "/livez": lambda _: self._probe(probes.live),
             "/readyz": lambda _: self._probe(probes.ready),
             "/startupz": lambda _: self._probe(probes.started),
@@ -94,9 +97,6 @@ class AdminRoutes:
         return json_response(code, found.as_json())
 
     def _metrics(self, request: AdminRequest) -> AdminResponse:
-        # Late: an admin worker answers probes at once, before it has imported what only this needs.
-        from wsgicluster.admin.exposition import expose
-
         began = time.monotonic()
         try:
             status = self._status()

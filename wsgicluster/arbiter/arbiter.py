@@ -196,7 +196,7 @@ class Arbiter:
         owned.callback(addresses.keep, ())
         listeners = startup.listen(self._settings, addresses, self._origin.passed, self._log)
         self._admin = startup.admin_addresses(is_shared, self._log)
-        owned.callback(self._admin.keep, ())
+        owned.callback(self._admin.close)
         self._admin.open(self._settings, self._origin.passed_admin)
         return listeners
 

@@ -58,6 +58,11 @@ class AdminAddresses:
         """What is passed on to the server after this one."""
         return self._addresses.passed()
 
+    def close(self) -> None:
+        """Close all, as far as this process goes."""
+        self._numbers.clear()
+        self._addresses.keep(())
+
     def keep(self, wanted: Collection[Address]) -> None:
         """Close all but those at these addresses, as far as this process goes."""
         gone = [address for address in self._numbers if address not in wanted]
