@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from wsgicluster.control.status import complete, percentile, rates
+from wsgicluster.ipc.scoreboard import HISTOGRAM_BOUNDS_S
 from wsgicluster.system.usage import Usage
 
 BOUNDS = (0.1, 1.0, 10.0)
@@ -33,7 +34,7 @@ def status(*workers: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_status_is_completed_and_stays_json() -> None:
-    buckets = [0] * 15 + [7]
+    buckets = [0] * len(HISTOGRAM_BOUNDS_S) + [7]
     found = complete(
         status({"pid": 3, "latency": buckets}, {"pid": None}),
         lambda pid: Usage(cpu_seconds=pid / 10, rss_bytes=pid << 20),

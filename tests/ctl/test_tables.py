@@ -93,3 +93,15 @@ def test_events_are_lines() -> None:
     )
     scale = {"event": "scale", "at": "T", "workers": 3, "before": 2, "by": "operator", "reason": ""}
     assert tables.event_line(scale) == "T  scale  2 -> 3 workers  (by operator)"
+
+
+def test_a_slot_is_shown_with_what_it_has_counted() -> None:
+    totals = {
+        "requests": 12, "responses": {"none": 0, "2xx": 11, "5xx": 1},
+        "failures": {"exception": 0, "client_left": 1}, "exits": {"asked": 0, "timed_out": 2},
+        "cpu_seconds": {"user": 1.5, "system": 0.5},
+    }  # fmt: skip
+    found = {"slots": [{"slot": 1, "totals": totals}], "workers": [], "last_exits": [], "settings": {}}
+    assert [line.split(":", 1)[1].strip() for line in tables.details(found, NOW) if line] == [
+        "12 requests", "11 2xx, 1 5xx", "1 client left", "2 timed out", "2.0s",
+    ]  # fmt: skip

@@ -188,6 +188,9 @@ def details(found: Row, now: datetime.datetime) -> list[str]:
             }
         )
         lines.append("")
+    for slot in found.get("slots", ()):
+        lines += _facts(_totals(slot["totals"]))
+        lines.append("")
     if found["last_exits"]:
         lines.append("last ends:")
         for end in reversed(found["last_exits"]):
@@ -201,6 +204,21 @@ def details(found: Row, now: datetime.datetime) -> list[str]:
         lines.append("settings other than the defaults:")
         lines += [f"  {name} = {value}" for name, value in found["settings"].items()]
     return lines
+
+
+def _totals(totals: Row) -> dict[str, object]:
+    cpu = totals["cpu_seconds"]
+    return {
+        "since the start": f"{totals['requests']} requests",
+        "responses": _not_zero(totals["responses"]),
+        "failures": _not_zero(totals["failures"]),
+        "exits": _not_zero(totals["exits"]),
+        "processor time of all": seconds_text(cpu["user"] + cpu["system"]),
+    }
+
+
+def _not_zero(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "none"
 
 
 def _facts(facts: Mapping[str, object]) -> list[str]:

@@ -6,6 +6,13 @@ the server's; each child then has a page of its own. The child writes its page
 and the arbiter reads it: every cell is eight aligned bytes, so that one store
 replaces one value, without a lock or a system call. A text that is read while it
 changes may be torn; it is only used in messages.
+
+Counters never go back, for any reader in any process at any moment. A page belongs to the slot that was the first to
+use it, for as long as the server runs: the slot's next child gets it again, and continues to count where the last one
+ended. Nothing is ever moved from one cell to another or cleared, so that no reader sees a count twice or not at all,
+and none needs a lock: the sum of a slot's pages is what the slot has counted since the server was started, two living
+workers, those that have exited, and slots that are wanted no more included (`wsgicluster.ipc.slot_totals`). What one
+child has counted is the difference to what stood on its page when it was forked, which is kept beside it.
 """
 
 import contextlib
@@ -26,54 +33,43 @@ PAGES = 1024
 """Enough for 1,023 children at a time; pages that were never written take no memory."""
 
 HISTOGRAM_BOUNDS_S = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0,
 )  # fmt: skip
-"""Upper bounds of the latency buckets in seconds; one more bucket counts longer ones."""
+"""Upper bounds of the buckets of a duration in seconds; one more bucket counts longer ones. All of those are among them
+that OpenTelemetry's semantic conventions name for the duration of a request."""
 
 
 class Cell(enum.IntEnum):
-    """Index of an eight-byte cell within a page; the first two are floats, the others unsigned."""
+    """Index of an eight-byte cell within a page; floats are called so, the others are unsigned.
+
+    Those from `FIRST_COUNTER` on are counters, which are never cleared; see `Page.counted`.
+    """
 
     DEADLINE = 0
+    """A float, as the next one."""
     STARTED = 1
     STATE = 2
     PID = 3
     GENERATION = 4
     SLOT = 5
     REQUESTS = 6
-    FAILED = 7
-    BYTES_IN = 8
-    BYTES_OUT = 9
+    """Requests that this child has run; `RESPONSES` has those of the slot."""
     CONNECTIONS = 10
     RESIDENT = 11
     PAGES_USED = 12
     """In the server's page only: no page from this one on has ever been used."""
     LAG = 13
     """How late the worker's loop woke last, in microseconds; 0 when no request runs outside the loop."""
-    SHED = 14
-    """Requests that were not run, since they had waited too long or their clients had disconnected meanwhile."""
-    CUT = 15
-    """Requests that were still running when the worker's time to drain ended."""
-    HISTOGRAM = 16
-    EVICTED = 32
-    """Idle connections that were closed to make room for others."""
     ROLE = 48
     """What the child is for, a `ChildRole`."""
     READS_MESSAGES = 49
     """1 as soon as the child has handlers for messages; its mailbox is read from when it is ready."""
-    MESSAGES_RECEIVED = 50
-    MESSAGES_DROPPED = 51
-    """Messages that the child could not queue for others in a broadcast, or that were invalid."""
-    LATE_REPLIES = 52
-    """Replies of the child that arrived when no process waited for them any more."""
     RUNNING = 53
     """Requests that run outside the loop now; a worker that runs them in its loop only says when one has begun."""
     WANTED = 54
     """In the server's page only: how many workers there are to be, which have the slots from 1 on."""
     CROWDED = 55
     """In the server's page only: 1 once a worker has said that most clients have one address."""
-    FORGED_COOKIES = 56
-    """Cookies that named a slot and were not signed by this server, or name one that there is no more."""
     SCHEDULING_SERIAL = 57
     """In the server's page only: twice the number of scheduling policies so far; see `wsgicluster.ipc.scheduling`."""
     MAIL_SINCE = 58
@@ -81,26 +77,60 @@ class Cell(enum.IntEnum):
     MAIL_WATCHED = 59
     """In the server's page only: 1 while the arbiter looks at those by itself, and needs no message of one."""
 
+    RESPONSES = 160
+    """Requests that are over, by the first digit of their status; the first cell has those without any response."""
+    DURATION_NS = 166
+    """How long those have taken, from their last byte received to the last one of their responses sent or stored."""
+    APPLICATION_NS = 167
+    """How much of that the application has taken with its call and its iterable, waits for the client left out."""
+    QUEUE_NS = 168
+    """How long they had waited for their run, since the worker had found them complete."""
+    FAILED = 169
+    """Requests whose application raised."""
+    BAD_ITERABLES = 170
+    """Requests whose application returned or declared what cannot be sent."""
+    CLIENT_LEFT = 171
+    """Requests whose client left before it had the response."""
+    CUT = 172
+    """Requests that were still running when the worker's time to drain ended."""
+    SHED = 173
+    """Requests that were not run, since they had waited too long or their clients had disconnected meanwhile."""
+    BYTES_IN = 174
+    BYTES_OUT = 175
+    EVICTED = 176
+    """Idle connections that were closed to make room for others."""
+    MESSAGES_RECEIVED = 177
+    MESSAGES_DROPPED = 178
+    """Messages that the child could not queue for others in a broadcast, or that were invalid."""
+    LATE_REPLIES = 179
+    """Replies of the child that arrived when no process waited for them any more."""
+    FORGED_COOKIES = 180
+    """Cookies that named a slot and were not signed by this server, or name one that there is no more."""
+    CPU_USER_NS = 181
+    """Processor time of the slot's workers; the arbiter writes it, of those that run when it is asked for."""
+    CPU_SYSTEM_NS = 182
+    HISTOGRAM = 192
+    """The requests of `DURATION_NS` by duration, a cell for each bucket of `HISTOGRAM_BOUNDS_S`."""
+    APPLICATION_HISTOGRAM = 212
+    """Those of `APPLICATION_NS`."""
+    QUEUE_HISTOGRAM = 232
+    """Those of `QUEUE_NS`."""
 
-TOTALS = (
-    Cell.REQUESTS,
-    Cell.FAILED,
-    Cell.BYTES_IN,
-    Cell.BYTES_OUT,
-    Cell.SHED,
-    Cell.EVICTED,
-    Cell.MESSAGES_RECEIVED,
-    Cell.MESSAGES_DROPPED,
-    Cell.LATE_REPLIES,
-    Cell.FORGED_COOKIES,
-)
-"""Counters that are added to the server's totals when their child exits."""
+
+FIRST_COUNTER = 160
+COUNTERS = 96
+"""So many cells are counters; behind them stands what each was when the present child was forked."""
+STATUS_CLASSES = 6
+_BASES = FIRST_COUNTER + COUNTERS
+_OWNER = _BASES + COUNTERS
+"""The slot that a page belongs to."""
+_MOST = (1 << 64) - 1
 
 CLIENT_OFFSET = 512
 CLIENT_BYTES = 64
 LINE_OFFSET = CLIENT_OFFSET + CLIENT_BYTES
 LINE_BYTES = 640
-_BUCKETS = len(HISTOGRAM_BOUNDS_S) + 1
+BUCKETS = len(HISTOGRAM_BOUNDS_S) + 1
 
 STORE_REQUEST = struct.Struct(f"{CLIENT_BYTES}s{LINE_BYTES}s").pack_into
 """``STORE_REQUEST(buffer, CLIENT_OFFSET, client, request_line)``: pads and cuts both."""
@@ -181,12 +211,32 @@ class Page:
         self.cells = raw.cast("Q")
 
     def clear(self) -> None:
-        """Clear the values of the last child."""
-        self.raw[:] = bytes(PAGE_BYTES)
+        """Clear the values of the last child, but for counters."""
+        raw, kept, behind = self.raw, FIRST_COUNTER * 8, (_OWNER + 1) * 8
+        raw[:kept] = bytes(kept)
+        raw[behind:] = bytes(PAGE_BYTES - behind)
+
+    def begin(self) -> None:
+        """Another child is about to use the page: what it counts begins here."""
+        cells = self.cells
+        cells[_BASES : _BASES + COUNTERS] = cells[FIRST_COUNTER : FIRST_COUNTER + COUNTERS]
+
+    def before(self, cell: int) -> int:
+        """A counter when the present child was forked."""
+        return self.cells[COUNTERS + cell]
+
+    def counted(self, cell: int) -> int:
+        """What the present child has added to a counter."""
+        return self.cells[cell] - self.cells[COUNTERS + cell]
+
+    def raise_to(self, cell: int, value: int) -> None:
+        """What the present child has added to a counter is at least this; for the arbiter."""
+        # The arbiter does not trust what is in the child's memory: it may be anything.
+        self.cells[cell] = max(self.cells[cell], min(self.before(cell) + value, _MOST))
 
     def histogram(self) -> Sequence[int]:
-        """Finished requests by duration: one number for each of `HISTOGRAM_BOUNDS_S`, and one for longer ones."""
-        return self.cells[Cell.HISTOGRAM : Cell.HISTOGRAM + _BUCKETS].tolist()
+        """This child's requests by duration: one number for each of `HISTOGRAM_BOUNDS_S`, and one for longer ones."""
+        return [self.counted(Cell.HISTOGRAM + bucket) for bucket in range(BUCKETS)]
 
     def facts(self) -> PageSnapshot:
         """The present values of the page."""
@@ -200,16 +250,16 @@ class Page:
             generation=cells[Cell.GENERATION],
             slot=cells[Cell.SLOT],
             requests=cells[Cell.REQUESTS],
-            failed=cells[Cell.FAILED],
-            bytes_in=cells[Cell.BYTES_IN],
-            bytes_out=cells[Cell.BYTES_OUT],
+            failed=self.counted(Cell.FAILED) + self.counted(Cell.BAD_ITERABLES),
+            bytes_in=self.counted(Cell.BYTES_IN),
+            bytes_out=self.counted(Cell.BYTES_OUT),
             connections=cells[Cell.CONNECTIONS],
             resident_bytes=cells[Cell.RESIDENT],
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
-            shed=cells[Cell.SHED],
-            cut=cells[Cell.CUT],
-            evicted=cells[Cell.EVICTED],
+            shed=self.counted(Cell.SHED),
+            cut=self.counted(Cell.CUT),
+            evicted=self.counted(Cell.EVICTED),
         )
 
 
@@ -235,7 +285,10 @@ class Scoreboard:
         self._all = memoryview(self._map)
         self._cells = self._all.cast("Q")
         self._floats = self._all.cast("d")
-        self._free: list[int] = []
+        self._free: dict[int, list[int]] = {}
+        """By the slot that they belong to."""
+        self._owners: dict[int, int] = {}
+        """The slot of each page that was ever used."""
         self._next = 1
         try:
             self._reserve(0, 1 + children)
@@ -258,21 +311,44 @@ class Scoreboard:
 
     def take(self, slot: int, generation: int) -> Page:
         """A clean page for a child that is about to be forked."""
-        if self._free:
-            index = self._free.pop()
-        elif self._next < PAGES:
-            index = self._next
-            self._reserve(index)
-            self._next += 1
-            self.server.cells[Cell.PAGES_USED] = self._next
-        else:
-            raise ServerError(f"more than {PAGES - 1} children at a time are not supported")
-        page = self.page(index)
+        page = self._free_page(slot) or self._new_page(slot)
         page.clear()
+        page.begin()
         page.cells[Cell.SLOT] = slot
         page.cells[Cell.GENERATION] = generation
         page.cells[Cell.STATE] = WorkerState.BOOTING
         return page
+
+    def _free_page(self, slot: int) -> Page | None:
+        found = self._free.get(slot)
+        return self.page(found.pop()) if found else None
+
+    def _new_page(self, slot: int) -> Page:
+        try:
+            if self._next == PAGES:
+                raise ServerError(f"more than {PAGES - 1} children at a time are not supported")
+            self._reserve(self._next)
+        except ServerError:
+            # That of another slot will do: what is counted there is shown with that one, and is not lost.
+            found = max((owner for owner, pages in self._free.items() if pages), default=None)
+            if found is None:
+                raise
+            return self.page(self._free[found].pop())
+        page = self.page(self._next)
+        page.cells[_OWNER] = self._owners[page.index] = slot
+        self._next += 1
+        # Readers look no further than this: from now on they find it, and whose it is.
+        self.server.cells[Cell.PAGES_USED] = self._next
+        return page
+
+    def counters(self) -> list[tuple[int, list[int]]]:
+        """The slot and all counters of each page that was ever used; from whatever process. The rest is 0."""
+        cells = self._cells
+        pages = range(_CELLS_A_PAGE, self.server.cells[Cell.PAGES_USED] * _CELLS_A_PAGE, _CELLS_A_PAGE)
+        return [
+            (cells[page + _OWNER], cells[page + FIRST_COUNTER : page + FIRST_COUNTER + COUNTERS].tolist())
+            for page in pages
+        ]
 
     def ready_workers(self, served_below: int = sys.maxsize) -> int:
         """How many workers accept new connections now, and have served fewer requests than that; called by workers."""
@@ -322,14 +398,9 @@ class Scoreboard:
             self._floats[cell] = now
 
     def free(self, page: Page) -> None:
-        """Free the page of a child that has exited; its counters are added to the server's totals."""
-        totals = self.server.cells
-        for cell in TOTALS:
-            totals[cell] += page.cells[cell]
-        for bucket in range(Cell.HISTOGRAM, Cell.HISTOGRAM + _BUCKETS):
-            totals[bucket] += page.cells[bucket]
+        """Free the page of a child that has exited; what it has counted stays where it is."""
         page.clear()
-        self._free.append(page.index)
+        self._free.setdefault(self._owners[page.index], []).append(page.index)
 
     def tell(self, state: ServerState) -> None:
         """Write the server's state for all workers."""

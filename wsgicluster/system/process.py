@@ -11,6 +11,7 @@ import setproctitle
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def open_missing_streams() -> None:
@@ -87,6 +88,20 @@ def state_letter(pid: int) -> str:
         # Gone meanwhile, or no /proc here.
         return ""
     return text.rpartition(")")[2].strip()[:1]
+
+
+def processor_times_s(pid: int) -> tuple[float, float] | None:
+    """User and system time that ``pid`` and the children that it has waited for have taken, in seconds.
+
+    None where ``/proc`` does not tell; it still does of a process that has exited and was not waited for.
+    """
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # proc(5): the name may have spaces and brackets; behind it utime, stime, cutime and cstime are fields 14 to 17.
+    user, system, child_user, child_system = (int(field) for field in text.rpartition(b")")[2].split()[11:15])
+    return (user + child_user) / _TICKS_A_SECOND, (system + child_system) / _TICKS_A_SECOND
 
 
 class ResidentMemory:

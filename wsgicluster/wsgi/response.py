@@ -51,8 +51,20 @@ class Transport(Protocol):
         """Whether the client has left; receives nothing."""
 
 
-class NotStarted(AssertionError):
+class BadIterable(Exception):
+    """What an application has returned or declared cannot be sent."""
+
+
+class NotStarted(BadIterable, AssertionError):
     """There is no status yet for the response that is to be sent."""
+
+
+class BadBlock(BadIterable, TypeError):
+    """What was to be sent is not bytes, or nothing that gives some."""
+
+
+class WrongLength(BadIterable, ValueError):
+    """A body is shorter than was declared."""
 
 
 class Framing(enum.Enum):
@@ -327,8 +339,8 @@ class Response:
         return block + stamp.last
 
 
-def _too_short(declared: int, given: int) -> ValueError:
-    return ValueError(f"the application declared Content-Length {declared} but gave only {count_of(given, 'byte')}")
+def _too_short(declared: int, given: int) -> WrongLength:
+    return WrongLength(f"the application declared Content-Length {declared} but gave only {count_of(given, 'byte')}")
 
 
 def _checked(block: object) -> bytes:
@@ -336,5 +348,5 @@ def _checked(block: object) -> bytes:
     if type(block) is bytes:
         return block
     if not isinstance(block, bytes):
-        raise TypeError(f"the application gave a body block of type {type(block).__name__}; expected bytes")
+        raise BadBlock(f"the application gave a body block of type {type(block).__name__}; expected bytes")
     return b"".join((block,))

@@ -159,6 +159,11 @@ class ChildLink:
         """Does the child listen, according to its page? It may not have been read yet that it is ready."""
         return self.page.cells[Cell.STATE] > WorkerState.BOOTING
 
+    def note_processor_times(self, user_s: float, system_s: float) -> None:
+        """Write on the child's page how much processor time it has taken so far, in seconds."""
+        self.page.raise_to(Cell.CPU_USER_NS, int(user_s * 1e9))
+        self.page.raise_to(Cell.CPU_SYSTEM_NS, int(system_s * 1e9))
+
     def stacks(self) -> str:
         """The stacks that the child has written, the end cut off if they are very long."""
         try:

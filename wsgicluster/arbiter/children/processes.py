@@ -279,6 +279,8 @@ class ChildProcesses:
         ended = self._unclaimed.pop(pid, None)
         if ended is None:
             self._by_pid[pid] = child.key
+        else:
+            self._links[child.key].note_processor_times(ended.processor_s - ended.system_s, ended.system_s)
         return ended
 
     # All of them
@@ -386,13 +388,16 @@ class ChildProcesses:
                 signal_number=os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
                 peak_bytes=usage.ru_maxrss * _MAXRSS_BYTES,
                 processor_s=usage.ru_utime + usage.ru_stime,
+                system_s=usage.ru_stime,
                 core_dumped=os.WCOREDUMP(status),
             )
             key, other = self._by_pid.pop(pid, None), self._others.pop(pid, None)
             if other is not None:
                 other(ended)
             elif key is not None:
-                yield self._links[key].child, ended
+                link = self._links[key]
+                link.note_processor_times(ended.processor_s - ended.system_s, ended.system_s)
+                yield link.child, ended
             elif any(link.child.pid == 0 for link in self._links.values()):
                 # A mold's worker may exit before the mold has reported its pid.
                 self._unclaimed[pid] = ended

@@ -14,7 +14,7 @@ from wsgicluster.arbiter.plan.child import Child, State
 from wsgicluster.arbiter.plan.requester import Requester
 from wsgicluster.arbiter.plan.rollout import Result
 from wsgicluster.arbiter.plan.status import ServiceStatus
-from wsgicluster.arbiter.supervision.observation import attempt_as_json, rfc3339, state_of
+from wsgicluster.arbiter.supervision.observation import BOUNDS_S, attempt_as_json, rfc3339, state_of
 from wsgicluster.control import protocol
 from wsgicluster.control.event_history import EventHistory
 from wsgicluster.control.protocol import ControlError, ErrorCode
@@ -87,10 +87,12 @@ class CommandHandlers:
 
     def status(self, call: Call) -> None:
         """The whole server."""
+        self._observation.note_processor_times()
         call.succeed(
             {
                 "schema": protocol.SCHEMA,
                 "server": self._server(),
+                "slots": self._observation.slots(),
                 "workers": self._observation.workers(),
                 "others": self._observation.others(),
             }
@@ -113,6 +115,8 @@ class CommandHandlers:
             "workers": {"wanted": status.wanted, "ready": status.ready},
             "last_reload": attempt_as_json(status.last),
             "totals": self._observation.totals(),
+            **self._observation.events_counted(),
+            "bounds_seconds": BOUNDS_S,
         }
 
     def _slot(self, slot: int) -> Child:
@@ -130,9 +134,11 @@ class CommandHandlers:
         slot = call.args["slot"]
         child = self._slot(slot)
         settings = self._observation.settings_of(child)
+        self._observation.note_processor_times()
         call.succeed(
             {
                 "schema": protocol.SCHEMA,
+                "slots": [each for each in self._observation.slots() if each["slot"] == slot],
                 "workers": [each for each in self._observation.workers() if each["slot"] == slot],
                 "last_exits": list(self._observation.exits.of(slot).last),
                 "settings": {name: text.partition(" -> ")[2] for name, text in changed(Settings(), settings).items()},

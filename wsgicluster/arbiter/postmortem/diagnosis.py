@@ -25,13 +25,14 @@ _MODULES = "Extension modules: "
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
     """How a process ended: exit code, or signal number when it is not 0; ``peak_bytes`` of resident memory,
-    ``processor_s`` of user and system time.
+    ``processor_s`` of user and system time, of which ``system_s`` in the kernel.
     """
 
     code: int
     signal_number: int
     peak_bytes: int
     processor_s: float = 0.0
+    system_s: float = 0.0
     core_dumped: bool = False
 
     def __str__(self) -> str:

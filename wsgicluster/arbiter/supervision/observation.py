@@ -13,10 +13,13 @@ from wsgicluster.arbiter.plan.child import UNEXPECTED_ENDS, Child, End, Role
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Attempt
 from wsgicluster.arbiter.plan.status import ServiceStatus
+from wsgicluster.arbiter.supervision.tallies import EXIT_WORDS, Tallies
 from wsgicluster.clock import Clock
 from wsgicluster.ipc.events import Event, ExitEvent, as_json
-from wsgicluster.ipc.scoreboard import Cell, PageSnapshot, WorkerState
+from wsgicluster.ipc.scoreboard import HISTOGRAM_BOUNDS_S, Cell, PageSnapshot, WorkerState
+from wsgicluster.ipc.slot_totals import read_slots, together
 from wsgicluster.settings import Settings
+from wsgicluster.system import process
 
 LAST_EXITS = 5
 _UNASKED = frozenset({end.value for end in UNEXPECTED_ENDS} | {End.TIMED_OUT.value, End.BOOT_FAILED.value})
@@ -84,6 +87,7 @@ class Observation:
 
     def __init__(self, pool: Pool, children: ChildProcesses, clock: Clock) -> None:
         self.exits = ExitHistory()
+        self.tallies = Tallies()
         self._pool = pool
         self._children = children
         self._clock = clock
@@ -160,17 +164,41 @@ class Observation:
             "oldest_request": oldest,
         }
 
-    def totals(self) -> dict[str, int]:
-        """Counters of the whole server since it was started, workers that have exited included."""
-        pages = [self._children.board.server, *(self._children.link(child).page for child in self._pool.workers())]
-        cells = {
-            "requests": Cell.REQUESTS,
-            "failed": Cell.FAILED,
-            "shed": Cell.SHED,
-            "bytes_in": Cell.BYTES_IN,
-            "bytes_out": Cell.BYTES_OUT,
-        }
-        return {name: sum(page.cells[cell] for page in pages) for name, cell in cells.items()}
+    def note_processor_times(self) -> None:
+        """Write on the pages of living workers how much processor time they have taken so far."""
+        for child in self._pool.workers():
+            times = process.processor_times_s(child.pid) if child.pid else None
+            if times is not None:
+                self._children.link(child).note_processor_times(*times)
+
+    def slots(self) -> list[dict[str, Any]]:
+        """What each slot has counted since the server was started; those without a worker included."""
+        return [
+            {
+                "slot": slot,
+                "totals": {
+                    **counters.as_json(),
+                    "exits": {word: self.exits.of(slot).ends[reason] for reason, word in EXIT_WORDS.items()},
+                },
+            }
+            for slot, counters in read_slots(self._children.board).items()
+            if slot > 0
+        ]
+
+    def totals(self) -> dict[str, Any]:
+        """What the whole server has counted since it was started; workers that have exited included."""
+        found = together(read_slots(self._children.board)).as_json()
+        failures = found["failures"]
+        return {**found, "failed": failures["exception"] + failures["bad_iterable"]}
+
+    def events_counted(self) -> dict[str, Any]:
+        """How often what has happened to workers since the server was started."""
+        tallies = self.tallies
+        return {"exits": dict(tallies.exits), "boots": dict(tallies.boots), "reloads": dict(tallies.reloads)}
+
+
+BOUNDS_S = list(HISTOGRAM_BOUNDS_S)
+"""The upper bounds of all buckets, in seconds."""
 
 
 def state_of(status: ServiceStatus) -> str:

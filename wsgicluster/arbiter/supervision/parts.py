@@ -34,7 +34,7 @@ class SupervisionParts:
         pool = Pool()
         events = EventReporter(pool, children, clock)
         observation = Observation(pool, children, clock)
-        events.observers.append(observation.exits.note)
+        events.observers += [observation.exits.note, observation.tallies.note]
         progress = Progress(pool, events, logs.error)
         failures = ChildFailures(pool, children, progress, events, logs, clock)
         scheduling = LiveScheduling(pool, children, logs.error)

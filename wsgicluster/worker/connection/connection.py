@@ -47,12 +47,14 @@ class Connection(Sender):
     else empty), ``movable`` whether another process can continue with it, ``ended`` whether the client is known to send
     nothing more, ``lingers`` that it sends something behind its last request. ``taken`` says that the application
     speaks on the socket itself. ``fast_path`` is the shorter way to receive, if there is one, and ``peer`` what that
-    keeps for the connection. ``reads`` is how it reads requests.
+    keeps for the connection. ``complete_at`` is when the worker found its present request complete, or what has come of
+    one that runs while its body arrives; where nothing was noted, infinite. ``reads`` is how it reads requests.
     """
 
     __slots__ = (
         "bucket",
         "client",
+        "complete_at",
         "contact",
         "deadline",
         "due",
@@ -92,6 +94,7 @@ class Connection(Sender):
         self.deadline = math.inf
         self.bucket = -1
         self.watching = 0
+        self.complete_at = math.inf
         self.listener = listener
         self.client = b""
         self.proxy_header = b""

@@ -166,8 +166,7 @@ class OffloadedConnection(Connection):
 
     def client_wait_s(self, now: float) -> float:
         """How long the request that runs has waited for its client: for its body, and to take the response."""
-        wait, extension = self.write_wait, self.extension
-        waited_s = 0.0 if self.quick or wait is None else wait.total_s(now)
+        waited_s, extension = super().client_wait_s(now), self.extension
         return waited_s if extension is None else waited_s + extension.client_wait_s(now)
 
     def keep(self, data: memoryview | bytes) -> None:

@@ -124,6 +124,11 @@ class Sender:
                 self.transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _END)
             self._resets = False
 
+    def client_wait_s(self, now: float) -> float:
+        """How long the request that runs has waited for its client to take its response."""
+        wait = self.write_wait
+        return 0.0 if self.quick or wait is None else wait.total_s(now)
+
     @property
     def sends_later(self) -> bool:
         """Whether something waits for the client to take it."""
@@ -257,7 +262,8 @@ class Sender:
         began = monotonic()
         while outbox.memory_bytes > outbox.buffer_bytes // 2:
             if not poll.poll(_pace_wait.seconds * 1000):
-                self.quick = False
+                if self.quick:
+                    self.quick, self.write_wait = False, None  # that is of an earlier response
                 outbox.lagging = True
                 _pace_wait.shorten()
                 break

@@ -158,7 +158,7 @@ class Drain:
         count = sum(_is_in_request(connection) for connection in self._connections)
         if not count:
             return
-        self._context.page.cells[Cell.CUT] = count
+        self._context.page.cells[Cell.CUT] += count
         lines = [runner.line.decode("latin-1")[:512] for runner in islice(load.running, SHOWN_CUT)]
         self._context.log.warning(
             "worker %d: graceful_timeout is over; cut %s%s%s",
@@ -171,7 +171,7 @@ class Drain:
         count = sum(runner.reported for runner in load.running)
         if load.queue.waiting or count < len(self._connections):
             return False
-        self._context.page.cells[Cell.CUT] = count
+        self._context.page.cells[Cell.CUT] += count
         requests = count_of(count, "timed-out request")
         self._context.log.warning("worker %d: exiting with %s still running", self._context.slot, requests)
         return True

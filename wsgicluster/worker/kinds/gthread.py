@@ -76,6 +76,11 @@ class ThreadRequestRunner(RequestRunner):
         super().__init__(cycle, running)
         self._counters = lock
 
+    def add(self, cell: int) -> None:
+        """Add one to a counter on the page."""
+        with self._counters:
+            super().add(cell)
+
     def record(self, response: Response, snapshot: dict[str, Any] | None, line: bytes) -> None:
         """Count and log a request whose response is done with, however it went."""
         with self._counters:

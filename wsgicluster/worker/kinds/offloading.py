@@ -129,6 +129,7 @@ class Offloading:
         # The compiled way to receive has completed the environ of a request without a body.
         if not finish_environ(connection, self._trust):
             return
+        connection.complete_at = self.loop.now
         connection.guest = False  # type: ignore[attr-defined]  # all connections of these workers are offloaded
         if not self.timeouts.active:
             self.timeouts.begin(monotonic())

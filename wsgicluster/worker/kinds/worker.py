@@ -63,6 +63,7 @@ class Worker:
         self._fast_path = parts.host.fast_path
         self._load = parts.runner.load
         self._recycling = parts.recycling
+        self._received_bytes = 0
         self._hold_again_at = 0.0
 
     def begin(self, ready: Ready) -> None:
@@ -92,7 +93,11 @@ class Worker:
         """At the end of a turn: write what the arbiter reads, and look for limits that are reached, and for room."""
         cells, recycling, fast_path = self._cells, self._recycling, self._fast_path
         received_bytes = self._host.received_bytes
-        cells[_BYTES_IN] = received_bytes if fast_path is None else received_bytes + fast_path.received_bytes
+        if fast_path is not None:
+            received_bytes += fast_path.received_bytes
+        if received_bytes != self._received_bytes:
+            cells[_BYTES_IN] += received_bytes - self._received_bytes
+            self._received_bytes = received_bytes
         cells[_CONNECTIONS] = len(self.context.connections)
         requests = cells[_REQUESTS]
         wanted = recycling.check(self._loop.now, requests)

@@ -31,7 +31,9 @@ class WholeResponse:
 @final
 class PageCounters:
     def __init__(self, page: Page) -> None: ...
-    def count(self, sent_bytes: int, duration_s: float) -> None: ...
+    def count(
+        self, status_class: int, sent_bytes: int, duration_s: float, application_s: float, queue_s: float
+    ) -> None: ...
 
 @final
 class RequestsInFlight:

@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.dict cimport PyDict_GetItem
 from cpython.exc cimport PyErr_SetFromErrno
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_READ_CHAR
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memcpy, memset
 
@@ -42,7 +43,11 @@ cdef object _KEEP = Outcome.KEEP, _CLOSE = Outcome.CLOSE, _ABORT = Outcome.ABORT
 cdef int KEEP_ALIVE = _head.KEEP_ALIVE, HTTP_11 = _head.HTTP_11, IS_HEAD = _head.IS_HEAD
 cdef int WANTS_CLOSE = _response.WANTS_CLOSE, OWN_FIELDS = _response.HAS_DATE | _response.HAS_SERVER
 cdef int STARTED = _page.Cell.STARTED, DEADLINE = _page.Cell.DEADLINE, STATE = _page.Cell.STATE
-cdef int REQUESTS = _page.Cell.REQUESTS, BYTES_OUT = _page.Cell.BYTES_OUT, HISTOGRAM = _page.Cell.HISTOGRAM
+cdef int REQUESTS = _page.Cell.REQUESTS, RESPONSES = _page.Cell.RESPONSES, BYTES_OUT = _page.Cell.BYTES_OUT
+cdef int DURATION = _page.Cell.DURATION_NS, HISTOGRAM = _page.Cell.HISTOGRAM
+cdef int APPLICATION = _page.Cell.APPLICATION_NS, APPLICATION_HISTOGRAM = _page.Cell.APPLICATION_HISTOGRAM
+cdef int QUEUE = _page.Cell.QUEUE_NS, QUEUE_HISTOGRAM = _page.Cell.QUEUE_HISTOGRAM
+cdef int CLIENT_LEFT = _page.Cell.CLIENT_LEFT
 cdef int RUNNING = _page.Cell.RUNNING
 cdef int CLIENT_OFFSET = _page.CLIENT_OFFSET, CLIENT_BYTES = _page.CLIENT_BYTES
 cdef int LINE_OFFSET = _page.LINE_OFFSET, LINE_BYTES = _page.LINE_BYTES
@@ -188,6 +193,8 @@ cdef class WholeResponse:
                 plain.complete = True
                 return plain
             cycle.started = self.started
+            cycle.queue_s = self.queue_s
+            cycle.ended = 0.0
             if client.contact.answer is self:
                 client.contact.answer = plain
         return self.plain
@@ -229,6 +236,12 @@ cdef WholeResponse new_response(cycle, connection, int flags, double started):
     start.flags = flags
     start.started = started
     return start
+
+
+cdef inline int class_of(status) noexcept:
+    """As `wsgicluster.worker.request.page_counters.class_of`, of a status that `format_usual` has taken."""
+    cdef int digit = <int>PyUnicode_READ_CHAR(status, 0) - 48
+    return min(digit, 5)
 
 
 cdef bytes whole_body(object result, long long length):
@@ -290,6 +303,13 @@ cdef object send_whole(WholeResponse start, int descriptor, bytes fields, bint k
     return _KEEP if keep else _CLOSE
 
 
+cdef inline int _bucket(double duration_s) noexcept:
+    cdef int bucket = 0
+    while bucket < BOUND_COUNT and BOUNDS[bucket] < duration_s:
+        bucket += 1
+    return bucket
+
+
 @cython.final
 cdef class PageCounters:
     """The twin of `wsgicluster.worker.request.page_counters.PageCounters`; needs no lock."""
@@ -299,14 +319,21 @@ cdef class PageCounters:
         self.cells = page.cells
         self.raw = page.raw
 
-    cpdef count(self, long long sent_bytes, double duration_s):
+    cpdef count(self, int status_class, long long sent_bytes, double duration_s, double application_s, double queue_s):
         """Add a request to what stands on the page."""
-        cdef int bucket = 0
         self.cells[REQUESTS] += 1
+        self.cells[RESPONSES + status_class] += 1
         self.cells[BYTES_OUT] += sent_bytes
-        while bucket < BOUND_COUNT and BOUNDS[bucket] < duration_s:
-            bucket += 1
-        self.cells[HISTOGRAM + bucket] += 1
+        self.cells[DURATION] += <unsigned long long>(duration_s * 1e9)
+        self.cells[HISTOGRAM + _bucket(duration_s)] += 1
+        self.cells[APPLICATION] += <unsigned long long>(application_s * 1e9)
+        self.cells[APPLICATION_HISTOGRAM + _bucket(application_s)] += 1
+        self.cells[QUEUE] += <unsigned long long>(queue_s * 1e9)
+        self.cells[QUEUE_HISTOGRAM + _bucket(queue_s)] += 1
+
+    cdef void add_client_left(self) noexcept:
+        """A client has left before it had its response."""
+        self.cells[CLIENT_LEFT] += 1
 
     cdef void show(self, double started, bytes client, const char *line, Py_ssize_t line_size) noexcept:
         """Say which request runs; as ``STORE_REQUEST`` of the scoreboard."""
@@ -372,9 +399,10 @@ cdef class RequestsInFlight:
 
 def serve(cycle, connection, dict environ not None, int flags, bytes line not None):
     """The twin of `wsgicluster.worker.request.cycle.Cycle.serve`; of a `RequestRunner` it knows how that shows its request."""
-    cdef double started = now()
+    cdef double started = now(), complete_at = connection.complete_at, called, took
     cdef WholeResponse start = new_response(cycle, connection, flags, started)
     cdef RequestsInFlight running = cycle.running
+    start.queue_s = max(0.0, started - complete_at)
     cycle.started = started
     if running is None:
         cycle.show(started, connection.client, line)
@@ -391,6 +419,7 @@ def serve(cycle, connection, dict environ not None, int flags, bytes line not No
     contact.answer = start
     contact.runner = cycle
     body = start.call(cycle.application, environ)
+    called = now()
     outcome = None
     if body is not None and not connection.taken and flags & HTTP_11 and not flags & IS_HEAD:
         try:
@@ -407,9 +436,12 @@ def serve(cycle, connection, dict environ not None, int flags, bytes line not No
         cycle.hide()
     else:
         running.end(cycle)
-    cycle.count(PyBytes_GET_SIZE(body), now() - started)
+    took = now() - started
+    if outcome is _ABORT:
+        cycle.add(CLIENT_LEFT)
+    cycle.count(class_of(start.status), PyBytes_GET_SIZE(body), took, called - started, start.queue_s)
     if snapshot is not None:
-        cycle.log(snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), now() - started)
+        cycle.log(snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), took)
     return outcome
 
 

@@ -20,17 +20,18 @@ from wsgicluster.http.response import REASONS, error_response
 from wsgicluster.ipc.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell, Page
 from wsgicluster.logs.access_log import AccessLog
 from wsgicluster.worker.request.outcome import Outcome
-from wsgicluster.worker.request.page_counters import PageCounters
+from wsgicluster.worker.request.page_counters import PageCounters, class_of
 from wsgicluster.wsgi.client_callables import ClientCallables
 from wsgicluster.wsgi.files import FileWrapper, file_region
-from wsgicluster.wsgi.response import Framing, NotStarted, Response, Stamp, Transport
+from wsgicluster.wsgi.response import BadBlock, BadIterable, Framing, NotStarted, Response, Stamp, Transport
 
 __all__ = ["CALLS_APPLICATION", "SWITCHED", "Application", "Client", "Cycle", "Outcome"]
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 # Members of an Enum cost a look-up each time; these are plain integers.
-_DEADLINE, _STARTED, _FAILED = int(Cell.DEADLINE), int(Cell.STARTED), int(Cell.FAILED)
+_DEADLINE, _STARTED = int(Cell.DEADLINE), int(Cell.STARTED)
+_FAILED, _BAD_ITERABLES, _CLIENT_LEFT = int(Cell.FAILED), int(Cell.BAD_ITERABLES), int(Cell.CLIENT_LEFT)
 
 
 SWITCHED = "101 Switching Protocols"
@@ -42,12 +43,17 @@ class Client(Transport, Protocol):
     """A transport that knows whose it is."""
 
     client: bytes
+    complete_at: float
+    """When the worker found its present request complete, monotonic."""
     contact: ClientCallables
     own_fields: str
     taken: bool
 
     def renew_contact(self, environ: dict[str, Any]) -> ClientCallables:
         """Leave the contact to whoever has kept it: from now on, and in ``environ``, there is another one."""
+
+    def client_wait_s(self, now: float) -> float:
+        """How long the request that runs has waited for its client."""
 
 
 def send_blocks(response: Response, _client: Client, blocks: Iterable[bytes]) -> None:
@@ -61,8 +67,10 @@ class Cycle:
     """Runs requests of one worker.
 
     ``beat_s`` is how long the application may take for each block (0: without limit), ``started`` when the present
-    request began, ``stamp_due`` when the ``Date`` changes, both monotonic; ``contact`` is what its application may
-    ask of us, ``thread_id`` the thread that makes the cycle and runs it. What is counted stands on ``page``.
+    request began, ``ended`` when its application was done with it (0.0: not yet; waits for its client are taken off),
+    ``stamp_due`` when the ``Date`` changes, all monotonic; ``queue_s`` is how long it had waited for its run,
+    ``contact`` what its application may ask of us, ``thread_id`` the thread that makes the cycle and runs it. What is
+    counted stands on ``page``.
     """
 
     running: Any = None
@@ -81,7 +89,7 @@ class Cycle:
         self.page = page
         self.sendfile = True
         self.stamp_due = 0.0
-        self.started = 0.0
+        self.started = self.ended = self.queue_s = 0.0
         self.latest = Stamp(time.time())
         self.thread_id = get_ident()
         self.count = PageCounters(page).count
@@ -108,6 +116,8 @@ class Cycle:
     def serve(self, client: Client, environ: dict[str, Any], flags: int, line: bytes) -> Outcome:
         """Answer one request, to the end of its iterable; ``environ`` is complete, ``line`` is its request line."""
         self.started = started = _monotonic()
+        self.ended = 0.0
+        self.queue_s = max(0.0, started - client.complete_at)
         self.show(started, client.client, line)
         contact = client.contact
         if contact.is_kept():
@@ -121,6 +131,7 @@ class Cycle:
         try:
             result = self.application(environ, response.start_response)
             if type(result) is list and len(result) == 1:
+                self.ended = _monotonic()
                 response.send_whole(result[0])
             else:
                 self._send(response, client, result)
@@ -176,8 +187,13 @@ class Cycle:
         if response.overlong:
             self.warn_overlong(line)
         self.hide()
-        duration_s = _monotonic() - self.started
-        self.count(response.sent_bytes, duration_s)
+        started = self.started
+        now = _monotonic()
+        duration_s = now - started
+        status = response.status
+        begun = response.head_sent or response.complete or status is SWITCHED
+        application_s = max(0.0, (self.ended or now) - started)
+        self.count(class_of(status) if begun else 0, response.sent_bytes, duration_s, application_s, self.queue_s)
         if snapshot is not None:
             self.log(snapshot, response.status, response.headers, response.sent_bytes, duration_s)
 
@@ -201,7 +217,8 @@ class Cycle:
     def _send(self, response: Response, client: Client, result: Any) -> None:
         kind = type(result)
         if kind is list or kind is tuple:
-            response.send_whole(result[0] if len(result) == 1 else b"".join(result))
+            self._note_end(client)
+            response.send_whole(result[0] if len(result) == 1 else _joined(result))
             return
         try:
             if kind is FileWrapper and self.sendfile and response.framing is Framing.UNSET:
@@ -210,11 +227,22 @@ class Cycle:
                     response.send_file(region)
                     response.finish()
                     return
-            self.send_blocks(response, client, result)
+            try:
+                blocks = iter(result)
+            except TypeError as error:
+                raise BadBlock(f"the application returned no iterable: {error}") from None
+            self.send_blocks(response, client, blocks)
         finally:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
+            try:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+            finally:
+                self._note_end(client)
+
+    def _note_end(self, client: Client) -> None:
+        now = _monotonic()
+        self.ended = now - client.client_wait_s(now)
 
     def fail(self, response: Response, client: Client, line: bytes, error: BaseException) -> Outcome:
         """The application raised: log it, and answer with 500 as long as nothing else was sent."""
@@ -225,8 +253,9 @@ class Cycle:
             if isinstance(error, StopIteration | NotStarted):  # what servers that give their socket have come to expect
                 return Outcome.ABORT
         if isinstance(error, ClientGone):
+            self.add(_CLIENT_LEFT)
             return Outcome.ABORT
-        self._cells[_FAILED] += 1
+        self.add(_BAD_ITERABLES if isinstance(error, BadIterable) else _FAILED)
         if isinstance(error, ServerError):
             self.log_failure(str(error), line)
             return Outcome.ABORT
@@ -253,6 +282,10 @@ class Cycle:
             return Outcome.ABORT
         return Outcome.CLOSE
 
+    def add(self, cell: int) -> None:
+        """Add one to a counter on the page."""
+        self._cells[cell] += 1
+
     def end_stray(self) -> NoReturn:
         """End a process that the application has forked and that has come back here: it is no worker."""
         self.error_log.warning("pid %d, forked by the application, came back from its request: ended", os.getpid())
@@ -266,6 +299,13 @@ class Cycle:
         """Log what went wrong with a request, with the traceback of an error."""
         request = line.decode("latin-1")
         self.error_log.error("%s in %s", what, request[:512], exc_info=error)
+
+
+def _joined(blocks: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(blocks)
+    except TypeError as error:
+        raise BadBlock(f"the application gave a body block of another type than bytes: {error}") from None
 
 
 CALLS_APPLICATION = frozenset(function.__code__ for function in (Cycle.serve, Cycle.deliver, Cycle._send, send_blocks))

@@ -25,11 +25,12 @@ from tests.worker.kinds.sync.looped_client import DEADLINE_S, WINDOW_BYTES, Clie
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import Channel
 from wsgicluster.ipc.scoreboard import (
+    BUCKETS,
     CLIENT_BYTES,
     CLIENT_OFFSET,
-    HISTOGRAM_BOUNDS_S,
     LINE_BYTES,
     LINE_OFFSET,
+    STATUS_CLASSES,
     Cell,
     Page,
     Scoreboard,
@@ -60,7 +61,6 @@ _PROBE = b"GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n"
 _PROBE_STATUS = "299 Probe"
 _PROBE_BODY = b"<the probe's answer>"
 _OWN_DATE = re.compile(rb"Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} 20[2-9]\d [\d:]{8} GMT")
-_BUCKETS = len(HISTOGRAM_BOUNDS_S) + 1
 _LONG = 2000
 _LARGE = 10 * _LONG
 
@@ -337,11 +337,15 @@ class Subject:
 
     def _counted(self) -> dict[str, int]:
         cells = self.page.cells
+        names = {"bad iterables": Cell.BAD_ITERABLES, "client left": Cell.CLIENT_LEFT, "bytes out": Cell.BYTES_OUT}
+        histograms = {"timed": Cell.HISTOGRAM, "run": Cell.APPLICATION_HISTOGRAM, "queued": Cell.QUEUE_HISTOGRAM}
+        assert cells[Cell.APPLICATION_NS] <= cells[Cell.DURATION_NS], "no application takes longer than its request"
         return {
             "requests": cells[Cell.REQUESTS],
-            "failed": cells[Cell.FAILED],
-            "bytes out": cells[Cell.BYTES_OUT],
-            "timed": sum(cells[Cell.HISTOGRAM + bucket] for bucket in range(_BUCKETS)),
+            "failed": cells[Cell.FAILED] + cells[Cell.BAD_ITERABLES],
+            **{name: cells[cell] for name, cell in names.items()},
+            **{name: sum(cells[cell + bucket] for bucket in range(BUCKETS)) for name, cell in histograms.items()},
+            **{f"status {digit}": cells[Cell.RESPONSES + digit] for digit in range(STATUS_CLASSES)},
         }
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Any:

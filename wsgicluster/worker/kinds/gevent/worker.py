@@ -28,7 +28,7 @@ from greenlet import getcurrent, greenlet
 from wsgicluster.errors import BrokenBody, ProtocolError
 from wsgicluster.http import core
 from wsgicluster.http.connection import BodyStore
-from wsgicluster.ipc.scoreboard import Page
+from wsgicluster.ipc.scoreboard import Cell, Page
 from wsgicluster.logs.loggers import ERROR_LOGGER
 from wsgicluster.settings.types.worker import KINDS
 from wsgicluster.worker.connection.connection import Connection
@@ -53,6 +53,8 @@ LONGEST_CHAIN = 20
 """Of errors that were raised because of each other."""
 
 _log = logging.getLogger(ERROR_LOGGER)
+
+_CLIENT_LEFT = int(Cell.CLIENT_LEFT)
 
 _READ = 1
 """libev's EV_READ."""
@@ -203,6 +205,7 @@ class GreenletRequestRunner(RequestRunner):
         # What the application has made of it may be of interest to its author.
         trace = error if error is not broken else None
         self.error_log.debug("%s: the body broke off: %s", client.client.decode("latin-1"), broken, exc_info=trace)
+        self.add(_CLIENT_LEFT)  # or what it has sent is not a body
         if broken.refusal is None:
             return Outcome.ABORT
         if not response.head_sent:

@@ -28,7 +28,8 @@ from wsgicluster.system._calls cimport sockaddr_storage, socklen_t
 from wsgicluster.worker.request._coalesce cimport Coalescer
 from wsgicluster.worker.request._leaves cimport DEADLINE, IS_HEAD, JOIN_BYTES, KEEP_ALIVE, LINE_BYTES, LINE_OFFSET
 from wsgicluster.worker.request._leaves cimport STARTED, STATE, WANTS_CLOSE, PageCounters, WholeResponse, _ABORT
-from wsgicluster.worker.request._leaves cimport _HEAD_PHASE, _KEEP, new_response, send_whole, set_scheme, write_whole
+from wsgicluster.worker.request._leaves cimport _HEAD_PHASE, _KEEP, class_of, new_response, send_whole, set_scheme
+from wsgicluster.worker.request._leaves cimport write_whole
 
 import io
 
@@ -170,7 +171,7 @@ cdef class CompiledFastPath:
     cdef public object on_finished, choose
     cdef object application, access, limits, trust, connect
     cdef list schemes, held, templates, packets
-    cdef double keepalive_s, slow_s, beat_s, stamp_due, usual_s
+    cdef double keepalive_s, slow_s, beat_s, stamp_due, usual_s, batch_at
     cdef int ahead, index
     cdef bytes stamp
     cdef WholeResponse start
@@ -422,7 +423,7 @@ cdef class CompiledFastPath:
         return 0
 
     cdef int _answer(self, connection, Peer peer, dict environ) except -1:
-        cdef double started = now(), took
+        cdef double started = now(), called, sent, took
         cdef WholeResponse start
         cdef bytes body
         begun = None
@@ -434,6 +435,8 @@ cdef class CompiledFastPath:
         snapshot = environ.copy() if self.access is not None else None
         start = new_response(self.cycle, connection, self.head.flags, started)
         start.arrivals = self
+        # One that was found alone is run at once.
+        start.queue_s = started - self.batch_at if self.batch_at else 0.0
         self.start = start
         self.peer = peer
         body = start.call(self.application, environ)
@@ -449,8 +452,10 @@ cdef class CompiledFastPath:
             return self._give_back(start, snapshot)
         if begun is not None:
             begun.first = None
-        outcome = self._send(start, peer, body)
+        called = now()
+        outcome = self._send(start, peer, body, called)
         if begun is not None:
+            sent = now()
             if self.beat_s:
                 self.cycle.put_off()
             if outcome is _ABORT:
@@ -460,6 +465,7 @@ cdef class CompiledFastPath:
                     # The cycle may close it: nothing of it must be left here.
                     self._release(start.connection)
                 return self._give_back(start, snapshot)
+            called += now() - sent
         if self.cycle.abandoned:
             self.cycle.end_stray()
         start.over = True
@@ -470,7 +476,9 @@ cdef class CompiledFastPath:
             self.page.floats[STARTED] = 0.0
         else:
             self.on_finished()
-        self.page.count(PyBytes_GET_SIZE(body), took)
+        if outcome is _ABORT:
+            self.page.add_client_left()
+        self.page.count(class_of(start.status), PyBytes_GET_SIZE(body), took, called - started, start.queue_s)
         if snapshot is not None:
             self.cycle.log(snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), took)
         connection = start.connection
@@ -505,14 +513,14 @@ cdef class CompiledFastPath:
         connection.served(outcome)
         return 0
 
-    cdef object _send(self, WholeResponse start, Peer peer, bytes body):
-        """Send head and body, which may wait until others have been made; the outcome."""
+    cdef object _send(self, WholeResponse start, Peer peer, bytes body, double called):
+        """Send head and body, which may wait until others have been made; the outcome. ``called`` is when they were there."""
         cdef Py_ssize_t size
         cdef const char *out
         cdef double started = start.started
         cdef bint keep = (
             start.flags & KEEP_ALIVE and not start.block.info & WANTS_CLOSE and self.keepalive_s > 0
-            and self.page.cells[STATE] == READY and now() - started < self.slow_s
+            and self.page.cells[STATE] == READY and called - started < self.slow_s
         )
         if started >= self.stamp_due:
             self.stamp = self.cycle.stamp(started).both
@@ -532,10 +540,12 @@ cdef class CompiledFastPath:
     def begin_batch(self, int count):
         """So many connections are ready; `receive` is now called for each of them, and then `end_batch`."""
         self.ahead = count
+        self.batch_at = now()
 
     def end_batch(self):
         """Send the responses that were held until all that was ready had been answered."""
         self.ahead = 0
+        self.batch_at = 0.0
         if self.held:
             self._release(None)
 

@@ -65,6 +65,7 @@ class PythonFastPath:
         reader.flags = flags
         line = data[: data.find(b"\r")]
         self.serving = connection
+        connection.complete_at = connection.loop.now
         outcome = _copy_context().run(self._serve, connection, environ, flags, line)
         self.serving = None
         connection.served(outcome)

@@ -216,6 +216,7 @@ class InlineRunner:
             return
         reader = connection.reader
         environ = reader.environ
+        connection.complete_at = self.loop.now
         # The application owns it now: it goes with its last reference, not with the connection.
         del reader.environ
         outcome = copy_context().run(self._serve, self._cycle, connection, environ, reader.flags, reader.line)
