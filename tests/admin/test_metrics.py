@@ -47,13 +47,34 @@ def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "generation": 2,
         "workers": {"wanted": 2, "ready": 2},
         "last_reload": None,
-        "totals": {"requests": 7, "failed": 1, "shed": 2, "bytes_in": 300, "bytes_out": 400},
+        "totals": {"requests": 7, "failed": 1, "queue": {"buckets": [2, 0, 1], "seconds": 0.5}},
+        "bounds_seconds": [0.1, 1.0],
+        "exits": {"crashed": 1, "asked": 2},
+        "boots": {"ready": 5},
+        "reloads": {"complete": 1, "aborted": 0},
         "cpu_seconds": 1.5,
         "rss_bytes": 5000,
         "open_fds": 30,
         **changes,
     }
-    return {"server": server, "workers": list(workers), "others": [], "now": 1767225700.0}
+    slots = [{"slot": 1, "totals": totals()}, {"slot": 2, "totals": totals()}]
+    return {"server": server, "slots": slots, "workers": list(workers), "others": [], "now": 1767225700.0}
+
+
+def totals() -> dict[str, Any]:
+    times = {"buckets": [1, 2, 3], "seconds": 4.5}
+    return {
+        "responses": {"none": 0, "2xx": 6, "5xx": 1},
+        "failures": {"exception": 1, "cut": 0},
+        "shed": 2,
+        "bytes_in": 300,
+        "bytes_out": 400,
+        "evicted": 3,
+        "duration": times,
+        "application": times,
+        "queue": times,
+        "cpu_seconds": {"user": 1.5, "system": 0.5},
+    }
 
 
 def values(given: dict[str, Any]) -> dict[str, float]:
@@ -89,11 +110,17 @@ def test_every_row_has_a_help_text_that_ends() -> None:
 
 def test_values_of_a_server() -> None:
     found = values(status(worker(1), worker(2, oldest_request=None, in_progress=0)))
-    assert found["requests_total{}"] == 7
-    assert found["request_failures_total{}"] == 1
-    assert found["requests_shed_total{}"] == 2
-    assert found["received_bytes_total{}"] == 300
-    assert found["sent_bytes_total{}"] == 400
+    assert found["requests_total{code=2xx,slot=1}"] == 6
+    assert found["requests_total{code=5xx,slot=2}"] == 1
+    assert found["request_failures_total{reason=exception,slot=1}"] == 1
+    assert found["requests_shed_total{slot=1}"] == 2
+    assert found["received_bytes_total{slot=1}"] == 300
+    assert found["sent_bytes_total{slot=2}"] == 400
+    assert found["connections_evicted_total{slot=1}"] == 3
+    assert found["worker_cpu_seconds_total{mode=user,slot=1}"] == 1.5
+    assert found["worker_exits_total{reason=crashed}"] == 1
+    assert found["worker_boots_total{result=ready}"] == 5
+    assert found["reloads_total{result=aborted}"] == 0
     assert found["generation{}"] == 2
     assert found["workers{state=ready}"] == 2
     assert found["workers{state=booting}"] == 0
@@ -105,6 +132,15 @@ def test_values_of_a_server() -> None:
     assert "last_reload_timestamp_seconds{}" not in found
     assert found["start_timestamp_seconds{}"] == seconds_of("2026-01-01T00:00:00.500Z") == 1767225600.5
     assert found["arbiter_cpu_seconds_total{}"] == 1.5
+
+
+def test_a_histogram_is_cumulative_and_its_count_is_that_of_its_buckets() -> None:
+    found = values(status())
+    name = "application_duration_seconds"
+    assert [found[f"{name}_bucket{{le={bound},slot=1}}"] for bound in ("0.1", "1.0", "+Inf")] == [1, 3, 6]
+    assert found[f"{name}_count{{slot=1}}"] == 6
+    assert found[f"{name}_sum{{slot=1}}"] == 4.5
+    assert found["request_queue_seconds_bucket{le=+Inf}"] == found["request_queue_seconds_count{}"] == 3
 
 
 def test_two_workers_of_a_slot_are_one_sample() -> None:

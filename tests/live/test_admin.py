@@ -276,13 +276,19 @@ def test_metrics_are_valid_and_count(live: LiveServer) -> None:
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     # The response of a request comes before it is counted.
-    wait_until(lambda: families()["wsgicluster_requests"].samples[0].value == 3, 20, "three requests are counted")
+    def total(name: str, found: dict[str, Any], **labels: str) -> float:
+        samples = found[f"wsgicluster_{name}"].samples
+        return float(sum(each.value for each in samples if labels.items() <= each.labels.items()))
+
+    wait_until(lambda: total("requests", families()) == 3, 20, "three requests are counted")
     found = families()
-    assert found["wsgicluster_request_failures"].samples[0].value == 1
+    assert total("requests", found, code="2xx") == 2
+    assert total("request_failures", found, reason="exception") == 1
     for name, family in found.items():
         assert name.startswith("wsgicluster_")
         for sample in family.samples:
             assert sample.name.endswith("_total") == (family.type == "counter"), sample
+            assert sample.name.endswith(("_bucket", "_count", "_sum")) == (family.type == "histogram"), sample
             assert not {"pid", "path", "method", "instance", "job"} & sample.labels.keys()
 
 

@@ -1,16 +1,17 @@
 """The metrics as text, by prometheus_client: in its own format, or as OpenMetrics where the client takes that."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
 
-from wsgicluster.admin.metrics import METRICS, OWN_METRICS, PREFIX, MetricKind, Status
+from wsgicluster.admin.metrics import METRICS, OWN_METRICS, PREFIX, Distribution, MetricKind, Status
 
-_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
+_Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 GZIP_LEVEL = 1
 """Lines of metrics are so alike that more effort saves little."""
 
@@ -18,7 +19,22 @@ GZIP_LEVEL = 1
 def _family(kind: MetricKind, name: str, text: str, labels: tuple[str, ...] = ()) -> _Family:
     if kind is MetricKind.COUNTER:
         return CounterMetricFamily(name.removesuffix("_total"), text, labels=labels)
+    if kind is MetricKind.HISTOGRAM:
+        return HistogramMetricFamily(name, text, labels=labels)
     return GaugeMetricFamily(name, text, labels=labels)
+
+
+def _add(family: _Family, labels: Sequence[str], value: float | Distribution) -> None:
+    if isinstance(family, HistogramMetricFamily):
+        assert isinstance(value, Distribution), "what a row of this kind gives"
+        buckets = [
+            (floatToGoString(bound), float(count))  # type: ignore[no-untyped-call]
+            for bound, count in value.cumulative()
+        ]
+        family.add_metric(labels, buckets, value.sum)
+        return
+    assert not isinstance(value, Distribution), "what a row of this kind gives"
+    family.add_metric(labels, value)
 
 
 class StatusCollector(Collector):
@@ -33,11 +49,11 @@ class StatusCollector(Collector):
         for row in METRICS:
             family = _family(row.kind, row.full_name, row.help, row.labels)
             for labels, value in row.read(self._status):
-                family.add_metric(labels, value)
+                _add(family, labels, value)
             yield family
         for name, kind, text in OWN_METRICS:
             family = _family(kind, PREFIX + name, text)
-            family.add_metric((), self._own[name])
+            _add(family, (), self._own[name])
             yield family
 
 

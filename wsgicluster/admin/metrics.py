@@ -8,6 +8,8 @@ have few values, and none that a client chooses. Pure.
 import dataclasses
 import datetime
 import enum
+import itertools
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,8 +18,23 @@ PREFIX = "wsgicluster_"
 
 Status: TypeAlias = Mapping[str, Any]
 """As ``ctl list --json`` has it, and ``now``, in seconds since the epoch, when it was read."""
-Sample: TypeAlias = tuple[Sequence[str], float]
-"""The values of the labels, and the value."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a histogram holds: how many were in each bucket, beyond the last of the bounds as well, and their sum."""
+
+    bounds: Sequence[float]
+    buckets: Sequence[int]
+    sum: float
+
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Each bound, and how many were at most that; the last one is infinite, and has all of them."""
+        return list(zip((*self.bounds, math.inf), itertools.accumulate(self.buckets), strict=True))
+
+
+Sample: TypeAlias = tuple[Sequence[str], float | Distribution]
+"""The values of the labels, and the value; a `Distribution` for histograms, and for nothing else."""
 
 
 class MetricKind(enum.Enum):
@@ -26,6 +43,8 @@ class MetricKind(enum.Enum):
     COUNTER = "counter"
     """They only rise, for as long as the server runs."""
     GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    """Counters by size, and their sum."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,8 +91,53 @@ def _server(read: Callable[[Mapping[str, Any]], float | None]) -> Callable[[Stat
     return samples
 
 
-def _total(name: str) -> Callable[[Status], Iterable[Sample]]:
-    return _server(lambda server: server["totals"].get(name))
+def _slot_totals(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A counter of each slot that there has ever been."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for each in status["slots"]:
+            yield (str(each["slot"]),), float(each["totals"][name])
+
+    return samples
+
+
+def _slot_parts(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """Counters of each slot by a word."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for each in status["slots"]:
+            for word, value in each["totals"][name].items():
+                yield (str(each["slot"]), word), float(value)
+
+    return samples
+
+
+def _slot_times(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A histogram of each slot."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        bounds = status["server"]["bounds_seconds"]
+        for each in status["slots"]:
+            found = each["totals"][name]
+            yield (str(each["slot"]),), Distribution(bounds, found["buckets"], found["seconds"])
+
+    return samples
+
+
+def _queue(status: Status) -> Iterable[Sample]:
+    server = status["server"]
+    found = server["totals"]["queue"]
+    yield (), Distribution(server["bounds_seconds"], found["buckets"], found["seconds"])
+
+
+def _tally(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """How often something has happened to workers, by a word."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for word, value in status["server"][name].items():
+            yield (word,), float(value)
+
+    return samples
 
 
 def _by_slot(
@@ -145,7 +209,7 @@ def _reload_at(server: Mapping[str, Any]) -> float | None:
     return None if last is None else seconds_of(last["at"])
 
 
-_C, _G = MetricKind.COUNTER, MetricKind.GAUGE
+_C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 _SLOT = ("slot",)
 
 METRICS: tuple[Metric, ...] = (
@@ -171,18 +235,48 @@ METRICS: tuple[Metric, ...] = (
         "generation", _G, (), "The generation that serves: 1 after the start, higher after reloads, 0 before any.",
         _server(lambda server: server["generation"]),
     ),
-    Metric("requests_total", _C, (), "Requests that have finished.", _total("requests")),
     Metric(
-        "request_failures_total", _C, (),
-        "Requests in which the application has failed: an exception, or a response that is not valid.",
-        _total("failed"),
+        "requests_total", _C, ("slot", "code"),
+        "Requests that are over, by the class of the response's status; none: not even a head was sent.",
+        _slot_parts("responses"),
     ),
     Metric(
-        "requests_shed_total", _C, (),
-        "Requests that were not run, since they had waited too long or their clients had left.", _total("shed"),
+        "request_failures_total", _C, ("slot", "reason"),
+        "Requests that failed: the application raised (exception), or returned what cannot be sent (bad_iterable), the "
+        "client had left (client_left), or graceful_timeout was over (cut).", _slot_parts("failures"),
     ),
-    Metric("received_bytes_total", _C, (), "Bytes of requests, as the workers received them.", _total("bytes_in")),
-    Metric("sent_bytes_total", _C, (), "Bytes of responses, as the workers sent them.", _total("bytes_out")),
+    Metric(
+        "requests_shed_total", _C, _SLOT,
+        "Requests that were not run, since they had waited too long or their clients had left.", _slot_totals("shed"),
+    ),
+    Metric(
+        "request_duration_seconds", _H, _SLOT,
+        "How long requests took, from the beginning of their run to the last byte given to the kernel or stored.",
+        _slot_times("duration"),
+    ),
+    Metric(
+        "application_duration_seconds", _H, _SLOT, "How much of that the application took, its iterable included.",
+        _slot_times("application"),
+    ),
+    Metric(
+        "request_queue_seconds", _H, (), "How long requests that were complete have waited for their run.", _queue,
+    ),
+    Metric("received_bytes_total", _C, _SLOT, "Bytes received from clients.", _slot_totals("bytes_in")),
+    Metric("sent_bytes_total", _C, _SLOT, "Bytes of bodies sent to clients.", _slot_totals("bytes_out")),
+    Metric(
+        "connections_evicted_total", _C, _SLOT, "Idle connections that were closed to make room for others.",
+        _slot_totals("evicted"),
+    ),
+    Metric(
+        "worker_cpu_seconds_total", _C, ("slot", "mode"), "Processor time of the slot's workers: user or system.",
+        _slot_parts("cpu_seconds"),
+    ),
+    Metric("worker_exits_total", _C, ("reason",), "Workers that have exited, by reason.", _tally("exits")),
+    Metric(
+        "worker_boots_total", _C, ("result",),
+        "Boots of workers by how they ended; called_off: the worker was to stop before it was ready.", _tally("boots"),
+    ),
+    Metric("reloads_total", _C, ("result",), "Reloads by how they ended.", _tally("reloads")),
     Metric(
         "requests_in_progress", _G, _SLOT, "Requests that the application works on.",
         _by_slot(lambda worker: worker.get("in_progress")),
