@@ -121,6 +121,16 @@ def commands() -> str:
     return table([("Command", "What it does"), *((f"``make {name}``", text) for name, text in found)], "20 80")
 
 
+def metrics() -> str:
+    """What the admin worker exposes, from the table that it is exposed from."""
+    from wsgicluster.admin.metrics import METRICS, OWN_METRICS, PREFIX
+
+    rows = [(each.full_name, each.kind, each.labels, each.help) for each in METRICS]
+    rows += [(PREFIX + name, kind, (), text) for name, kind, text in OWN_METRICS]
+    shown = [(f"``{name}``", kind.value, ", ".join(labels), text) for name, kind, labels, text in rows]
+    return table([("Name", "Type", "Labels", "Meaning"), *shown], "35 8 17 40")
+
+
 def write_derived(_app: Sphinx) -> None:
     """Write what other sources say already."""
     from wsgicluster.settings.reference import render
@@ -130,6 +140,7 @@ def write_derived(_app: Sphinx) -> None:
         write(f"reference/signals-{process}.inc", signals(process))
     write("reference/signals-merged.inc", signals_merged())
     write("reference/signals-caught.inc", signals_caught())
+    write("reference/metrics.inc", metrics())
     write("contributing/rooms.inc", rooms())
     write("contributing/phrases.inc", phrases())
     write("contributing/commands.inc", commands())

@@ -120,6 +120,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     # Level 3: the child that runs the cluster code of the configuration file.
     "steward": BASE | {"settings", "system", "logs", "ipc", "support", "cluster.events"},
+    # Level 3: the child that responds to operators and monitoring.
+    "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
     # Level 5: the command that talks to servers.
@@ -135,6 +137,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "setproctitle": frozenset({"system/process.py"}),
     "psutil": frozenset({"system/process.py", "system/usage.py"}),
     "rich": frozenset({"ctl/top.py"}),
+    "prometheus_client": frozenset({"admin/exposition.py"}),
     "Cython": frozenset(),
     "cython": frozenset(
         {

@@ -45,6 +45,7 @@ CLEAN = (
     "tests/test_architecture.py",
     "tests/test_cli.py",
     "tests/wsgi",
+    "wsgicluster/admin",
     "wsgicluster/arbiter",
     "wsgicluster/cli.py",
     "wsgicluster/clock.py",

@@ -137,6 +137,7 @@ class Command:
             core.description(),
             self._boot_jobs,
             self._boot_steward,
+            self._boot_admin,
             lambda: self._registered,
         )
         try:
@@ -176,6 +177,13 @@ class Command:
         assert self._logs is not None, "no child boots before there are logs"
         self._enter_for_application(settings)
         boot_steward(self._logs, settings, assignment, registered)
+
+    def _boot_admin(self, settings: Settings, assignment: Assignment) -> NoReturn:
+        from wsgicluster.admin.process import boot_admin
+
+        assert self._logs is not None, "no child boots before there are logs"
+        self._enter(settings)
+        boot_admin(self._logs, settings, assignment)
 
     def _load_application(self, settings: Settings) -> object:
         self._enter_for_application(settings)

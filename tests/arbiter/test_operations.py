@@ -102,6 +102,8 @@ def running(
         owned.callback(pidfile.remove)
         addresses = Addresses(world.logs.error, is_shared=upgrade.is_shared)
         owned.callback(addresses.keep, ())
+        admin = startup.admin_addresses(upgrade.is_shared, world.logs.error)
+        owned.callback(admin.close)
         numbers = startup.listen(started, addresses, (), world.logs.error)
         for end in upgrade.keep((), kind) or ():
             end.close()
@@ -122,13 +124,14 @@ def running(
             clock=world.hands,
             upgrade=upgrade,
             addresses=addresses,
+            admin=admin,
             shutdown=ListenerShutdown(addresses),
             board=world.board,
             shared_files=shared_files,
             children=world.children,
             announcer=Announcer(notified.append),
             supervisor=world.supervisor,
-            reload=Reload(started, read, addresses, shared_files, world.logs),
+            reload=Reload(started, read, addresses, admin, shared_files, world.logs),
             ticket_keys=TicketKeys(str(folder), world.hands),
             registered=lambda: None,
             pidfile=pidfile,

@@ -142,11 +142,9 @@ class Arbiter:
             pidfile = PidFile(upgrade.pidfile(settings.pidfile))
             pidfile.create(os.getpid())
             owned.callback(pidfile.discard, self._log)
-        self._addresses = addresses = Addresses(self._log, startup.first_number(os.getpid()), upgrade.is_shared)
-        self._shutdown = ListenerShutdown(addresses)
-        owned.callback(addresses.keep, ())
-        listeners = startup.listen(settings, addresses, self._origin.passed, self._log)
-        shared = upgrade.keep(addresses.passed(), startup.hand_off_kind(settings))
+        listeners = self._listen(owned)
+        addresses = self._addresses
+        shared = upgrade.keep(addresses.passed(), startup.hand_off_kind(settings), self._admin.passed())
         self._board = open_scoreboard(settings.worker_tmp_dir, self._log, startup.most_children(settings))
         owned.callback(self._board.close)
         shared_files = SharedFilesOwner.adopt(self._origin.shared_files, self._board.folder)
@@ -154,6 +152,7 @@ class Arbiter:
         children = ChildProcesses(self._board, inbox, self._roles, self._logs, addresses.sockets)
         owned.callback(children.close)
         children.shared_files = shared_files.files
+        children.admin_sockets = self._admin.sockets
         if shared is not None:
             children.mailboxes.share_hand_off(shared)
         self._keep_of_predecessor(children.mailboxes.registry)
@@ -164,7 +163,7 @@ class Arbiter:
             self._announcer.begin(self._clock.monotonic())
         self._supervisor = Supervisor(children, self._logs, self._clock)
         owned.callback(self._supervisor.close)
-        self._reload = Reload(settings, self._reload_settings, addresses, shared_files, self._logs)
+        self._reload = Reload(settings, self._reload_settings, addresses, self._admin, shared_files, self._logs)
         ticket_keys = TicketKeys(self._origin.directory, self._clock)
         parts = Parts(
             settings=settings,
@@ -172,6 +171,7 @@ class Arbiter:
             clock=self._clock,
             upgrade=upgrade,
             addresses=addresses,
+            admin=self._admin,
             shutdown=self._shutdown,
             board=self._board,
             shared_files=shared_files,
@@ -189,6 +189,18 @@ class Arbiter:
         tls = ticket_keys.for_workers(settings)
         self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
 
+    def _listen(self, owned: contextlib.ExitStack) -> list[int]:
+        """Open all addresses; the numbers of those that the first workers listen at."""
+        is_shared = self._upgrade.is_shared
+        self._addresses = addresses = Addresses(self._log, startup.first_number(os.getpid()), is_shared)
+        self._shutdown = ListenerShutdown(addresses)
+        owned.callback(addresses.keep, ())
+        listeners = startup.listen(self._settings, addresses, self._origin.passed, self._log)
+        self._admin = startup.admin_addresses(is_shared, self._log)
+        owned.callback(self._admin.close)
+        self._admin.open(self._settings, self._origin.passed_admin)
+        return listeners
+
     def _open_control(self, parts: Parts, owned: contextlib.ExitStack) -> None:
         """Open the control socket, where there can be one; closed last, when it is known how the server ended."""
         history = EventHistory()
@@ -198,8 +210,8 @@ class Arbiter:
             **SettingHandlers(parts, self._operations).table(),
         }
         self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)
-        if self._control is not None:
-            owned.callback(self._control.close)
+        owned.callback(self._control.close)
+        parts.children.admit_control = self._control.admit
 
     def _keep_of_predecessor(self, mailboxes: MailboxRegistry) -> None:
         """In an upgrade: what the mailboxes of the server before this one have kept."""
@@ -252,10 +264,8 @@ class Arbiter:
         self._publish(status)
         if status.is_over:
             return True
-        due = min(supervisor.next_due(), self._announcer.next_due(), self._shutdown.next_due)
-        if self._control is not None:
-            self._control.advance()
-            due = min(due, self._control.next_due())
+        self._control.advance()
+        due = min(supervisor.next_due(), self._announcer.next_due(), self._shutdown.next_due, self._control.next_due())
         self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
@@ -264,8 +274,8 @@ class Arbiter:
         closed = self._addresses.keep(self._supervisor.listeners)
         for address in closed:
             self._log.info("No longer listening at: %s", address)
-        if closed:
-            self._upgrade.still_keep(self._addresses.numbers())
+        self._admin.keep(self._supervisor.admin_addresses)
+        self._upgrade.still_keep(self._addresses.numbers() | self._admin.numbers())
 
     def _publish(self, status: ServiceStatus) -> None:
         """Tell workers, the service manager and the server beside this one how the server is."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from wsgicluster.arbiter import startup
 from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.arbiter.listeners.shutdown import ListenerShutdown
 from wsgicluster.arbiter.plan.orders import Stopping
@@ -48,6 +49,7 @@ class Parts:
     clock: Clock
     upgrade: Upgrade
     addresses: Addresses
+    admin: AdminAddresses
     shutdown: ListenerShutdown
     board: Scoreboard
     shared_files: SharedFilesOwner
@@ -271,9 +273,19 @@ class Operations:
         mailboxes = parts.children.mailboxes.registry
         hand_off = HandOff(receive, send, kind, mailboxes.retained_fd, mailboxes.turns_fd)
         with parts.shared_files.passed() as shared_files:
-            pid = self._upgrade.start(parts.addresses.passed(), hand_off, shared_files, by.title)
+            pid = self._upgrade.start(parts.addresses.passed(), hand_off, shared_files, by.title, parts.admin.passed())
         if pid is not None:
             parts.children.on_exit(pid, self._upgrade.ended)
+
+    @property
+    def _admin_elsewhere(self) -> bool:
+        """Has the other server the admin worker at the address of both? It is the new one once that serves."""
+        upgrade = self._upgrade
+        if upgrade.predecessor is not None:
+            elsewhere = not self._supervisor.status().started
+        else:
+            elsewhere = upgrade.serves_elsewhere
+        return elsewhere and bool(upgrade.shared & self._parts.admin.numbers())
 
     def _become_only_server(self) -> None:
         """The server before this one has exited."""
@@ -290,6 +302,7 @@ class Operations:
 
     def advance(self) -> None:
         """Carry out what has been asked for since the last turn, but for a stop."""
+        self._supervisor.admin_elsewhere(self._admin_elsewhere)
         while self._upgrade.happened:
             self._overlap[self._upgrade.happened.popleft()]()
         while self._supervisor.messages.wanted:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 from wsgicluster.arbiter import startup
+from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.shared_files import SharedFilesOwner
@@ -68,12 +69,14 @@ class Reload:
         settings: Settings,
         read: Callable[[], Settings],
         addresses: Addresses,
+        admin: AdminAddresses,
         shared_files: SharedFilesOwner,
         logs: Logs,
     ) -> None:
         self._first = settings
         self._read = read
         self._addresses = addresses
+        self._admin = admin
         self._shared_files = shared_files
         self._logs = logs
         self._log = logs.error
@@ -92,6 +95,7 @@ class Reload:
             wanted = self._read()
             settings = permitted(self._first, wanted)
             startup.prepare_process(settings, self._shared_files)
+            self._admin.open(settings)
             numbers = startup.open_addresses(settings, self._addresses)
             self._apply_logs(settings)
         except ServerError as error:

@@ -3,8 +3,9 @@
 import logging
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.arbiter.listeners.sockets import Backlog, Owner, backlog_limit, open_listeners
 from wsgicluster.arbiter.service.launch import Passed
@@ -74,13 +75,18 @@ def listen(settings: Settings, addresses: Addresses, passed: Sequence[Passed], l
 
 
 def most_children(settings: Settings) -> int:
-    """How many children there are at a time, as a rule: two generations of workers and molds, and a jobs worker."""
-    return 2 * (settings.workers + settings.preload_app) + settings.jobs_worker
+    """How many children there are at a time, as a rule: two generations of workers and molds, and others once."""
+    return 2 * (settings.workers + settings.preload_app) + settings.jobs_worker + (settings.admin is not None)
 
 
 def first_number(pid: int) -> int:
     """Where a server begins to number what it opens: two of them that share a hand-off socket never meet."""
     return pid << 32
+
+
+def admin_addresses(is_shared: Callable[[Passed], bool], log: logging.Logger) -> AdminAddresses:
+    """No listener of the admin worker yet; their numbers are not those of others."""
+    return AdminAddresses(log, first_number(os.getpid()) + (1 << 31), is_shared)
 
 
 def hand_off_kind(settings: Settings) -> str:

@@ -141,6 +141,8 @@ class ControlClient:
     has_ended: bool = False
     """It will send no more."""
     is_gone: bool = False
+    is_ours: bool = False
+    """It is a process of the server itself: nobody else takes its place."""
 
     def send(self, line: bytes) -> None:
         """Send, or keep what does not fit; one that does not read is dropped."""
@@ -180,12 +182,13 @@ class ControlClient:
 class ControlServer:
     """The control socket of one server; to be closed by its owner.
 
-    ``handlers`` has one for each command; ``users`` are those that may connect, besides root.
+    ``handlers`` has one for each command; ``users`` are those that may connect, besides root. Without a listener it has
+    the clients alone that it is given.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: socket.socket | None,
         inbox: Watcher,
         handlers: Mapping[str, Handler],
         clock: Clock,
@@ -202,6 +205,7 @@ class ControlServer:
         self._accepts = Bucket(ACCEPTS_A_SECOND, clock.monotonic())
         self._throttled: set[ControlClient] = set()
         self._listens = False
+        self._is_closed = False
         self._refused_at = 0.0
         """When the system has refused to accept a client; 0.0 once it has not."""
         self._listen()
@@ -212,12 +216,13 @@ class ControlServer:
         return len(self._clients)
 
     def _listen(self) -> None:
-        if not self._listens:
-            self._inbox.watch(self._listener, self._accept)
+        if not self._listens and self._listener is not None:
+            listener = self._listener
+            self._inbox.watch(listener, lambda: self._accept(listener))
             self._listens = True
 
-    def _pause(self) -> None:
-        self._inbox.unwatch(self._listener)
+    def _pause(self, listener: socket.socket) -> None:
+        self._inbox.unwatch(listener)
         self._listens = False
 
     def _accepts_at(self) -> float:
@@ -225,11 +230,19 @@ class ControlServer:
 
     # Clients
 
-    def _accept(self) -> None:
+    def admit(self, sock: socket.socket, peer: str) -> None:
+        """Have a process of the server as a client; ``peer`` is its name in the log."""
+        sock.setblocking(False)
+        now = self._clock.monotonic()
+        client = ControlClient(sock, peer, Bucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch, is_ours=True)
+        self._clients[client] = None
+        self._watch(client)
+
+    def _accept(self, listener: socket.socket) -> None:
         now = self._clock.monotonic()
         while self._accepts.take(now):
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = listener.accept()
             except BlockingIOError:
                 self._accepts.give_back()
                 return
@@ -240,18 +253,19 @@ class ControlServer:
                 self._refused_at = now
                 break
             self._refused_at = 0.0
-            self._admit(sock, now)
-        self._pause()
+            self._take(sock, now)
+        self._pause(listener)
 
-    def _admit(self, sock: socket.socket, now: float) -> None:
+    def _take(self, sock: socket.socket, now: float) -> None:
         sock.setblocking(False)
         found = address.peer_of(sock)
         if found is not None and found[1] not in self._users:
             message = f"user {found[1]} may not control this server, which user {os.geteuid()} runs"
             self._turn_away(sock, ControlError(ErrorCode.NOT_ALLOWED, message))
             return
-        if len(self._clients) >= MOST_CLIENTS and not self._make_room():
-            message = f"{len(self._clients)} clients wait for answers already"
+        others = sum(not client.is_ours for client in self._clients)
+        if others >= MOST_CLIENTS and not self._make_room():
+            message = f"{others} clients wait for answers already"
             self._turn_away(sock, ControlError(ErrorCode.OVERLOADED, message))
             return
         peer = f"pid {found[0]}" if found is not None and found[0] else "another namespace"
@@ -266,7 +280,7 @@ class ControlServer:
 
     def _make_room(self) -> bool:
         """Drop the client that has been silent for longest, of those that wait for nothing."""
-        idle = [client for client in self._clients if not client.pending]
+        idle = [client for client in self._clients if not client.pending and not client.is_ours]
         if not idle:
             return False
         self._drop(min(idle, key=lambda client: client.heard_at))
@@ -388,13 +402,14 @@ class ControlServer:
         """When `advance` has something to do that no event will announce; infinite if never."""
         waits = [call.due for client in self._clients for call in client.pending]
         buckets = [client.bucket.due() for client in self._throttled]
-        accepts = math.inf if self._listens else self._accepts_at()
+        accepts = math.inf if self._listens or self._listener is None else self._accepts_at()
         return min(accepts, *waits, *buckets) if waits or buckets else accepts
 
     def close(self) -> None:
         """Answer all that wait, and close everything. May be repeated."""
-        if self._listener.fileno() < 0:
+        if self._is_closed:
             return
+        self._is_closed = True
         for client in list(self._clients):
             for call in list(client.pending):
                 if call.at_close is not None:
@@ -402,5 +417,6 @@ class ControlServer:
                 else:
                     call.fail(ControlError(ErrorCode.STOPPING, "the server has stopped"))
             self._drop(client)
-        self._inbox.unwatch(self._listener)
-        address.close_listener(self._listener)
+        if self._listener is not None:
+            self._inbox.unwatch(self._listener)
+            address.close_listener(self._listener)

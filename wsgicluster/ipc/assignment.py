@@ -29,7 +29,8 @@ class Assignment:
     others receive them as they accept new ones from a listener. ``stacks_fd`` is
     an empty file of this child only, for ``faulthandler``; the arbiter reads it.
     ``smoke_test`` says that this worker runs the smoke test before it serves. ``mailboxes`` are the ends of mailboxes
-    that this worker has. ``events`` is where the steward receives events, a ``SOCK_SEQPACKET`` socket. ``tls`` is what
+    that this worker has. ``events`` is where the steward receives events, a ``SOCK_SEQPACKET`` socket. ``control`` is
+    the admin worker's end of a connection to the arbiter's control server. ``tls`` is what
     the worker makes its TLS context of, with the keys for session tickets that all workers of its generation have.
     """
 
@@ -47,6 +48,7 @@ class Assignment:
     mailboxes: Mailboxes | None = None
     shared_files: SharedFiles | None = None
     events: socket.socket | None = None
+    control: socket.socket | None = None
     tls: "ssl.SSLContext | None" = None
 
     def membership(self, role: Role, settings: ClusterSettings) -> Membership:
@@ -76,8 +78,7 @@ class Assignment:
         """All descriptors that the child keeps; any other above 2, except those of the logs, is closed."""
         shared = {listener.fileno() for listener in self.listeners}
         own = {self.channel.fileno(), self.hand_off_receive.fileno(), self.hand_off_send.fileno(), self.stacks_fd}
-        if self.events is not None:
-            own.add(self.events.fileno())
+        own.update(sock.fileno() for sock in (self.events, self.control) if sock is not None)
         for part in (self.mailboxes, self.shared_files):
             if part is not None:
                 own |= part.descriptors()
@@ -88,8 +89,9 @@ class Assignment:
         for sock in (self.hand_off_receive, self.hand_off_send, *self.listeners):
             sock.close()
         self.channel.close()
-        if self.events is not None:
-            self.events.close()
+        for end in (self.events, self.control):
+            if end is not None:
+                end.close()
         if self.mailboxes is not None:
             self.mailboxes.close()
         if self.shared_files is not None:

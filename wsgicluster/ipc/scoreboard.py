@@ -157,6 +157,7 @@ class ChildRole(enum.IntEnum):
     WORKER = 1
     JOBS = 2
     STEWARD = 3
+    ADMIN = 4
 
 
 class ServerState(enum.IntEnum):

@@ -1,6 +1,6 @@
 """The settings of a server: declared once, read from every source, checked."""
 
-from wsgicluster.settings.checks import resolve
+from wsgicluster.settings.checks import read_token_file, resolve
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.fields import SETTINGS, Settings
 from wsgicluster.settings.sources.merge import Action, Loaded, load
@@ -18,5 +18,6 @@ __all__ = [
     "TcpAddress",
     "UnixAddress",
     "load",
+    "read_token_file",
     "resolve",
 ]

@@ -10,11 +10,12 @@ from typing import Any
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import Settings
-from wsgicluster.settings.types.general import GROUP, MOST_WORKERS, SIZE, USER
+from wsgicluster.settings.types.admin import TOKEN_EXPECTED, is_token
+from wsgicluster.settings.types.general import GROUP, MASK, MOST_WORKERS, SIZE, USER
 from wsgicluster.settings.types.proxy import ALL_TRUSTED
 from wsgicluster.settings.types.rollout import ALL_WORKERS
 from wsgicluster.settings.types.scheduling import STICKY_POLICY, WEIGHTS
-from wsgicluster.settings.types.values import Automatic, FdAddress, MemoryShare, UnixAddress
+from wsgicluster.settings.types.values import Address, Automatic, FdAddress, MemoryShare, UnixAddress
 from wsgicluster.settings.types.worker import kind_row
 from wsgicluster.settings.wording import complaint, quoted, raise_all
 
@@ -25,6 +26,7 @@ NEEDED_POLICY = {"weights": "weighted", "sticky": "sticky"}
 """Settings that one policy alone uses, and that choose it where no other has been chosen."""
 
 _LAST_STANDARD_STREAM = 2
+_TOKEN_FILE_CHARACTERS = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,8 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         )
     if settings.bus is not None and importlib.util.find_spec("redis") is None:
         raise UsageError("bus: needs the package redis; pip install 'wsgicluster[redis]'")
+    if settings.admin is not None and importlib.util.find_spec("prometheus_client") is None:
+        raise UsageError("admin: needs the package prometheus-client; pip install 'wsgicluster[admin]'")
     if settings.reload and settings.preload_app:
         changes["preload_app"] = False
         changed["preload_app"] = f"{sources['reload']} (reload)"
@@ -142,6 +146,7 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
         lambda: _check_proxies(settings, sources),
         lambda: _check_raw_socket(settings, sources),
         lambda: _check_protocol(settings, sources, inside),
+        lambda: _check_admin(settings, sources, inside),
     )
     complaints = []
     for step in steps:
@@ -254,6 +259,39 @@ def _check_tls(settings: Settings, sources: Mapping[str, str], directory: str) -
         default_context(settings, directory)
 
 
+def _check_admin(settings: Settings, sources: Mapping[str, str], directory: str) -> None:
+    """Whether the token can be had; the admin worker reads the file again."""
+    if settings.admin_token is not None and settings.admin_token_file is not None:
+        raise complaint(sources["admin_token"], "admin_token", MASK, "either this or admin_token_file, not both")
+    for name in ("admin_token", "admin_token_file"):
+        if settings.admin is None and getattr(settings, name) is not None:
+            raise complaint(sources[name], name, "given without admin", "admin as well, the address")
+    if isinstance(settings.admin, UnixAddress):
+        _check_owner("admin", settings.admin, sources)
+    if settings.admin_token_file is not None:
+        read_token_file(os.path.join(directory, settings.admin_token_file), sources["admin_token_file"])
+
+
+def read_token_file(path: str, where: str = "admin worker") -> str:
+    """The token in a file, without the line end. Raises UsageError; ``where`` the file is named, for that."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read(_TOKEN_FILE_CHARACTERS).strip()
+    except OSError as error:
+        raise UsageError(f"{where}: admin_token_file: cannot read {path}: {error.strerror}") from None
+    if not is_token(text):
+        raise complaint(where, "admin_token_file", quoted(path), f"a file with {TOKEN_EXPECTED} in it")
+    return text
+
+
+def _check_owner(name: str, address: Address, sources: Mapping[str, str]) -> None:
+    for identity, given in ((USER, getattr(address, "user", None)), (GROUP, getattr(address, "group", None))):
+        try:
+            identity.read(given if given is not None else 0)
+        except ValueError:
+            raise complaint(sources[name], name, quoted(str(address)), identity.expected) from None
+
+
 def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
     seen = set()
     for address in settings.bind:
@@ -265,11 +303,7 @@ def _check_addresses(settings: Settings, sources: Mapping[str, str]) -> None:
             raise complaint(
                 sources["bind"], "bind", quoted(str(address)), "a descriptor above 2: a daemon closes 0, 1 and 2"
             )
-        for identity, name in ((USER, getattr(address, "user", None)), (GROUP, getattr(address, "group", None))):
-            try:
-                identity.read(name if name is not None else 0)
-            except ValueError:
-                raise complaint(sources["bind"], "bind", quoted(str(address)), identity.expected) from None
+        _check_owner("bind", address, sources)
 
 
 def _check_folder(path: str | None, name: str, sources: Mapping[str, str], directory: str) -> None:

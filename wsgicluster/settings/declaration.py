@@ -39,6 +39,7 @@ class Group(enum.Enum):
     PROXIES = "Behind a proxy"
     TLS = "TLS"
     CLUSTER = "Cluster"
+    ADMIN = "Admin worker"
     PROCESS = "Server process"
     LOGS = "Logs"
     CONFIGURATION = "Configuration"

@@ -18,6 +18,7 @@ from wsgicluster.settings.declaration import (
     declare_computed,
     declared,
 )
+from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
 from wsgicluster.settings.types import events, general, proxy, rollout, state, worker
 from wsgicluster.settings.types import scheduling as scheduling_types
@@ -312,6 +313,19 @@ class Settings:
         bus_types.NODE_NAME, Group.CLUSTER, NEXT_WORKER,
         "Name of this machine on the bus, different from that of every other one.", ("--node-name",),
         default_text="the host's name"))
+
+    admin: Address | None = declare(None, Declaration(  # noqa: RUF009
+        admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
+        "Address of the admin worker: health, metrics and status over HTTP. A port alone is one of 127.0.0.1.",
+        ("--admin",), default_text="none"))
+    admin_token: str | None = declare(None, Declaration(
+        admin_types.ADMIN_TOKEN, Group.ADMIN, NEXT_WORKER,
+        "Token that requests to the admin worker have to carry which change something; on a command line every user of "
+        "the machine can read it.", ("--admin-token",), default_text="none"))
+    admin_token_file: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.ADMIN, NEXT_WORKER,
+        "File with that token, read as the user that starts the server.", ("--admin-token-file",),
+        default_text="none"))
 
     daemon: bool = declare(False, Declaration(
         general.SWITCH, Group.PROCESS, RESTART,

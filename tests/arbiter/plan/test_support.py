@@ -8,7 +8,7 @@ from wsgicluster.arbiter.plan.planner import Planner
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.arbiter.plan.support import SupportPlan, wants
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Settings, TcpAddress
 
 BARE = Settings(wsgi_app="app", workers=1)
 BOTH = Generation(1, dataclasses.replace(BARE, jobs_worker=True), (), object())
@@ -76,6 +76,33 @@ def test_the_steward_is_the_last_to_stop() -> None:
     for each in (worker, jobs):
         pool.remove(each)
     assert [order.key for order in planner.plan(1.0) if isinstance(order, Stop)] == [3]
+
+
+def test_the_admin_worker_stops_when_only_the_steward_is_left() -> None:
+    pool = Pool()
+    planner = Planner(pool)
+    pool.reload(dataclasses.replace(BOTH, settings=dataclasses.replace(BARE, admin=TcpAddress("127.0.0.1", 1))))
+    worker, admin, steward = child(Role.WORKER), child(Role.ADMIN, 2), child(Role.STEWARD, 3)
+    worker.slot = 1
+    for each in (worker, admin, steward):
+        pool.add(each)
+    pool.stop(Stopping.GRACEFUL)
+    assert [order.key for order in planner.plan(1.0) if isinstance(order, Stop)] == [1]
+    pool.remove(worker)
+    assert [order.key for order in planner.plan(1.0) if isinstance(order, Stop)] == [2]
+    pool.remove(admin)
+    assert [order.key for order in planner.plan(1.0) if isinstance(order, Stop)] == [3]
+
+
+def test_of_two_servers_at_one_address_one_has_an_admin_worker() -> None:
+    plan = SupportPlan()
+    generation = Generation(1, dataclasses.replace(BARE, admin=TcpAddress("127.0.0.1", 1)))
+    assert plan.missing(generation, [], 0.0) == [Role.ADMIN]
+    present = [child(Role.ADMIN)]
+    assert plan.superfluous(generation, present) == []
+    plan.admin_elsewhere = True
+    assert plan.missing(generation, [], 0.0) == []
+    assert plan.superfluous(generation, present) == present
 
 
 def test_their_end_aborts_no_generation() -> None:

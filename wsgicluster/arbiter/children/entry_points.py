@@ -22,8 +22,8 @@ class Roles:
 
     ``boot_worker`` gets the application where it is loaded already, else None; it unblocks the signals
     that `wsgicluster.system.signals.HELD` names once it has handlers for them, and ends the process itself.
-    ``boot_jobs`` and ``boot_steward`` do the same for these roles; the steward gets what the configuration file has
-    registered. ``registered`` returns that of the newest reading, None for nothing.
+    ``boot_jobs``, ``boot_steward`` and ``boot_admin`` do the same for these roles; the steward gets what the
+    configuration file has registered. ``registered`` returns that of the newest reading, None for nothing.
     ``load_application`` returns the application or raises AppLoadError. ``core`` says what the children run on.
     """
 
@@ -32,4 +32,5 @@ class Roles:
     core: str = "plain Python"
     boot_jobs: Callable[[Settings, Assignment], NoReturn] = _no_role
     boot_steward: Callable[[Settings, Assignment, object | None], NoReturn] = _no_role
+    boot_admin: Callable[[Settings, Assignment], NoReturn] = _no_role
     registered: Callable[[], object | None] = _nothing

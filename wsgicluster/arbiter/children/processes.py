@@ -4,6 +4,7 @@ Carries out what others decide, and owns the link to each child until that is re
 """
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import socket
@@ -29,7 +30,23 @@ from wsgicluster.ipc.scheduling import Scheduling, load_scheduling, store_schedu
 from wsgicluster.ipc.scoreboard import Cell, ChildRole, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
+from wsgicluster.settings import Settings
 from wsgicluster.settings.types.scheduling import SHARED, STICKY_POLICY
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _SupportRow:
+    """What tells one role beside the workers from another."""
+
+    page_role: ChildRole
+    title: str
+
+
+_SUPPORT = {
+    Role.JOBS: _SupportRow(ChildRole.JOBS, "jobs worker"),
+    Role.STEWARD: _SupportRow(ChildRole.STEWARD, "steward"),
+    Role.ADMIN: _SupportRow(ChildRole.ADMIN, "admin"),
+}
 
 _MAXRSS_BYTES = 1 if os.uname().sysname == "Darwin" else 1024
 
@@ -61,6 +78,10 @@ class ChildProcesses:
         self.mailboxes = MailboxKeeper(board, self._links.values)
         self.shared_files: SharedFiles | None = None
         """Those that children get; set before there is any child."""
+        self.admin_sockets: Callable[[Settings], tuple[socket.socket, ...]] = lambda _: ()
+        """Where the admin worker of these settings listens."""
+        self.admit_control: Callable[[socket.socket, str], object] | None = None
+        """Gives the arbiter's end of a connection to the control server, with the name of who has the other one."""
         self.events = EventOutbox(logs.error)
         self.stacks_folder: str | None = None
         self.paused: list[tuple[Child, bool]] = []
@@ -171,35 +192,53 @@ class ChildProcesses:
 
     def _spawn_support(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
         child, settings = link.child, generation.settings
-        is_steward = child.role is Role.STEWARD
+        row = _SUPPORT[child.role]
         # Before it joins, so that no worker takes it for a sibling.
-        link.page.cells[Cell.ROLE] = ChildRole.STEWARD if is_steward else ChildRole.JOBS
+        link.page.cells[Cell.ROLE] = row.page_role
+        is_steward, is_admin = child.role is Role.STEWARD, child.role is Role.ADMIN
         if is_steward:
             self.events.open()
-        assignment = Assignment(
-            slot=0,
-            generation=child.generation,
-            page=link.page,
-            board=self.board,
-            channel=channel,
-            listeners=(),
-            hand_off_receive=self.mailboxes.hand_off[0],
-            hand_off_send=self.mailboxes.hand_off[1],
-            stacks_fd=link.stacks_fd,
-            mailboxes=link.share_mailboxes(self.mailboxes.registry, child.role.value),
-            shared_files=self.shared_files,
-            events=self.events.receive_end if is_steward else None,
-        )
+        registry = self.mailboxes.registry
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair() if is_admin else (None, None)
+            if ours is not None and theirs is not None:
+                undo.callback(ours.close)
+                undo.callback(theirs.close)
+            assignment = Assignment(
+                slot=0,
+                generation=child.generation,
+                page=link.page,
+                board=self.board,
+                channel=channel,
+                listeners=self.admin_sockets(settings) if is_admin else (),
+                hand_off_receive=self.mailboxes.hand_off[0],
+                hand_off_send=self.mailboxes.hand_off[1],
+                stacks_fd=link.stacks_fd,
+                mailboxes=None if is_admin else link.share_mailboxes(registry, child.role.value),
+                shared_files=None if is_admin else self.shared_files,
+                events=self.events.receive_end if is_steward else None,
+                control=theirs,
+            )
 
-        def run() -> NoReturn:
-            keep = assignment.descriptors() | self._logs.descriptors()
-            title = "steward" if is_steward else "jobs worker"
-            fork.settle_in(title, settings.proc_name or settings.wsgi_app or "", keep)
-            if is_steward:
-                self._roles.boot_steward(settings, assignment, generation.registered)
-            self._roles.boot_jobs(settings, assignment)
+            def run() -> NoReturn:
+                keep = assignment.descriptors() | self._logs.descriptors()
+                fork.settle_in(row.title, settings.proc_name or settings.wsgi_app or "", keep)
+                if is_steward:
+                    self._roles.boot_steward(settings, assignment, generation.registered)
+                elif is_admin:
+                    self._roles.boot_admin(settings, assignment)
+                self._roles.boot_jobs(settings, assignment)
 
-        child.pid = fork.fork(run, self._logs.error)
+            child.pid = fork.fork(run, self._logs.error)
+            if ours is not None and theirs is not None:
+                undo.pop_all()
+                theirs.close()
+                self._connect_control(ours)
+
+    def _connect_control(self, ours: socket.socket) -> None:
+        """Have the control server answer the admin worker, which has the other end."""
+        assert self.admit_control is not None, "there is a control server before there are children"
+        self.admit_control(ours, "admin worker")
 
     def _mold_of(self, generation: int) -> ChildLink | None:
         links = [k for k in self._links.values() if k.child.generation == generation and k.child.ready]

@@ -98,9 +98,10 @@ class Addresses:
         """What is passed on to the server after this one: all that are open."""
         return [listener.passed for _, listener in self._open.values()]
 
-    def urls(self, scheme: str) -> list[str]:
-        """Where clients that speak ``scheme`` connect to, for people."""
-        return [listener.url(scheme) for _, listener in self._open.values()]
+    def urls(self, scheme: str, numbers: Iterable[int] | None = None) -> list[str]:
+        """Where clients that speak ``scheme`` connect to, for people; of all listeners or those with these numbers."""
+        found = self._open.values() if numbers is None else [self._open[number] for number in numbers]
+        return [listener.url(scheme) for _, listener in found]
 
     def say_listening(self, numbers: Iterable[int], scheme: str) -> None:
         """Log where these listen, for clients that speak ``scheme``."""

@@ -25,7 +25,7 @@ from wsgicluster.system import process, sockets
 ORPHANS_S = 5.0
 """How long workers whose arbiter was killed are waited for, while they still hold the address."""
 
-_ORPHAN_TITLE = "wsgicluster: worker "
+_ORPHAN_TITLES = ("wsgicluster: worker ", "wsgicluster: admin")
 _WAIT_S = 0.1
 _UNHELD = 2
 
@@ -105,15 +105,20 @@ def describe(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def open_listeners(targets: Iterable[ListenTarget], queue: Backlog, owner: Owner) -> list[Listener]:
+def open_listeners(
+    targets: Iterable[ListenTarget], queue: Backlog, owner: Owner, setting: str = "bind"
+) -> list[Listener]:
     """Listen on all of them; raises AddressError, having closed again what was open by then.
 
+    ``setting`` is where the addresses come from, for that.
     The socket files of those that were passed on are left alone when this fails: another process still serves them.
     """
     with contextlib.ExitStack() as undo:
         listeners = []
         for target in targets:
-            listener = _take_over(target, queue, owner) if target.passed else _open(target.address, queue, owner)
+            listener = (
+                _take_over(target, queue, owner) if target.passed else _open(target.address, queue, owner, setting)
+            )
             undo.callback(listener.close, remove_file=target.passed is None)
             listeners.append(listener)
         undo.pop_all()
@@ -142,7 +147,7 @@ def _take_over(target: ListenTarget, queue: Backlog, owner: Owner) -> Listener:
         raise AddressError(f"cannot take over {address or passed.name}: {error.strerror}") from error
 
 
-def _open(address: Address | None, queue: Backlog, owner: Owner) -> Listener:
+def _open(address: Address | None, queue: Backlog, owner: Owner, setting: str) -> Listener:
     if isinstance(address, FdAddress):
         return _take_over(ListenTarget(address, Passed(address.fd, str(address))), queue, owner)
     assert isinstance(address, UnixAddress | TcpAddress), "nothing else is opened"
@@ -159,10 +164,10 @@ def _open(address: Address | None, queue: Backlog, owner: Owner) -> Listener:
             pids = _holders(address, error)
             # No process holds it: the last one has just exited, or it is one that we may not inspect.
             unheld += not pids
-            orphans = error.errno == errno.EADDRINUSE and all(process.title(p).startswith(_ORPHAN_TITLE) for p in pids)
+            orphans = error.errno == errno.EADDRINUSE and all(process.title(p).startswith(_ORPHAN_TITLES) for p in pids)
             if not orphans or unheld > _UNHELD or time.monotonic() >= give_up_at:
                 raise AddressError(
-                    f"cannot listen on {address}: {_reason(error)}{_named(pids)}{_remedy(error)}"
+                    f"cannot listen on {address}: {_reason(error)}{_named(pids)}{_remedy(error, setting)}"
                 ) from error
             # Workers whose arbiter was killed exit by themselves; the restart need not fail because of them.
             time.sleep(_WAIT_S)
@@ -184,8 +189,9 @@ def _named(pids: list[int]) -> str:
     return f" by process {', '.join(named)}{more}" if pids else ""
 
 
-def _remedy(error: OSError) -> str:
-    return "; stop what listens there, or choose another address (bind)" if error.errno == errno.EADDRINUSE else ""
+def _remedy(error: OSError, setting: str) -> str:
+    in_use = error.errno == errno.EADDRINUSE
+    return f"; stop what listens there, or choose another address ({setting})" if in_use else ""
 
 
 def _holders(address: TcpAddress | UnixAddress, error: OSError) -> list[int]:

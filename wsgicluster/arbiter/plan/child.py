@@ -17,6 +17,8 @@ class Role(enum.Enum):
     """Boots the application, serves no connection: runs its jobs and message handlers."""
     STEWARD = "steward"
     """Runs the handlers of the configuration file."""
+    ADMIN = "admin"
+    """Responds to operators and monitoring over HTTP."""
 
 
 class State(enum.Enum):
@@ -178,7 +180,7 @@ class Child:
         return f"{title_of(self.role, self.slot)} (pid {self.pid}, generation {self.generation})"
 
 
-_TITLES = {Role.MOLD: "Mold", Role.JOBS: "Jobs worker", Role.STEWARD: "Steward"}
+_TITLES = {Role.MOLD: "Mold", Role.JOBS: "Jobs worker", Role.STEWARD: "Steward", Role.ADMIN: "Admin worker"}
 
 
 def title_of(role: Role, slot: int) -> str:

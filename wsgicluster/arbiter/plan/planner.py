@@ -12,6 +12,8 @@ from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Stage
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 
+_LAST_TO_STOP = frozenset({Role.ADMIN, Role.STEWARD})
+
 
 class Planner:
     """Orders for one pool."""
@@ -46,7 +48,7 @@ class Planner:
         return orders + self._try(orders, now) + self._plan_support(now)
 
     def _plan_support(self, now: float) -> list[Order]:
-        """The orders for the steward and the jobs worker; during the first boot they come with the workers."""
+        """The orders for the roles beside the workers; during the first boot they come with the workers."""
         base, present = self._rollout.base, self._pool.children.values()
         orders: list[Order] = [Stop(child.key, Ask.DRAIN) for child in self._pool.support.superfluous(base, present)]
         if base is not None:
@@ -85,6 +87,8 @@ class Planner:
             return Ask.NOTHING if self._is_forking(child, now) else Ask.QUICK
         if child.role is Role.STEWARD and len(self._pool.children) > 1:
             return Ask.NOTHING  # it is the last one, so that it gets the events of all others
+        if child.role is Role.ADMIN and any(each.role not in _LAST_TO_STOP for each in self._pool.children.values()):
+            return Ask.NOTHING  # who looks meanwhile is to see that the server stops, and what it waits for
         graceful = self._pool.stopping is Stopping.GRACEFUL
         if child.role in SUPPORT_ROLES:
             # Its handlers may finish, and the last events be delivered.

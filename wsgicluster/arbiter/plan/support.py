@@ -1,4 +1,4 @@
-"""The plan for the roles beside the workers: when the steward and the jobs worker are started and stopped.
+"""The plan for the roles beside the workers: when steward, jobs worker and admin worker are started and stopped.
 
 Pure. Each exists at most once: another one is started only after the last one has exited, since what waits for it in
 its mailbox waits for its successor, too. It belongs to the generation that serves, and is replaced with that. Its end
@@ -12,13 +12,15 @@ from wsgicluster.arbiter.plan.backoff import Backoff, Wait
 from wsgicluster.arbiter.plan.child import Child, Role
 from wsgicluster.arbiter.plan.rollout import Generation
 
-SUPPORT_ROLES = (Role.JOBS, Role.STEWARD)
+SUPPORT_ROLES = (Role.JOBS, Role.STEWARD, Role.ADMIN)
 
 
 def wants(generation: Generation, role: Role) -> bool:
     """Is there something for this role to do in a generation?"""
     if role is Role.JOBS:
         return generation.settings.jobs_worker
+    if role is Role.ADMIN:
+        return generation.settings.admin is not None
     return generation.registered is not None or bool(
         generation.settings.event_webhook or generation.settings.event_exec
     )
@@ -29,6 +31,8 @@ class SupportPlan:
 
     def __init__(self) -> None:
         self._backoff = Backoff()
+        self.admin_elsewhere = False
+        """The server beside this one listens at the same admin address, and is the one to answer there."""
 
     def missing(self, base: Generation | None, children: Iterable[Child], now: float) -> list[Role]:
         """The roles that are to be started now, for the generation ``base``."""
@@ -38,8 +42,11 @@ class SupportPlan:
         return [
             role
             for role in SUPPORT_ROLES
-            if role not in present and wants(base, role) and self._backoff.due(_key(role), now)
+            if role not in present and self._wants(base, role) and self._backoff.due(_key(role), now)
         ]
+
+    def _wants(self, base: Generation, role: Role) -> bool:
+        return wants(base, role) and not (role is Role.ADMIN and self.admin_elsewhere)
 
     def superfluous(self, base: Generation | None, children: Iterable[Child]) -> list[Child]:
         """The children of these roles that are to stop: replaced with the generation, or to be replaced."""
@@ -48,8 +55,11 @@ class SupportPlan:
             for child in children
             if child.role in SUPPORT_ROLES
             and not child.asked
-            and (_is_outdated(child, base) or child.recycle is not None)
+            and (self._is_outdated(child, base) or child.recycle is not None)
         ]
+
+    def _is_outdated(self, child: Child, base: Generation | None) -> bool:
+        return base is None or child.generation != base.number or not self._wants(base, child.role)
 
     def ended(self, child: Child, now: float) -> Wait:
         """A child of these roles has exited or hangs, unasked."""
@@ -72,7 +82,3 @@ class SupportPlan:
 
 def _key(role: Role) -> int:
     return SUPPORT_ROLES.index(role)
-
-
-def _is_outdated(child: Child, base: Generation | None) -> bool:
-    return base is None or child.generation != base.number or not wants(base, child.role)

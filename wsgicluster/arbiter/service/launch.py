@@ -89,6 +89,8 @@ class Origin:
     predecessor: Predecessor | None = None
     service: Service = Service()
     shared_files: PassedFiles | None = None
+    passed_admin: tuple[Passed, ...] = ()
+    """The listeners of the admin worker, which are not among ``passed``."""
 
 
 def take(environ: MutableMapping[str, str], pid: int) -> Origin:
@@ -99,8 +101,7 @@ def take(environ: MutableMapping[str, str], pid: int) -> Origin:
     found = {name: environ.pop(name, "") for name in (*_LISTEN_VARIABLES, *_NOTIFY_VARIABLES, UPGRADE_VARIABLE)}
     service = Service(found["NOTIFY_SOCKET"], _watchdog_s(found["WATCHDOG_USEC"], found["WATCHDOG_PID"], pid))
     try:
-        predecessor, passed, files = _upgraded(found[UPGRADE_VARIABLE], pid)
-        return Origin(passed=passed, predecessor=predecessor, service=service, shared_files=files)
+        return dataclasses.replace(_upgraded(found[UPGRADE_VARIABLE], pid), service=service)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         # No server before this one, or one with another format: then the addresses are opened as always.
         return Origin(passed=_activated(found, pid), service=service)
@@ -125,7 +126,11 @@ def _activated(found: Mapping[str, str], pid: int) -> tuple[Passed, ...]:
 
 
 def announce(
-    pid: int, predecessor: Predecessor, passed: tuple[Passed, ...], shared_files: PassedFiles | None = None
+    pid: int,
+    predecessor: Predecessor,
+    passed: tuple[Passed, ...],
+    shared_files: PassedFiles | None = None,
+    passed_admin: tuple[Passed, ...] = (),
 ) -> str:
     """The value of `UPGRADE_VARIABLE` for the process ``pid``, which is about to become a new server."""
     return json.dumps(
@@ -139,11 +144,12 @@ def announce(
             },
             "listeners": [dataclasses.asdict(each) for each in passed],
             "shared_files": dataclasses.asdict(shared_files) if shared_files is not None else None,
+            "admin_listeners": [dataclasses.asdict(each) for each in passed_admin],
         }
     )
 
 
-def _upgraded(text: str, pid: int) -> tuple[Predecessor, tuple[Passed, ...], PassedFiles | None]:
+def _upgraded(text: str, pid: int) -> Origin:
     """What `announce` has written; raises what `take` expects for anything else."""
     fields = json.loads(text)
     if fields["for"] != pid:
@@ -151,9 +157,14 @@ def _upgraded(text: str, pid: int) -> tuple[Predecessor, tuple[Passed, ...], Pas
     before = fields["predecessor"]
     predecessor = Predecessor(before["pid"], before["bond"], HandOff(**before["hand_off"]))
     listeners = tuple(_listener(each) for each in fields["listeners"])
-    # A server from before there was shared state passes none.
-    files = fields.get("shared_files")
-    return predecessor, listeners, PassedFiles(**files) if files else None
+    # A server from before there was shared state, or an admin worker, passes none.
+    files, admin = fields.get("shared_files"), fields.get("admin_listeners", [])
+    return Origin(
+        passed=listeners,
+        predecessor=predecessor,
+        shared_files=PassedFiles(**files) if files else None,
+        passed_admin=tuple(_listener(each) for each in admin),
+    )
 
 
 def _listener(fields: dict[str, Any]) -> Passed:

@@ -24,7 +24,7 @@ from wsgicluster.arbiter.supervision.order_executor import OrderExecutor
 from wsgicluster.arbiter.supervision.parts import SupervisionParts
 from wsgicluster.clock import Clock
 from wsgicluster.logs.logs import Logs
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Address, Settings
 
 if TYPE_CHECKING:
     from wsgicluster.settings.tls_context import ContextBase
@@ -125,6 +125,10 @@ class Supervisor:
                 self.events.recycle(child, f"restart requested by the {by}")
         return True
 
+    def admin_elsewhere(self, is_so: bool) -> None:
+        """Want no admin worker while the server beside this one has its own at the address of both."""
+        self._pool.support.admin_elsewhere = is_so
+
     def retire(self) -> None:
         """Want no worker, until `resume`, `scale` or a reload."""
         self._pool.rollout.retire_all()
@@ -159,6 +163,11 @@ class Supervisor:
     def listeners(self) -> set[int]:
         """The numbers of the listeners that the generation that serves, and the one on trial, need."""
         return self._pool.rollout.listeners
+
+    @property
+    def admin_addresses(self) -> set[Address]:
+        """Where the admin workers of these generations listen."""
+        return {each.settings.admin for each in self._pool.rollout.in_use if each.settings.admin is not None}
 
     def pids(self) -> set[int]:
         """All processes of this server, as far as they are known."""

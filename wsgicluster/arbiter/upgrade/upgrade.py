@@ -136,7 +136,14 @@ class Upgrade:
 
     # The old server
 
-    def start(self, passed: Sequence[Passed], hand_off: HandOff, shared_files: PassedFiles, title: str) -> int | None:
+    def start(
+        self,
+        passed: Sequence[Passed],
+        hand_off: HandOff,
+        shared_files: PassedFiles,
+        title: str,
+        passed_admin: Sequence[Passed] = (),
+    ) -> int | None:
         """Start a new server on these listeners and files; its pid, or None when that is refused, which is logged.
 
         Log lines begin with the title of who has requested it.
@@ -150,7 +157,7 @@ class Upgrade:
 
         def run() -> NoReturn:
             try:
-                self._execute(before, tuple(passed), shared_files)
+                self._execute(before, tuple(passed), shared_files, tuple(passed_admin))
             except OSError as error:
                 theirs.send(
                     UpgradeMessage(
@@ -168,7 +175,7 @@ class Upgrade:
         finally:
             theirs.close()
         # Until it tells which of them it keeps, all of them may be in use there.
-        kept = _numbers(passed)
+        kept = _numbers([*passed, *passed_admin])
         self._meet(UpgradePeer(pid, ours, is_successor=True, serving=False, kept=kept))
         self._log.info("%s: a new server is started beside this one (pid %d)", title, pid)
         return pid
@@ -184,11 +191,17 @@ class Upgrade:
             return "the command that has started this one is not known"
         return ""
 
-    def _execute(self, before: Predecessor, passed: tuple[Passed, ...], shared_files: PassedFiles) -> NoReturn:
+    def _execute(
+        self,
+        before: Predecessor,
+        passed: tuple[Passed, ...],
+        shared_files: PassedFiles,
+        passed_admin: tuple[Passed, ...],
+    ) -> NoReturn:
         """In the new process: become a new server. Raises OSError."""
         given = self._origin
         hand_off = before.hand_off
-        keep = {before.channel, hand_off.receive, hand_off.send, *(each.fd for each in passed)}
+        keep = {before.channel, hand_off.receive, hand_off.send, *(each.fd for each in (*passed, *passed_admin))}
         keep |= shared_files.descriptors()
         keep.update(number for number in (hand_off.retained, hand_off.turns) if number >= 0)
         descriptors.close_descriptors_except(keep)
@@ -197,7 +210,7 @@ class Upgrade:
             os.set_inheritable(descriptor, True)
         pid = os.getpid()
         environ = {**given.environ, **launch.service_variables(given.service, pid)}
-        environ[launch.UPGRADE_VARIABLE] = launch.announce(pid, before, passed, shared_files)
+        environ[launch.UPGRADE_VARIABLE] = launch.announce(pid, before, passed, shared_files, passed_admin)
         # What is blocked stays blocked across an exec, and a new server may take long until it has handlers.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         os.execve(given.command[0], given.command, environ)
@@ -229,16 +242,19 @@ class Upgrade:
 
     # The new server
 
-    def keep(self, listeners: Sequence[Passed], kind: str) -> tuple[socket.socket, socket.socket] | None:
+    def keep(
+        self, listeners: Sequence[Passed], kind: str, admin: Sequence[Passed] = ()
+    ) -> tuple[socket.socket, socket.socket] | None:
         """Tell which listeners this server has; returns the hand-off socket if it shares the old one's.
 
-        It does where the packets on it mean the same here and there, and where both listen at the same sockets.
+        It does where the packets on it mean the same here and there, and where both listen at the same sockets for
+        clients of the application; ``admin`` are those of the admin worker.
         """
         before, peer = self._origin.predecessor, self.peer
         if before is None or peer is None:
             return None
         offered, kept = _numbers(self._origin.passed), _numbers(listeners)
-        peer.kept = kept & offered
+        peer.kept = (kept & offered) | (_numbers(admin) & _numbers(self._origin.passed_admin))
         peer.shares_hand_off = kept == offered and kind == before.hand_off.kind
         peer.channel.send(UpgradeMessage(kept=tuple(peer.kept), hand_off=peer.shares_hand_off))
         if not peer.shares_hand_off:

@@ -1,0 +1,206 @@
+"""The table of metrics over plain statuses, and the text that is made of it."""
+
+import gzip
+import re
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+
+from wsgicluster.admin.exposition import expose, takes_gzip
+from wsgicluster.admin.metrics import METRICS, OWN_METRICS, PREFIX, SERVER_STATES, MetricKind, seconds_of
+
+OWN = {name: 0.0 for name, _, _ in OWN_METRICS}
+BASE_UNITS = {"seconds", "bytes", "ratio", "info", "total"}
+
+
+def worker(slot: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "slot": slot,
+        "pid": 100 + slot,
+        "state": "ready",
+        "started": "2026-01-01T00:00:00.000Z",
+        "restarts": 0,
+        "ends": {},
+        "last_exit": None,
+        "requests": 3,
+        "connections": {"idle": 2, "active": 1},
+        "in_progress": 1,
+        "oldest_request": {"method": "GET", "path": "/secret", "client": "1.2.3.4", "seconds": 2.5},
+        "rss_bytes": 1000,
+        "pss_bytes": None,
+        "open_fds": 20,
+        "threads": 1,
+        **changes,
+    }
+
+
+def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    server = {
+        "version": "1.0",
+        "worker_class": "sync",
+        "scheduling": "shared",
+        "started": "2026-01-01T00:00:00.500Z",
+        "state": "serving",
+        "degraded": False,
+        "generation": 2,
+        "workers": {"wanted": 2, "ready": 2},
+        "last_reload": None,
+        "totals": {"requests": 7, "failed": 1, "queue": {"buckets": [2, 0, 1], "seconds": 0.5}},
+        "bounds_seconds": [0.1, 1.0],
+        "exits": {"crashed": 1, "asked": 2},
+        "boots": {"ready": 5},
+        "reloads": {"complete": 1, "aborted": 0},
+        "cpu_seconds": 1.5,
+        "rss_bytes": 5000,
+        "open_fds": 30,
+        **changes,
+    }
+    slots = [{"slot": 1, "totals": totals()}, {"slot": 2, "totals": totals()}]
+    return {"server": server, "slots": slots, "workers": list(workers), "others": [], "now": 1767225700.0}
+
+
+def totals() -> dict[str, Any]:
+    times = {"buckets": [1, 2, 3], "seconds": 4.5}
+    return {
+        "responses": {"none": 0, "2xx": 6, "5xx": 1},
+        "failures": {"exception": 1, "cut": 0},
+        "shed": 2,
+        "bytes_in": 300,
+        "bytes_out": 400,
+        "evicted": 3,
+        "duration": times,
+        "application": times,
+        "queue": times,
+        "cpu_seconds": {"user": 1.5, "system": 0.5},
+    }
+
+
+def values(given: dict[str, Any]) -> dict[str, float]:
+    """Each sample as it is exposed."""
+    _, body, _ = expose(given, OWN, "", "")
+    found = {}
+    for family in plain(body.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name.removeprefix(PREFIX)}{{{labels}}}"] = sample.value
+    return found
+
+
+def test_names_follow_the_conventions() -> None:
+    rows = [(row.name, row.kind, row.labels) for row in METRICS] + [(name, kind, ()) for name, kind, _ in OWN_METRICS]
+    assert len({name for name, _, _ in rows}) == len(rows)
+    for name, kind, labels in rows:
+        assert re.fullmatch(r"[a-z][a-z_]*[a-z]", name), name
+        assert name.endswith("_total") == (kind is MetricKind.COUNTER), name
+        for unit in ("milliseconds", "minutes", "percent", "kilobytes", "megabytes", "count", "gauge", "counter"):
+            assert unit not in name.split("_"), name
+        if {"seconds", "bytes"} & set(name.split("_")):
+            assert name.removesuffix("_total").rpartition("_")[2] in BASE_UNITS, name
+        assert not {"pid", "path", "method", "instance", "job", "cluster", "service", "env", "type"} & set(labels), name
+
+
+def test_every_row_has_a_help_text_that_ends() -> None:
+    for row in METRICS:
+        assert row.help.endswith("."), row.name
+    for _, _, text in OWN_METRICS:
+        assert text.endswith("."), text
+
+
+def test_values_of_a_server() -> None:
+    found = values(status(worker(1), worker(2, oldest_request=None, in_progress=0)))
+    assert found["requests_total{code=2xx,slot=1}"] == 6
+    assert found["requests_total{code=5xx,slot=2}"] == 1
+    assert found["request_failures_total{reason=exception,slot=1}"] == 1
+    assert found["requests_shed_total{slot=1}"] == 2
+    assert found["received_bytes_total{slot=1}"] == 300
+    assert found["sent_bytes_total{slot=2}"] == 400
+    assert found["connections_evicted_total{slot=1}"] == 3
+    assert found["worker_cpu_seconds_total{mode=user,slot=1}"] == 1.5
+    assert found["worker_exits_total{reason=crashed}"] == 1
+    assert found["worker_boots_total{result=ready}"] == 5
+    assert found["reloads_total{result=aborted}"] == 0
+    assert found["generation{}"] == 2
+    assert found["workers{state=ready}"] == 2
+    assert found["workers{state=booting}"] == 0
+    assert found["connections{slot=1,state=idle}"] == 2
+    assert found["oldest_request_start_timestamp_seconds{slot=1}"] == 1767225697.5
+    assert "oldest_request_start_timestamp_seconds{slot=2}" not in found
+    assert "worker_proportional_bytes{slot=1}" not in found, "what the system does not tell"
+    assert found["last_reload_successful{}"] == 1
+    assert "last_reload_timestamp_seconds{}" not in found
+    assert found["start_timestamp_seconds{}"] == seconds_of("2026-01-01T00:00:00.500Z") == 1767225600.5
+    assert found["arbiter_cpu_seconds_total{}"] == 1.5
+
+
+def test_a_histogram_is_cumulative_and_its_count_is_that_of_its_buckets() -> None:
+    found = values(status())
+    name = "application_duration_seconds"
+    assert [found[f"{name}_bucket{{le={bound},slot=1}}"] for bound in ("0.1", "1.0", "+Inf")] == [1, 3, 6]
+    assert found[f"{name}_count{{slot=1}}"] == 6
+    assert found[f"{name}_sum{{slot=1}}"] == 4.5
+    assert found["request_queue_seconds_bucket{le=+Inf}"] == found["request_queue_seconds_count{}"] == 3
+
+
+def test_two_workers_of_a_slot_are_one_sample() -> None:
+    new = worker(1, started="2026-01-01T00:01:00.000Z", oldest_request=None, in_progress=0, state="booting")
+    found = values(status(worker(1, state="draining"), new))
+    assert found["worker_resident_bytes{slot=1}"] == 2000
+    assert found["requests_in_progress{slot=1}"] == 1
+    assert found["worker_start_timestamp_seconds{slot=1}"] == seconds_of("2026-01-01T00:01:00.000Z")
+    assert found["workers{state=draining}"] == found["workers{state=booting}"] == 1
+
+
+def test_a_worker_that_has_not_said_anything_yet() -> None:
+    bare = {key: worker(1)[key] for key in ("slot", "pid", "started", "last_exit")} | {"state": "forked", "pid": None}
+    found = values(status(bare))
+    assert found["workers{state=booting}"] == 1
+    assert not any(name.startswith("requests_in_progress") for name in found)
+
+
+@pytest.mark.parametrize("state", SERVER_STATES)
+def test_one_state_of_the_server_is_1(state: str) -> None:
+    found = values(status(state=state, degraded=state == "degraded"))
+    states = {name: value for name, value in found.items() if name.startswith("state{")}
+    assert len(states) == 5
+    assert sum(value for name, value in states.items() if "degraded" not in name) == 1
+    assert states["state{state=degraded}"] == float(state == "degraded")
+
+
+@pytest.mark.parametrize(("result", "is_successful"), [("took over", 1), ("aborted", 0), ("refused", 0)])
+def test_reloads(result: str, is_successful: int) -> None:
+    found = values(status(last_reload={"generation": 2, "result": result, "at": "2026-01-01T00:02:00.000Z"}))
+    assert found["last_reload_successful{}"] == is_successful
+    assert found["last_reload_timestamp_seconds{}"] == seconds_of("2026-01-01T00:02:00.000Z")
+
+
+def test_no_request_is_shown() -> None:
+    _, body, _ = expose(status(worker(1)), OWN, "", "")
+    assert b"/secret" not in body
+    assert b"1.2.3.4" not in body
+
+
+def test_formats() -> None:
+    given = status(worker(1))
+    content_type, body, is_compressed = expose(given, OWN, "application/openmetrics-text;version=1.0.0", "gzip, br")
+    assert content_type.startswith("application/openmetrics-text")
+    assert is_compressed
+    families = {family.name: family for family in openmetrics(gzip.decompress(body).decode())}  # type: ignore[no-untyped-call]
+    assert families["wsgicluster_requests"].type == "counter"
+    assert expose(given, OWN, "*/*", "")[0].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("field", "takes"),
+    [
+        ("", False),
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("identity", False),
+        ("x-gzip", False),
+    ],
+)
+def test_compression_is_asked_for(field: str, takes: bool) -> None:
+    assert takes_gzip(field) is takes

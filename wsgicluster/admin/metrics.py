@@ -1,0 +1,345 @@
+"""The metrics of a server: a table of what each is called, what it means, and how it is read from a status.
+
+A metric is a row: what is exposed, and the page in the documentation, come from the table. Names follow the conventions
+of Prometheus: base units, counters (and nothing else) end in ``_total``, moments are timestamps and no ages. Labels
+have few values, and none that a client chooses. Pure.
+"""
+
+import dataclasses
+import datetime
+import enum
+import itertools
+import math
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+PREFIX = "wsgicluster_"
+
+Status: TypeAlias = Mapping[str, Any]
+"""As ``ctl list --json`` has it, and ``now``, in seconds since the epoch, when it was read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Distribution:
+    """What a histogram holds: how many were in each bucket, beyond the last of the bounds as well, and their sum."""
+
+    bounds: Sequence[float]
+    buckets: Sequence[int]
+    sum: float
+
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Each bound, and how many were at most that; the last one is infinite, and has all of them."""
+        return list(zip((*self.bounds, math.inf), itertools.accumulate(self.buckets), strict=True))
+
+
+Sample: TypeAlias = tuple[Sequence[str], float | Distribution]
+"""The values of the labels, and the value; a `Distribution` for histograms, and for nothing else."""
+
+
+class MetricKind(enum.Enum):
+    """What a metric's values do."""
+
+    COUNTER = "counter"
+    """They only rise, for as long as the server runs."""
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    """Counters by size, and their sum."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Metric:
+    """One row. ``read`` gives the samples, none for what the server or the system does not tell."""
+
+    name: str
+    kind: MetricKind
+    labels: tuple[str, ...]
+    help: str
+    read: Callable[[Status], Iterable[Sample]]
+
+    @property
+    def full_name(self) -> str:
+        """As it is exposed."""
+        return PREFIX + self.name
+
+
+SERVER_STATES = {
+    "starting": "starting",
+    "serving": "serving",
+    "reloading": "serving",
+    "degraded": "serving",
+    "draining": "leaving",
+    "stopping": "stopping",
+}
+"""The server's state in a status to that in the metric, which has none for a reload or for missing workers."""
+WORKER_STATES = ("booting", "ready", "held", "draining", "killed")
+_STATES_OF_WORKERS = {"forked": "booting"}
+
+
+def seconds_of(moment: str) -> float:
+    """A moment as RFC 3339 has it, in seconds since the epoch."""
+    return datetime.datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
+def _server(read: Callable[[Mapping[str, Any]], float | None]) -> Callable[[Status], Iterable[Sample]]:
+    """A value without labels, of what is known of the server."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        value = read(status["server"])
+        return [] if value is None else [((), value)]
+
+    return samples
+
+
+def _slot_totals(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A counter of each slot that there has ever been."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for each in status["slots"]:
+            yield (str(each["slot"]),), float(each["totals"][name])
+
+    return samples
+
+
+def _slot_parts(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """Counters of each slot by a word."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for each in status["slots"]:
+            for word, value in each["totals"][name].items():
+                yield (str(each["slot"]), word), float(value)
+
+    return samples
+
+
+def _slot_times(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A histogram of each slot."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        bounds = status["server"]["bounds_seconds"]
+        for each in status["slots"]:
+            found = each["totals"][name]
+            yield (str(each["slot"]),), Distribution(bounds, found["buckets"], found["seconds"])
+
+    return samples
+
+
+def _queue(status: Status) -> Iterable[Sample]:
+    server = status["server"]
+    found = server["totals"]["queue"]
+    yield (), Distribution(server["bounds_seconds"], found["buckets"], found["seconds"])
+
+
+def _tally(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """How often something has happened to workers, by a word."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for word, value in status["server"][name].items():
+            yield (word,), float(value)
+
+    return samples
+
+
+def _by_slot(
+    read: Callable[[Mapping[str, Any]], float | None], join: Callable[[float, float], float] = float.__add__
+) -> Callable[[Status], Iterable[Sample]]:
+    """A value for each slot. Two workers have one slot while one replaces the other: ``join`` makes one of theirs."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        found: dict[str, float] = {}
+        for worker in status["workers"]:
+            value = read(worker)
+            if value is not None:
+                slot = str(worker["slot"])
+                found[slot] = join(found[slot], float(value)) if slot in found else float(value)
+        return [((slot,), value) for slot, value in found.items()]
+
+    return samples
+
+
+def _states(status: Status) -> Iterable[Sample]:
+    server = status["server"]
+    present = SERVER_STATES[server["state"]]
+    for state in dict.fromkeys(SERVER_STATES.values()):
+        yield (state,), float(state == present)
+    yield ("degraded",), float(bool(server["degraded"]))
+
+
+def _workers(status: Status) -> Iterable[Sample]:
+    found = [_STATES_OF_WORKERS.get(each["state"], each["state"]) for each in status["workers"]]
+    return [((state,), float(found.count(state))) for state in WORKER_STATES]
+
+
+def _info(status: Status) -> Iterable[Sample]:
+    server = status["server"]
+    yield (server["version"], platform.python_version(), server["worker_class"], server["scheduling"]), 1.0
+
+
+def _connections(status: Status) -> Iterable[Sample]:
+    for state in ("idle", "active"):
+
+        def open_ones(worker: Mapping[str, Any], state: str = state) -> float | None:
+            found: Mapping[str, int] = worker.get("connections", {})
+            return found.get(state)
+
+        for (slot,), value in _by_slot(open_ones)(status):
+            yield (slot, state), value
+
+
+def _oldest(status: Status) -> Iterable[Sample]:
+    def start(worker: Mapping[str, Any]) -> float | None:
+        oldest = worker.get("oldest_request")
+        return status["now"] - oldest["seconds"] if oldest else None
+
+    return _by_slot(start, min)(status)
+
+
+def _last_exit(worker: Mapping[str, Any]) -> float | None:
+    last = worker.get("last_exit")
+    return seconds_of(last["at"]) if last else None
+
+
+def _reload_successful(server: Mapping[str, Any]) -> float:
+    last = server["last_reload"]
+    return float(last is None or last["result"] not in ("aborted", "refused"))
+
+
+def _reload_at(server: Mapping[str, Any]) -> float | None:
+    last = server["last_reload"]
+    return None if last is None else seconds_of(last["at"])
+
+
+_C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+_SLOT = ("slot",)
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "build_info", _G, ("version", "python", "worker_class", "scheduling"),
+        "Always 1; the labels say what runs.", _info,
+    ),
+    Metric(
+        "start_timestamp_seconds", _G, (), "When the arbiter was started; an upgrade starts a new one.",
+        _server(lambda server: seconds_of(server["started"])),
+    ),
+    Metric(
+        "state", _G, ("state",),
+        "1 for the state of the server, 0 for the others; degraded, besides, is 1 while workers are missing because "
+        "they die or cannot be started.", _states,
+    ),
+    Metric(
+        "workers_wanted", _G, (), "How many workers there are to be.",
+        _server(lambda server: server["workers"]["wanted"]),
+    ),
+    Metric("workers", _G, ("state",), "Workers by state; held ones take no new connections.", _workers),
+    Metric(
+        "generation", _G, (), "The generation that serves: 1 after the start, higher after reloads, 0 before any.",
+        _server(lambda server: server["generation"]),
+    ),
+    Metric(
+        "requests_total", _C, ("slot", "code"),
+        "Requests that are over, by the class of the response's status; none: not even a head was sent.",
+        _slot_parts("responses"),
+    ),
+    Metric(
+        "request_failures_total", _C, ("slot", "reason"),
+        "Requests that failed: the application raised (exception), or returned what cannot be sent (bad_iterable), the "
+        "client had left (client_left), or graceful_timeout was over (cut).", _slot_parts("failures"),
+    ),
+    Metric(
+        "requests_shed_total", _C, _SLOT,
+        "Requests that were not run, since they had waited too long or their clients had left.", _slot_totals("shed"),
+    ),
+    Metric(
+        "request_duration_seconds", _H, _SLOT,
+        "How long requests took, from the beginning of their run to the last byte given to the kernel or stored.",
+        _slot_times("duration"),
+    ),
+    Metric(
+        "application_duration_seconds", _H, _SLOT, "How much of that the application took, its iterable included.",
+        _slot_times("application"),
+    ),
+    Metric(
+        "request_queue_seconds", _H, (), "How long requests that were complete have waited for their run.", _queue,
+    ),
+    Metric("received_bytes_total", _C, _SLOT, "Bytes received from clients.", _slot_totals("bytes_in")),
+    Metric("sent_bytes_total", _C, _SLOT, "Bytes of bodies sent to clients.", _slot_totals("bytes_out")),
+    Metric(
+        "connections_evicted_total", _C, _SLOT, "Idle connections that were closed to make room for others.",
+        _slot_totals("evicted"),
+    ),
+    Metric(
+        "worker_cpu_seconds_total", _C, ("slot", "mode"), "Processor time of the slot's workers: user or system.",
+        _slot_parts("cpu_seconds"),
+    ),
+    Metric("worker_exits_total", _C, ("reason",), "Workers that have exited, by reason.", _tally("exits")),
+    Metric(
+        "worker_boots_total", _C, ("result",),
+        "Boots of workers by how they ended; called_off: the worker was to stop before it was ready.", _tally("boots"),
+    ),
+    Metric("reloads_total", _C, ("result",), "Reloads by how they ended.", _tally("reloads")),
+    Metric(
+        "requests_in_progress", _G, _SLOT, "Requests that the application works on.",
+        _by_slot(lambda worker: worker.get("in_progress")),
+    ),
+    Metric(
+        "oldest_request_start_timestamp_seconds", _G, _SLOT,
+        "When the oldest request in progress began; absent while there is none.", _oldest,
+    ),
+    Metric("connections", _G, ("slot", "state"), "Open connections: with a request in progress (active), or not.",
+           _connections),
+    Metric(
+        "worker_start_timestamp_seconds", _G, _SLOT, "When the newest worker of the slot was started.",
+        _by_slot(lambda worker: seconds_of(worker["started"]), max),
+    ),
+    Metric(
+        "worker_last_exit_timestamp_seconds", _G, _SLOT, "When a worker of the slot has exited last; absent before.",
+        _by_slot(_last_exit, max),
+    ),
+    Metric(
+        "worker_resident_bytes", _G, _SLOT, "Resident memory of the slot's workers, shared pages included.",
+        _by_slot(lambda worker: worker.get("rss_bytes")),
+    ),
+    Metric(
+        "worker_proportional_bytes", _G, _SLOT,
+        "Memory of the slot's workers, with their part of what processes share; at most 10 seconds old.",
+        _by_slot(lambda worker: worker.get("pss_bytes")),
+    ),
+    Metric(
+        "worker_open_fds", _G, _SLOT, "Open descriptors of the slot's workers.",
+        _by_slot(lambda worker: worker.get("open_fds")),
+    ),
+    Metric(
+        "worker_threads", _G, _SLOT, "Threads of the slot's workers, those of the server included.",
+        _by_slot(lambda worker: worker.get("threads")),
+    ),
+    Metric(
+        "last_reload_successful", _G, (), "0 while the last reload was refused or aborted, else 1.",
+        _server(_reload_successful),
+    ),
+    Metric(
+        "last_reload_timestamp_seconds", _G, (), "When the last reload began or ended; absent before any.",
+        _server(_reload_at),
+    ),
+    Metric(
+        "arbiter_cpu_seconds_total", _C, (), "Processor time of the arbiter.",
+        _server(lambda server: server.get("cpu_seconds")),
+    ),
+    Metric(
+        "arbiter_resident_bytes", _G, (), "Resident memory of the arbiter.",
+        _server(lambda server: server.get("rss_bytes")),
+    ),
+    Metric(
+        "arbiter_open_fds", _G, (), "Open descriptors of the arbiter.", _server(lambda server: server.get("open_fds"))
+    ),
+)  # fmt: skip
+"""All that are read from a status."""
+
+OWN_METRICS: tuple[tuple[str, MetricKind, str], ...] = (
+    ("scrape_duration_seconds", MetricKind.GAUGE, "How long the admin worker has taken to collect these metrics."),
+    (
+        "scrape_errors_total",
+        MetricKind.COUNTER,
+        "Scrapes of this admin worker that have failed, because the arbiter did not answer in time.",
+    ),
+)
+"""Those of the admin worker itself: name without the prefix, kind and help."""
