@@ -28,7 +28,7 @@ from wsgicluster.worker.kinds.sync.waiting_clients import WaitingClients
 from wsgicluster.worker.loop.loop import READ, WRITE
 
 SLOW_S = 0.001
-WAITS = {python_wait_for_slow, slow_request_watch.wait_for_slow}
+WAITS = list(dict.fromkeys((python_wait_for_slow, slow_request_watch.wait_for_slow)))
 
 
 @pytest.fixture
