@@ -148,3 +148,33 @@ def test_without_the_package_the_server_says_what_to_install(server: StartServer
     assert live.wait_end() == 2
     assert "worker_class: gevent needs the package gevent; pip install 'wsgicluster[gevent]'" in live.log()
     assert "Traceback" not in live.log()
+
+
+QUICK_CHILD = """
+import os
+import gevent.os
+from gevent.monkey import get_original
+
+def fork_that_is_left_behind():
+    pid = get_original("os", "fork")()
+    if pid == 0:
+        os._exit(7)
+    # The child has exited before anybody watches it: its end is left to be waited for.
+    get_original("os", "waitid")(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+def application(environ, start_response):
+    pid = gevent.os.fork_and_watch(fork=fork_that_is_left_behind)
+    body = str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["each", "preload"])
+def test_a_child_that_exits_at_once_is_waited_for(server: StartServer, preload: tuple[str, ...]) -> None:
+    """gevent hears of no child before it has watched one; each is the first of its worker."""
+    live = server("app", "-k", "gevent", "-w", "1", "-t", "10", *preload, source=QUICK_CHILD)
+    for _ in range(2):
+        assert fetch(live.port).body == b"7"
+    assert not live.said("Traceback|stuck")

@@ -160,7 +160,7 @@ def response_of(environ: dict[str, str], status: str = "200 OK", headers: object
         start_response(status, [] if headers is None else headers)  # type: ignore[operator]
         return []
 
-    cells = [0] * 64
+    cells = [0] * (max(Cell) + 1)
     called = bound(application, StickyCookie("home", KEY), slot, lambda: 3, cells)
     called({"SCRIPT_NAME": "/shop", "wsgi.url_scheme": "https", **environ}, lambda *given: told.append(given[1]))
     told.append(cells[Cell.FORGED_COOKIES])

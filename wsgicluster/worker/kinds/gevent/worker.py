@@ -90,6 +90,8 @@ class HubLoop(SharedLoop):
         # They would end the main greenlet, and the worker with it, where a greenlet of the application raises them.
         # It alone is to end, as a thread would.
         hub.SYSTEM_ERROR = ()
+        # gevent does so with the first child, after the fork: the end of one that is quicker would never be heard of.
+        hub.loop.install_sigchld()
         self._main = getcurrent()
         self._waits = False
         self._called = False
