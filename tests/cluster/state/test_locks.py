@@ -268,3 +268,22 @@ waiting.join()
     holder.tell()
     assert member.finish() == "had it"
     wait_until(lambda: holder.line() == "released", 5)
+
+
+def test_threads_that_name_a_lock_at_the_same_time_get_the_same_one(members: Cluster) -> None:
+    code = """
+import sys, threading
+from wsgicluster import cluster
+sys.setswitchinterval(1e-6)
+names = [f"lock {number}" for number in range(2000)]
+start = threading.Barrier(4)
+found = []
+def work():
+    start.wait()
+    found.append([cluster.lock(name) for name in names])
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(sum(len(set(map(id, locks))) > 1 for locks in zip(*found)))
+"""
+    assert members.start(code).finish() == "0"

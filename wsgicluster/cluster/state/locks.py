@@ -137,6 +137,8 @@ _held: set[Lock] = set()
 """What is held lives, even if the caller keeps no reference to it."""
 
 _named: "weakref.WeakValueDictionary[str, Lock]" = weakref.WeakValueDictionary()
+_naming = threading.RLock()
+"""For one that makes a new entry: two threads at a time would each get a lock of their own."""
 
 
 def named_lock(prefix: str, name: str, backend: Callable[[], LockBackend]) -> Lock:
@@ -145,12 +147,15 @@ def named_lock(prefix: str, name: str, backend: Callable[[], LockBackend]) -> Lo
     found = _named.get(full_name)
     if found is None:
         made = Lock(prefix, name, backend)
-        found = _named.setdefault(full_name, made)
+        with _naming:
+            found = _named.setdefault(full_name, made)
     return found
 
 
 def forget_locks() -> None:
     """In a forked process: none is held here, and threads that are not here may hold what is in front of each."""
+    global _naming
+    _naming = threading.RLock()
     for each in list(_named.values()):
         each.forget()
     _held.clear()
