@@ -115,7 +115,7 @@ class Messenger:
             while True:
                 if self._turn(poll) or time.monotonic() >= self._look_at:
                     self._look_at = time.monotonic() + LOOK_S
-                    self._catch_up()
+                    self._look(poll)
         except Exception:  # noqa: BLE001
             # The boundary of this thread. The process serves on without messages, and its log says so.
             _log.exception("pid %d: the messenger has ended; messages reach this process no more", os.getpid())
@@ -270,23 +270,28 @@ class Messenger:
 
     # -- retained values
 
-    def _catch_up(self, most: int = 0) -> None:
-        """Call handlers with the retained values that they have not seen; with ``most`` only up to this version."""
+    def _look(self, poll: select.poll) -> None:
+        """Catch up with the retained values, unless there is something in the mailbox, which was sent before."""
         version = self.here.retained.version
         if version == self._version and not self._stale:
             return
-        if not most:
-            self._stale = False
+        # In this order: whatever a sender has sent before it made that version has been handled, or is found here.
+        if self._reading and self._inbox.fileno() in dict(poll.poll(0)):
+            return
+        self._stale = False
+        self._catch_up(version)
+
+    def _catch_up(self, most: int) -> None:
+        """Call handlers with the retained values up to this version that they have not seen."""
         try:
             newest = self.here.retained.newest()
         except RetainedFull as error:
             _log.error("pid %d: retained values cannot be read now: %s", os.getpid(), error)
             return
-        self._version = most or version
+        self._version = most
         for each in sorted(newest.values(), key=lambda found: found.version):
             known = handlers.handlers_of(each.topic)
-            is_due = not most or each.version <= most
-            if is_due and any(handler.version < each.version for handler in known):
+            if each.version <= most and any(handler.version < each.version for handler in known):
                 packet = decode_packet(each.packet)
                 self._call_with_retained(known, packet, packet.content, each.version)
 
