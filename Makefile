@@ -1,8 +1,8 @@
 # What contributors run; `make` alone lists it. Everything works in the environment .venv, which `make .venv` makes.
 BIN = .venv/bin
 PYTEST = $(BIN)/pytest -q --dist loadfile
-# Processes for tests without servers, which keep a processor busy each; those with servers mostly wait.
-JOBS ?= 2
+# Processes for the quick tests: one more than a small machine has processors, because some of them wait.
+JOBS ?= 3
 BENCH ?= --servers sync,sync-pure,gthread,gevent --scenarios hello,close,conns500,post64k,chunked1000,flask --rounds 3
 
 .PHONY: .venv help quick check live test bench coverage house docs build changes

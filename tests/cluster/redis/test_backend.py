@@ -17,7 +17,7 @@ from wsgicluster.cluster.redis.connection import check_url, split_url
 from wsgicluster.cluster.redis.leases import LEASE_S
 from wsgicluster.errors import UsageError
 
-pytestmark = needs_redis
+pytestmark = [needs_redis, pytest.mark.live]
 
 
 @pytest.fixture

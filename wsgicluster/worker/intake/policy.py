@@ -40,7 +40,7 @@ HANDED_OFF_AT_ONCE = 64
 SLOW_S = 0.005
 """A request that has run for longer is slow: no other one is to wait behind it while a sibling has room."""
 
-HAND_OFF_S = 0.001
+HAND_OFF_S = 0.0008
 """A request that has a worker's only thread for this long keeps others from an idle sibling. To wait for less costs
 less than to move."""
 
