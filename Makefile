@@ -34,7 +34,7 @@ live: .venv  ## the tests that start real servers
 	$(PYTEST) -n 3 -m live
 
 test: .venv  ## all tests, with the options that README.rst gives
-	$(PYTEST) -n 3
+	$(PYTEST) -n 4
 
 coverage: .venv  ## branch coverage in all processes, compiled and in plain Python, and its gates (a quarter of an hour)
 	./tests/coverage.sh
