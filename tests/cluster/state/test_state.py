@@ -10,9 +10,14 @@ import pytest
 from tests.cluster.members import ROOT, Cluster
 
 
-def run_alone(code: str, temporary: pathlib.Path) -> str:
-    """What a program prints that is not a child of a server; it must leave nothing behind."""
+def run_alone(code: str, temporary: pathlib.Path, *, measured: bool = True) -> str:
+    """What a program prints that is not a child of a server; it must leave nothing behind.
+
+    One that is not ``measured`` has neither the modules nor the files of a measurement of coverage.
+    """
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    if not measured:
+        environ = {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=50, check=True
     )
@@ -51,7 +56,7 @@ lock, store = cluster.lock("a"), cluster.store
 assert os.listdir("/proc/self/fd") == descriptors and threading.active_count() == threads
 assert "sqlite3" not in sys.modules and "redis" not in sys.modules
 """
-    assert run_alone(code, tmp_path).strip() == "wsgicluster.cluster"
+    assert run_alone(code, tmp_path, measured=False).strip() == "wsgicluster.cluster"
 
 
 CHILD = """
