@@ -70,6 +70,7 @@ def totals() -> dict[str, Any]:
         "bytes_in": 300,
         "bytes_out": 400,
         "evicted": 3,
+        "probes": 4,
         "duration": times,
         "application": times,
         "queue": times,

@@ -107,7 +107,7 @@ def test_all_that_is_counted_is_shown(board: Scoreboard) -> None:
     found = read_slots(board)[1].as_json()
     assert found["responses"] == {"none": 1, "1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0}
     assert found["failures"] == {"exception": 1, "bad_iterable": 1, "client_left": 1, "cut": 1}
-    assert [found[name] for name in ("requests", "shed", "bytes_in", "bytes_out", "evicted")] == [1] * 5
+    assert [found[name] for name in ("requests", "shed", "bytes_in", "bytes_out", "evicted", "probes")] == [1] * 6
     for name in ("duration", "application", "queue"):
         assert (found[name]["seconds"], sum(found[name]["buckets"])) == (1.0, 1)
     assert found["cpu_seconds"] == {"user": 1.0, "system": 1.0}

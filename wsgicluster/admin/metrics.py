@@ -268,6 +268,10 @@ METRICS: tuple[Metric, ...] = (
         _slot_totals("evicted"),
     ),
     Metric(
+        "probes_total", _C, _SLOT,
+        "Requests of health_path and ready_path, which count as no requests otherwise.", _slot_totals("probes"),
+    ),
+    Metric(
         "worker_cpu_seconds_total", _C, ("slot", "mode"), "Processor time of the slot's workers: user or system.",
         _slot_parts("cpu_seconds"),
     ),

@@ -109,6 +109,8 @@ class Cell(enum.IntEnum):
     CPU_USER_NS = 181
     """Processor time of the slot's workers; the arbiter writes it, of those that run when it is asked for."""
     CPU_SYSTEM_NS = 182
+    PROBES = 183
+    """Requests of ``health_path`` and ``ready_path``, which are none of the application's."""
     HISTOGRAM = 192
     """The requests of `DURATION_NS` by duration, a cell for each bucket of `HISTOGRAM_BOUNDS_S`."""
     APPLICATION_HISTOGRAM = 212

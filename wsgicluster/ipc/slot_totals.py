@@ -53,6 +53,7 @@ class SlotCounters:
             "bytes_in": self.of(Cell.BYTES_IN),
             "bytes_out": self.of(Cell.BYTES_OUT),
             "evicted": self.of(Cell.EVICTED),
+            "probes": self.of(Cell.PROBES),
             "duration": self._times(Cell.DURATION_NS, Cell.HISTOGRAM),
             "application": self._times(Cell.APPLICATION_NS, Cell.APPLICATION_HISTOGRAM),
             "queue": self._times(Cell.QUEUE_NS, Cell.QUEUE_HISTOGRAM),

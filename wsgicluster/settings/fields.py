@@ -20,7 +20,7 @@ from wsgicluster.settings.declaration import (
 )
 from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
-from wsgicluster.settings.types import events, general, proxy, rollout, state, worker
+from wsgicluster.settings.types import events, general, health, proxy, rollout, state, worker
 from wsgicluster.settings.types import scheduling as scheduling_types
 from wsgicluster.settings.types.values import Address, Portion, TcpAddress
 
@@ -327,6 +327,15 @@ class Settings:
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
 
+    health_path: str | None = declare(None, Declaration(
+        health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
+        "Path at which workers respond with 200 themselves, without the application: for probes that reach no other "
+        "address than the application's.", ("--health-path",), default_text="none"))
+    ready_path: str | None = declare(None, Declaration(
+        health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
+        "The same with 503 while the server starts, stops or is about to: whether load balancers should send clients.",
+        ("--ready-path",), default_text="none"))
+
     daemon: bool = declare(False, Declaration(
         general.SWITCH, Group.PROCESS, RESTART,
         "Run in the background.", ("-D", "--daemon")))
@@ -374,6 +383,9 @@ class Settings:
     access_log_format: str = declare(ACCESS_LOG_FORMAT, Declaration(
         general.TEXT, Group.LOGS, NOW,
         "Format of an access log line.", ("--access-logformat",)))
+    access_log_health: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NEXT_WORKER,
+        "Log requests of health_path and ready_path, too.", ("--access-log-health",)))
     logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
         general.MAPPING, Group.LOGS, NOW,
         "Dictionary for Python's logging.config.dictConfig."))
