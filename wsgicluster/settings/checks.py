@@ -264,8 +264,8 @@ def _check_admin(settings: Settings, sources: Mapping[str, str], directory: str)
     """Whether the token can be had; the admin worker reads the file again."""
     if settings.admin_token is not None and settings.admin_token_file is not None:
         raise complaint(sources["admin_token"], "admin_token", MASK, "either this or admin_token_file, not both")
-    for name in ("admin_token", "admin_token_file"):
-        if settings.admin is None and getattr(settings, name) is not None:
+    for name in ("admin_host", "admin_token", "admin_token_file"):
+        if settings.admin is None and getattr(settings, name):
             raise complaint(sources[name], name, "given without admin", "admin as well, the address")
     if isinstance(settings.admin, UnixAddress):
         _check_owner("admin", settings.admin, sources)

@@ -318,6 +318,10 @@ class Settings:
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
         "Address of the admin worker: health, metrics and status over HTTP. A port alone is one of 127.0.0.1.",
         ("--admin",), default_text="none"))
+    admin_host: tuple[str, ...] = declare((), Declaration(
+        admin_types.ADMIN_HOSTS, Group.ADMIN, NEXT_WORKER,
+        "Names under which clients reach the admin worker, besides IP addresses, localhost and the name in its "
+        "address; may be repeated. Requests that name another host are refused.", ("--admin-host",)))
     admin_token: str | None = declare(None, Declaration(
         admin_types.ADMIN_TOKEN, Group.ADMIN, NEXT_WORKER,
         "Token that requests to the admin worker have to carry which change something; on a command line every user of "
