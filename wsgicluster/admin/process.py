@@ -11,6 +11,7 @@ from wsgicluster.admin.event_stream import KEPT, EventStreams
 from wsgicluster.admin.host_rule import HostRule, Respond
 from wsgicluster.admin.http_server import AdminServer
 from wsgicluster.admin.routes import AdminRoutes
+from wsgicluster.admin.scrape_facts import ScrapeFacts
 from wsgicluster.admin.status_source import StatusSource, UsageReader
 from wsgicluster.clock import SystemClock
 from wsgicluster.control.shared_connection import SharedConnection
@@ -49,7 +50,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     source = StatusSource(lambda timeout_s: arbiter.call("status", None, timeout_s), clock, UsageReader(clock))
     # All files are read, and all modules imported, as the user that has started the server.
     token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
-    routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), clock)
+    facts = ScrapeFacts(settings.certfile, clock)
+    routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), facts.look)
     server = AdminServer(assignment.listeners, _respond(settings, routes.respond), logs.error)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
     assignment.channel.send(Online())
