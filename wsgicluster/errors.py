@@ -76,10 +76,14 @@ class ForeignProtocol(ProtocolError):
 
 
 class Overloaded(ProtocolError):
-    """A request that waited or arrived for too long (503); the client may retry in ``retry_s`` seconds."""
+    """A request that waited or arrived for too long (503); the client may retry in ``retry_s`` seconds.
 
-    def __init__(self, detail: str, retry_s: int) -> None:
+    ``reason`` is a word of `wsgicluster.ipc.reasons.ShedReason`, in lower case.
+    """
+
+    def __init__(self, detail: str, retry_s: int, reason: str = "queue_timeout") -> None:
         super().__init__(503, detail)
+        self.reason = reason
         self.fields = f"Retry-After: {retry_s}\r\n"
 
 

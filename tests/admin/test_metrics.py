@@ -49,6 +49,7 @@ def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "last_reload": None,
         "totals": {"requests": 7, "failed": 1, "queue": {"buckets": [2, 0, 1], "seconds": 0.5}},
         "bounds_seconds": [0.1, 1.0],
+        "listeners": [{"listener": "127.0.0.1:8000", "queue": 3, "limit": 2048}],
         "exits": {"crashed": 1, "asked": 2},
         "boots": {"ready": 5},
         "reloads": {"complete": 1, "aborted": 0},
@@ -57,7 +58,12 @@ def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "open_fds": 30,
         **changes,
     }
-    slots = [{"slot": 1, "totals": totals()}, {"slot": 2, "totals": totals()}]
+    slots: list[dict[str, Any]] = [
+        {"slot": 1, "boot_seconds": 0.25, "last_exit_at": "2026-01-01T00:00:00.000Z", "backoff_seconds": 0.0},
+        {"slot": 2, "boot_seconds": None, "last_exit_at": None, "backoff_seconds": 1.5},
+    ]
+    for each in slots:
+        each["totals"] = totals()
     return {"server": server, "slots": slots, "workers": list(workers), "others": [], "now": 1767225700.0}
 
 
@@ -67,9 +73,15 @@ def totals() -> dict[str, Any]:
         "responses": {"none": 0, "2xx": 6, "5xx": 1},
         "failures": {"exception": 1, "cut": 0},
         "shed": 2,
+        "sheds": {"queue_timeout": 2, "client_left": 0},
+        "bad_requests": {"malformed": 7},
+        "accepted": 8,
+        "closed": {"client": 5, "idle": 0},
+        "hand_offs": {"given": 1, "taken": 2},
         "bytes_in": 300,
         "bytes_out": 400,
         "evicted": 3,
+        "probes": 4,
         "duration": times,
         "application": times,
         "queue": times,
@@ -113,7 +125,18 @@ def test_values_of_a_server() -> None:
     assert found["requests_total{code=2xx,slot=1}"] == 6
     assert found["requests_total{code=5xx,slot=2}"] == 1
     assert found["request_failures_total{reason=exception,slot=1}"] == 1
-    assert found["requests_shed_total{slot=1}"] == 2
+    assert found["requests_shed_total{reason=queue_timeout,slot=1}"] == 2
+    assert found["bad_requests_total{reason=malformed,slot=1}"] == 7
+    assert found["connections_accepted_total{slot=1}"] == 8
+    assert found["connections_closed_total{reason=client,slot=2}"] == 5
+    assert found["handoffs_total{result=taken,slot=1}"] == 2
+    assert found["listener_queue{listener=127.0.0.1:8000}"] == 3
+    assert found["listener_queue_limit{listener=127.0.0.1:8000}"] == 2048
+    assert found["worker_boot_seconds{slot=1}"] == 0.25
+    assert "worker_boot_seconds{slot=2}" not in found, "it has not succeeded yet"
+    assert found["worker_last_exit_timestamp_seconds{slot=1}"] == seconds_of("2026-01-01T00:00:00.000Z")
+    assert "worker_last_exit_timestamp_seconds{slot=2}" not in found
+    assert (found["worker_backoff_seconds{slot=1}"], found["worker_backoff_seconds{slot=2}"]) == (0, 1.5)
     assert found["received_bytes_total{slot=1}"] == 300
     assert found["sent_bytes_total{slot=2}"] == 400
     assert found["connections_evicted_total{slot=1}"] == 3
@@ -132,6 +155,24 @@ def test_values_of_a_server() -> None:
     assert "last_reload_timestamp_seconds{}" not in found
     assert found["start_timestamp_seconds{}"] == seconds_of("2026-01-01T00:00:00.500Z") == 1767225600.5
     assert found["arbiter_cpu_seconds_total{}"] == 1.5
+
+
+def test_threads_are_those_of_workers_that_have_some() -> None:
+    pool = {"threads": 4, "queue": 5}
+    found = values(status(worker(1, pool=pool, lag_seconds=0.5), worker(2)))
+    assert found["worker_threads_limit{slot=1}"] == 4
+    assert found["worker_threads_busy{slot=1}"] == 1
+    assert found["worker_thread_queue{slot=1}"] == 5
+    assert found["loop_lag_seconds{slot=1}"] == 0.5
+    assert not any("_threads_" in name or "_thread_" in name for name in found if "slot=2" in name)
+
+
+def test_what_stands_beside_the_status() -> None:
+    found = values(status())
+    assert not any(name.startswith(("listen_overflows", "certificate_expiry")) for name in found)
+    found = values({**status(), "listen_overflows": 6, "certificate_expiry": 1.8e9})
+    assert found["listen_overflows_total{}"] == 6
+    assert found["certificate_expiry_timestamp_seconds{listener=127.0.0.1:8000}"] == 1.8e9
 
 
 def test_a_histogram_is_cumulative_and_its_count_is_that_of_its_buckets() -> None:

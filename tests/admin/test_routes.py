@@ -37,7 +37,7 @@ class Site:
         self.failure: ControlError | None = None
         self.events = EventStreams("e")
         access = AdminAccess(token, logging.getLogger("tests.admin"), self.clock)
-        self.routes = AdminRoutes(self.status, self.command, self.events, access, self.clock)
+        self.routes = AdminRoutes(self.status, self.command, self.events, access, lambda: {"now": self.clock.time()})
 
     def status(self) -> dict[str, Any]:
         if self.failure is not None:

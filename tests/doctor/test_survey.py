@@ -8,9 +8,9 @@ import time
 import pytest
 
 from tests.certificates import make_certificates
-from wsgicluster.doctor.certificate import validity
 from wsgicluster.doctor.survey import read_span, service_unit, stop_time, survey
 from wsgicluster.settings import Settings
+from wsgicluster.system.certificate import validity
 
 DAY_S = 86400
 

@@ -9,6 +9,7 @@ import pytest
 from tests.forked import RETURNED, Forked
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc import scoreboard
+from wsgicluster.ipc.reasons import BadRequest, CloseReason, HandOffResult, ShedReason
 from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard, WorkerState
 from wsgicluster.ipc.slot_totals import SlotCounters, read_slots, together
 
@@ -107,10 +108,28 @@ def test_all_that_is_counted_is_shown(board: Scoreboard) -> None:
     found = read_slots(board)[1].as_json()
     assert found["responses"] == {"none": 1, "1xx": 0, "2xx": 0, "3xx": 0, "4xx": 0, "5xx": 0}
     assert found["failures"] == {"exception": 1, "bad_iterable": 1, "client_left": 1, "cut": 1}
-    assert [found[name] for name in ("requests", "shed", "bytes_in", "bytes_out", "evicted")] == [1] * 5
+    assert [found[name] for name in ("requests", "bytes_in", "bytes_out", "evicted", "probes", "accepted")] == [1] * 6
+    assert (found["shed"], found["sheds"]["queue_timeout"]) == (1, 1)
+    assert (found["bad_requests"]["malformed"], found["closed"]["client"], found["hand_offs"]["taken"]) == (1, 1, 1)
     for name in ("duration", "application", "queue"):
         assert (found[name]["seconds"], sum(found[name]["buckets"])) == (1.0, 1)
     assert found["cpu_seconds"] == {"user": 1.0, "system": 1.0}
+
+
+def test_cells_of_words_do_not_overlap(board: Scoreboard) -> None:
+    page = board.take(1, 1)
+    blocks = {
+        Cell.CLOSED: CloseReason, Cell.BAD_REQUESTS: BadRequest, Cell.SHED: ShedReason, Cell.HAND_OFFS: HandOffResult,
+    }  # fmt: skip
+    cells = [cell + word for cell, words in blocks.items() for word in words]
+    assert len(set(cells)) == len(cells)
+    assert max(cells) < scoreboard.FIRST_COUNTER + scoreboard.COUNTERS
+    for value, cell in enumerate(cells, 1):
+        page.cells[cell] = value
+    found = read_slots(board)[1].as_json()
+    shown = [*found["closed"].values(), *found["bad_requests"].values(), *found["sheds"].values()]
+    assert [*shown, *list(found["hand_offs"].values())[1:]] == list(range(1, len(cells) + 1))
+    assert found["hand_offs"]["given"] == found["closed"]["handed_over"]
 
 
 def test_counters_do_not_overlap() -> None:

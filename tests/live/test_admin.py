@@ -388,3 +388,16 @@ def test_it_runs_as_the_user_of_workers(server: StartServer) -> None:
             assert ask(live, path).status == 200, path
         assert change(live, "/scale?workers=1").status == 202
         assert live.stop() == 0
+
+
+def test_only_its_own_names_are_served(server: StartServer) -> None:
+    live = server("app:app", "--admin", "0", "--admin-host", "shop.internal", "--admin-token", TOKEN, source=APP)
+    wait_admin(live)
+    port = admin_port(live)
+    for host in (f"127.0.0.1:{port}", "localhost", "shop.internal:1"):
+        assert ask(live, "/livez", Host=host).status == 200
+    for path, method in (("/", "GET"), ("/metrics", "GET"), ("/nothing", "GET"), ("/reload", "POST")):
+        found = ask(live, path, method, Host="evil.example", Authorization=f"Bearer {TOKEN}")
+        assert found.status == 421
+        assert "--admin-host evil.example" in found.json["error"]
+    assert not live.said("Reload")

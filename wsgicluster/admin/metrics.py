@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 PREFIX = "wsgicluster_"
 
 Status: TypeAlias = Mapping[str, Any]
-"""As ``ctl list --json`` has it, and ``now``, in seconds since the epoch, when it was read."""
+"""As ``ctl list --json`` has it, with what `wsgicluster.admin.scrape_facts` adds: ``now`` and others."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +97,18 @@ def _slot_totals(name: str) -> Callable[[Status], Iterable[Sample]]:
     def samples(status: Status) -> Iterable[Sample]:
         for each in status["slots"]:
             yield (str(each["slot"]),), float(each["totals"][name])
+
+    return samples
+
+
+def _of_slots(read: Callable[[Mapping[str, Any]], float | None]) -> Callable[[Status], Iterable[Sample]]:
+    """A value of each slot that there has ever been, where it has one."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        for each in status["slots"]:
+            value = read(each)
+            if value is not None:
+                yield (str(each["slot"]),), float(value)
 
     return samples
 
@@ -194,9 +206,42 @@ def _oldest(status: Status) -> Iterable[Sample]:
     return _by_slot(start, min)(status)
 
 
-def _last_exit(worker: Mapping[str, Any]) -> float | None:
-    last = worker.get("last_exit")
-    return seconds_of(last["at"]) if last else None
+def _last_exit(slot: Mapping[str, Any]) -> float | None:
+    at = slot["last_exit_at"]
+    return seconds_of(at) if at else None
+
+
+def _of_pool(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """A number of the threads of one worker, if it has such."""
+    return lambda worker: worker.get("pool", {}).get(name)
+
+
+def _busy_threads(worker: Mapping[str, Any]) -> float | None:
+    return worker.get("in_progress") if "pool" in worker else None
+
+
+def _listeners(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A number of each address."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        return [((each["listener"],), float(each[name])) for each in status["server"]["listeners"]]
+
+    return samples
+
+
+def _certificates(status: Status) -> Iterable[Sample]:
+    expiry = status.get("certificate_expiry")
+    return [((each["listener"],), expiry) for each in status["server"]["listeners"]] if expiry is not None else []
+
+
+def _beside(name: str) -> Callable[[Status], Iterable[Sample]]:
+    """A value without labels, of what stands beside what is known of the server."""
+
+    def samples(status: Status) -> Iterable[Sample]:
+        value = status.get(name)
+        return [] if value is None else [((), float(value))]
+
+    return samples
 
 
 def _reload_successful(server: Mapping[str, Any]) -> float:
@@ -246,8 +291,16 @@ METRICS: tuple[Metric, ...] = (
         "client had left (client_left), or graceful_timeout was over (cut).", _slot_parts("failures"),
     ),
     Metric(
-        "requests_shed_total", _C, _SLOT,
-        "Requests that were not run, since they had waited too long or their clients had left.", _slot_totals("shed"),
+        "requests_shed_total", _C, ("slot", "reason"),
+        "Valid requests that were not run: they had waited too long (queue_timeout), their clients had left meanwhile "
+        "(client_left), the worker had to exit (stop), or had no descriptor for them (no_descriptor).",
+        _slot_parts("sheds"),
+    ),
+    Metric(
+        "bad_requests_total", _C, ("slot", "reason"),
+        "Requests that were refused before the application saw them: invalid (malformed), too slow (head_timeout, "
+        "body_timeout), too_large, unsupported, no or invalid TLS or PROXY header (tls, preamble), or internal errors.",
+        _slot_parts("bad_requests"),
     ),
     Metric(
         "request_duration_seconds", _H, _SLOT,
@@ -264,8 +317,29 @@ METRICS: tuple[Metric, ...] = (
     Metric("received_bytes_total", _C, _SLOT, "Bytes received from clients.", _slot_totals("bytes_in")),
     Metric("sent_bytes_total", _C, _SLOT, "Bytes of bodies sent to clients.", _slot_totals("bytes_out")),
     Metric(
+        "connections_accepted_total", _C, _SLOT,
+        "Connections that the slot's workers have accepted, those included that they then gave to others.",
+        _slot_totals("accepted"),
+    ),
+    Metric(
+        "connections_closed_total", _C, ("slot", "reason"),
+        "Connections that have ended for a worker: the client closed it (client), its last response was sent "
+        "(response), no request came in time (idle), a response could not be completed (aborted), TLS or PROXY header "
+        "were wrong (preamble), it made room for others (evicted), the worker exits (stop), or another one continues "
+        "(handed_over).", _slot_parts("closed"),
+    ),
+    Metric(
+        "handoffs_total", _C, ("slot", "result"),
+        "Connections that were given to other workers, taken from them, or lost for want of a descriptor.",
+        _slot_parts("hand_offs"),
+    ),
+    Metric(
         "connections_evicted_total", _C, _SLOT, "Idle connections that were closed to make room for others.",
         _slot_totals("evicted"),
+    ),
+    Metric(
+        "probes_total", _C, _SLOT,
+        "Requests of health_path and ready_path, which count as no requests otherwise.", _slot_totals("probes"),
     ),
     Metric(
         "worker_cpu_seconds_total", _C, ("slot", "mode"), "Processor time of the slot's workers: user or system.",
@@ -293,7 +367,21 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "worker_last_exit_timestamp_seconds", _G, _SLOT, "When a worker of the slot has exited last; absent before.",
-        _by_slot(_last_exit, max),
+        _of_slots(_last_exit),
+    ),
+    Metric(
+        "worker_boot_seconds", _G, _SLOT, "How long the last boot of the slot took that has succeeded.",
+        _of_slots(lambda slot: slot["boot_seconds"]),
+    ),
+    Metric(
+        "worker_backoff_seconds", _G, _SLOT,
+        "How long the slot still waits for its next worker, after some that died or could not boot; 0: it does not.",
+        _of_slots(lambda slot: slot["backoff_seconds"]),
+    ),
+    Metric(
+        "loop_lag_seconds", _G, _SLOT,
+        "How late the loop of the slot's worker has woken last; always 0 in sync workers, and without requests.",
+        _by_slot(lambda worker: worker.get("lag_seconds"), max),
     ),
     Metric(
         "worker_resident_bytes", _G, _SLOT, "Resident memory of the slot's workers, shared pages included.",
@@ -311,6 +399,34 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "worker_threads", _G, _SLOT, "Threads of the slot's workers, those of the server included.",
         _by_slot(lambda worker: worker.get("threads")),
+    ),
+    Metric(
+        "worker_threads_limit", _G, _SLOT, "Threads of the slot's workers that may run requests; of gthread only.",
+        _by_slot(_of_pool("threads")),
+    ),
+    Metric(
+        "worker_threads_busy", _G, _SLOT, "How many of those run a request.", _by_slot(_busy_threads),
+    ),
+    Metric(
+        "worker_thread_queue", _G, _SLOT, "Requests that wait for one of those threads.", _by_slot(_of_pool("queue")),
+    ),
+    Metric(
+        "listener_queue", _G, ("listener",), "Connections that wait in the kernel to be accepted, by address.",
+        _listeners("queue"),
+    ),
+    Metric(
+        "listener_queue_limit", _G, ("listener",), "How many connections may wait there before the kernel drops more.",
+        _listeners("limit"),
+    ),
+    Metric(
+        "listen_overflows_total", _C, (),
+        "Connections that the kernel has dropped since such a queue was full, of all programs in the network "
+        "namespace.",
+        _beside("listen_overflows"),
+    ),
+    Metric(
+        "certificate_expiry_timestamp_seconds", _G, ("listener",),
+        "When the certificate of certfile expires; absent without TLS, or with ssl_context.", _certificates,
     ),
     Metric(
         "last_reload_successful", _G, (), "0 while the last reload was refused or aborted, else 1.",

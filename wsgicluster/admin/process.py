@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 
 from wsgicluster.admin.access import AdminAccess
 from wsgicluster.admin.event_stream import KEPT, EventStreams
+from wsgicluster.admin.host_rule import HostRule, Respond
 from wsgicluster.admin.http_server import AdminServer
 from wsgicluster.admin.routes import AdminRoutes
+from wsgicluster.admin.scrape_facts import ScrapeFacts
 from wsgicluster.admin.status_source import StatusSource, UsageReader
 from wsgicluster.clock import SystemClock
 from wsgicluster.control.shared_connection import SharedConnection
@@ -17,6 +19,7 @@ from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import Online, Ready
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings, read_token_file
+from wsgicluster.settings.types.values import TcpAddress
 from wsgicluster.support.boundary import run_child
 from wsgicluster.support.child_loop import ChildLoop
 from wsgicluster.system import forks, privileges
@@ -47,8 +50,9 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     source = StatusSource(lambda timeout_s: arbiter.call("status", None, timeout_s), clock, UsageReader(clock))
     # All files are read, and all modules imported, as the user that has started the server.
     token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
-    routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), clock)
-    server = AdminServer(assignment.listeners, routes.respond, logs.error)
+    facts = ScrapeFacts(settings.certfile, clock)
+    routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), facts.look)
+    server = AdminServer(assignment.listeners, _respond(settings, routes.respond), logs.error)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
     assignment.channel.send(Online())
     gc.collect()
@@ -63,3 +67,9 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     events.close()
     loop.finish(lambda: server.is_done, FINISH_S)
     arbiter.close()
+
+
+def _respond(settings: Settings, respond: Respond) -> Respond:
+    """No browser reaches a Unix socket by itself."""
+    address = settings.admin
+    return HostRule((*settings.admin_host, address.host)).guard(respond) if isinstance(address, TcpAddress) else respond

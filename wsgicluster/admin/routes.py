@@ -13,7 +13,6 @@ from wsgicluster.admin.event_stream import SHOWN, EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response, json_response
 from wsgicluster.admin.exposition import expose
 from wsgicluster.admin.probes import ProbeResult
-from wsgicluster.clock import Clock
 from wsgicluster.control.protocol import ControlError, ErrorCode
 
 Command = Callable[[str, Mapping[str, Any]], Any]
@@ -32,7 +31,10 @@ _MOST_LAST = 1000
 
 
 class AdminRoutes:
-    """Answers requests, in whatever thread; ``status`` raises ControlError."""
+    """Answers requests, in whatever thread; ``status`` raises ControlError.
+
+    ``scrape_facts`` returns what `wsgicluster.admin.scrape_facts.ScrapeFacts` does.
+    """
 
     def __init__(
         self,
@@ -40,13 +42,13 @@ class AdminRoutes:
         command: Command,
         events: EventStreams,
         access: AdminAccess,
-        clock: Clock,
+        scrape_facts: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._status = status
         self._command = command
         self._events = events
         self._access = access
-        self._clock = clock
+        self._scrape_facts = scrape_facts
         self._scrape_errors = 0
         # Read now: the user that the process becomes may not be allowed to.
         self._dashboard = dashboard()
@@ -108,7 +110,7 @@ class AdminRoutes:
             "scrape_errors_total": float(self._scrape_errors),
         }
         content_type, body, is_compressed = expose(
-            {**status, "now": self._clock.time()}, own, request.field("Accept"), request.field("Accept-Encoding")
+            {**status, **self._scrape_facts()}, own, request.field("Accept"), request.field("Accept-Encoding")
         )
         fields = (("Vary", "Accept, Accept-Encoding"), *((("Content-Encoding", "gzip"),) if is_compressed else ()))
         return AdminResponse(http.HTTPStatus.OK, content_type, body, fields)

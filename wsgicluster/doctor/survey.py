@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 
 from wsgicluster.arbiter.listeners.sockets import backlog_limit
-from wsgicluster.doctor.certificate import validity
 from wsgicluster.doctor.facts import Certificate, Disk, Surroundings
 from wsgicluster.http import core
 from wsgicluster.settings import Settings
 from wsgicluster.system import cgroup, filesystems, process
+from wsgicluster.system.certificate import validity
 
 COMPILED = (
     "wsgicluster.http._parser",

@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Sequence
 
 from wsgicluster.errors import ServerError
+from wsgicluster.ipc.reasons import ShedReason
 
 PAGE_BYTES = 4096
 _CELLS_A_PAGE = PAGE_BYTES // 8
@@ -60,6 +61,10 @@ class Cell(enum.IntEnum):
     """In the server's page only: no page from this one on has ever been used."""
     LAG = 13
     """How late the worker's loop woke last, in microseconds; 0 when no request runs outside the loop."""
+    QUEUED = 14
+    """Requests that wait for one of the `THREADS`, as of the last time that the worker's loop went to sleep."""
+    THREADS = 15
+    """How many threads may run requests; 0 in a worker that runs them otherwise."""
     ROLE = 48
     """What the child is for, a `ChildRole`."""
     READS_MESSAGES = 49
@@ -93,8 +98,6 @@ class Cell(enum.IntEnum):
     """Requests whose client left before it had the response."""
     CUT = 172
     """Requests that were still running when the worker's time to drain ended."""
-    SHED = 173
-    """Requests that were not run, since they had waited too long or their clients had disconnected meanwhile."""
     BYTES_IN = 174
     BYTES_OUT = 175
     EVICTED = 176
@@ -109,16 +112,28 @@ class Cell(enum.IntEnum):
     CPU_USER_NS = 181
     """Processor time of the slot's workers; the arbiter writes it, of those that run when it is asked for."""
     CPU_SYSTEM_NS = 182
+    PROBES = 183
+    """Requests of ``health_path`` and ``ready_path``, which are none of the application's."""
     HISTOGRAM = 192
     """The requests of `DURATION_NS` by duration, a cell for each bucket of `HISTOGRAM_BOUNDS_S`."""
     APPLICATION_HISTOGRAM = 212
     """Those of `APPLICATION_NS`."""
     QUEUE_HISTOGRAM = 232
     """Those of `QUEUE_NS`."""
+    ACCEPTED = 252
+    """Connections that were accepted from listeners, to be served here or elsewhere."""
+    CLOSED = 253
+    """Connections that are this worker's no more, a cell for each `wsgicluster.ipc.reasons.CloseReason`."""
+    BAD_REQUESTS = 261
+    """Requests that were refused before the application saw them, a cell for each `BadRequest`."""
+    SHED = 269
+    """Requests that were valid and not run, a cell for each `ShedReason`."""
+    HAND_OFFS = 273
+    """Connections between workers, a cell for each `HandOffResult`."""
 
 
 FIRST_COUNTER = 160
-COUNTERS = 96
+COUNTERS = 128
 """So many cells are counters; behind them stands what each was when the present child was forked."""
 STATUS_CLASSES = 6
 _BASES = FIRST_COUNTER + COUNTERS
@@ -257,7 +272,7 @@ class Page:
             resident_bytes=cells[Cell.RESIDENT],
             client=texts[:CLIENT_BYTES].rstrip(b"\0").decode("latin-1"),
             request_line=texts[CLIENT_BYTES:].rstrip(b"\0").decode("latin-1"),
-            shed=self.counted(Cell.SHED),
+            shed=sum(self.counted(Cell.SHED + reason) for reason in ShedReason),
             cut=self.counted(Cell.CUT),
             evicted=self.counted(Cell.EVICTED),
         )

@@ -5,10 +5,12 @@ from one reading to the next, and none is counted twice: see `wsgicluster.ipc.sc
 read one after the other, so that a request that ends meanwhile may be in one of them and not yet in another.
 """
 
+import enum
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsgicluster.ipc.reasons import BadRequest, CloseReason, HandOffResult, ShedReason
 from wsgicluster.ipc.scoreboard import BUCKETS, COUNTERS, FIRST_COUNTER, STATUS_CLASSES, Cell, Scoreboard
 
 RESPONSE_KEYS = ("none", *(f"{digit}xx" for digit in range(1, STATUS_CLASSES)))
@@ -49,10 +51,19 @@ class SlotCounters:
                 "client_left": self.of(Cell.CLIENT_LEFT),
                 "cut": self.of(Cell.CUT),
             },
-            "shed": self.of(Cell.SHED),
+            "shed": sum(self.several(Cell.SHED, len(ShedReason))),
+            "sheds": self._by_word(Cell.SHED, ShedReason),
+            "bad_requests": self._by_word(Cell.BAD_REQUESTS, BadRequest),
+            "accepted": self.of(Cell.ACCEPTED),
+            "closed": self._by_word(Cell.CLOSED, CloseReason),
+            "hand_offs": {
+                "given": self.of(Cell.CLOSED + CloseReason.HANDED_OVER),
+                **self._by_word(Cell.HAND_OFFS, HandOffResult),
+            },
             "bytes_in": self.of(Cell.BYTES_IN),
             "bytes_out": self.of(Cell.BYTES_OUT),
             "evicted": self.of(Cell.EVICTED),
+            "probes": self.of(Cell.PROBES),
             "duration": self._times(Cell.DURATION_NS, Cell.HISTOGRAM),
             "application": self._times(Cell.APPLICATION_NS, Cell.APPLICATION_HISTOGRAM),
             "queue": self._times(Cell.QUEUE_NS, Cell.QUEUE_HISTOGRAM),
@@ -61,6 +72,9 @@ class SlotCounters:
                 "system": self.of(Cell.CPU_SYSTEM_NS) / 1e9,
             },
         }
+
+    def _by_word(self, cell: int, words: type[enum.IntEnum]) -> dict[str, int]:
+        return {word.name.lower(): value for word, value in zip(words, self.several(cell, len(words)), strict=True)}
 
     def _times(self, total_ns: int, histogram: int) -> dict[str, Any]:
         return {"seconds": self.of(total_ns) / 1e9, "buckets": self.several(histogram, BUCKETS)}

@@ -147,6 +147,7 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
         lambda: _check_raw_socket(settings, sources),
         lambda: _check_protocol(settings, sources, inside),
         lambda: _check_admin(settings, sources, inside),
+        lambda: _check_probe_paths(settings, sources),
     )
     complaints = []
     for step in steps:
@@ -263,13 +264,20 @@ def _check_admin(settings: Settings, sources: Mapping[str, str], directory: str)
     """Whether the token can be had; the admin worker reads the file again."""
     if settings.admin_token is not None and settings.admin_token_file is not None:
         raise complaint(sources["admin_token"], "admin_token", MASK, "either this or admin_token_file, not both")
-    for name in ("admin_token", "admin_token_file"):
-        if settings.admin is None and getattr(settings, name) is not None:
+    for name in ("admin_host", "admin_token", "admin_token_file"):
+        if settings.admin is None and getattr(settings, name):
             raise complaint(sources[name], name, "given without admin", "admin as well, the address")
     if isinstance(settings.admin, UnixAddress):
         _check_owner("admin", settings.admin, sources)
     if settings.admin_token_file is not None:
         read_token_file(os.path.join(directory, settings.admin_token_file), sources["admin_token_file"])
+
+
+def _check_probe_paths(settings: Settings, sources: Mapping[str, str]) -> None:
+    if settings.ready_path is not None and settings.ready_path == settings.health_path:
+        raise complaint(
+            sources["ready_path"], "ready_path", quoted(settings.ready_path), "another path than health_path"
+        )
 
 
 def read_token_file(path: str, where: str = "admin worker") -> str:

@@ -20,7 +20,7 @@ from wsgicluster.settings.declaration import (
 )
 from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
-from wsgicluster.settings.types import events, general, proxy, rollout, state, worker
+from wsgicluster.settings.types import events, general, health, proxy, rollout, state, worker
 from wsgicluster.settings.types import scheduling as scheduling_types
 from wsgicluster.settings.types.values import Address, Portion, TcpAddress
 
@@ -318,6 +318,10 @@ class Settings:
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
         "Address of the admin worker: health, metrics and status over HTTP. A port alone is one of 127.0.0.1.",
         ("--admin",), default_text="none"))
+    admin_host: tuple[str, ...] = declare((), Declaration(
+        admin_types.ADMIN_HOSTS, Group.ADMIN, NEXT_WORKER,
+        "Names under which clients reach the admin worker, besides IP addresses, localhost and the name in its "
+        "address; may be repeated. Requests that name another host are refused.", ("--admin-host",)))
     admin_token: str | None = declare(None, Declaration(
         admin_types.ADMIN_TOKEN, Group.ADMIN, NEXT_WORKER,
         "Token that requests to the admin worker have to carry which change something; on a command line every user of "
@@ -326,6 +330,15 @@ class Settings:
         general.OPTIONAL_PATH, Group.ADMIN, NEXT_WORKER,
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
+
+    health_path: str | None = declare(None, Declaration(
+        health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
+        "Path at which workers respond with 200 themselves, without the application: for probes that reach no other "
+        "address than the application's.", ("--health-path",), default_text="none"))
+    ready_path: str | None = declare(None, Declaration(
+        health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
+        "The same with 503 while the server starts, stops or is about to: whether load balancers should send clients.",
+        ("--ready-path",), default_text="none"))
 
     daemon: bool = declare(False, Declaration(
         general.SWITCH, Group.PROCESS, RESTART,
@@ -374,6 +387,9 @@ class Settings:
     access_log_format: str = declare(ACCESS_LOG_FORMAT, Declaration(
         general.TEXT, Group.LOGS, NOW,
         "Format of an access log line.", ("--access-logformat",)))
+    access_log_health: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NEXT_WORKER,
+        "Log requests of health_path and ready_path, too.", ("--access-log-health",)))
     logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
         general.MAPPING, Group.LOGS, NOW,
         "Dictionary for Python's logging.config.dictConfig."))

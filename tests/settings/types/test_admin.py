@@ -80,3 +80,13 @@ def test_the_missing_package_is_named(tmp_path: pathlib.Path, monkeypatch: pytes
     with pytest.raises(UsageError, match=r"pip install 'wsgicluster\[admin\]'"):
         loaded(tmp_path, "--admin", "9100")
     assert loaded(tmp_path).settings.admin is None
+
+
+def test_hosts(tmp_path: pathlib.Path) -> None:
+    found = loaded(tmp_path, "--admin", "9100", "--admin-host", "a,B.example.", "--admin-host", "c_d")
+    assert found.settings.admin_host == ("a", "b.example", "c_d")
+    for bad in ("a b", "a:9100", "http://a", "*", "-a", "a..b"):
+        with pytest.raises(UsageError, match=r"admin_host: .*; expected names of hosts"):
+            loaded(tmp_path, "--admin", "9100", f"--admin-host={bad}")
+    with pytest.raises(UsageError, match="admin_host: given without admin"):
+        loaded(tmp_path, "--admin-host", "a")

@@ -29,6 +29,7 @@ from wsgicluster.errors import BrokenBody, ClientGone, ProtocolError, ServerErro
 from wsgicluster.http.connection import BodyStore, RequestReader
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.http.response import error_response
+from wsgicluster.ipc.reasons import BadRequest, CloseReason
 from wsgicluster.ipc.scoreboard import Scoreboard
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
@@ -103,6 +104,9 @@ class Worker:
         """What else happens while a request waits for its client."""
         self.told: list[str] = []
         """What connections have said."""
+        self.reasons: list[CloseReason] = []
+        """Why connections were closed, the oldest first."""
+        self.bad_requests: list[BadRequest] = []
         self.offers = False
         self.raw = False
         """As with ``raw_socket``."""
@@ -131,7 +135,8 @@ class Worker:
     def waits(self, connection: Connection) -> None:
         self.told.append("waits")
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Connection, reason: CloseReason) -> None:
+        self.reasons.append(reason)
         self.connections.discard(connection)
         connection.contact.close()
 
@@ -140,6 +145,9 @@ class Worker:
 
     def refused(self, connection: Connection, error: ProtocolError, sent_bytes: int) -> None:
         self.told.append(f"refused {error.status}: {error.detail}")
+
+    def note_bad_request(self, what: BadRequest) -> None:
+        self.bad_requests.append(what)
 
     def rejected(self, connection: Connection, kind: str, reason: str) -> None:
         self.told.append(f"rejected {kind}: {reason}")

@@ -14,6 +14,7 @@ from tests.worker.connection.one_connection import TIMING, Running, Worker, tls_
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.http.proxyline import ProxyMode
 from wsgicluster.http.uwsgi import UwsgiReader
+from wsgicluster.ipc.reasons import BadRequest, CloseReason
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.preamble import PreambleSettings, apply_proxy_header, peer_text
@@ -71,6 +72,7 @@ def test_a_bad_header_is_rejected(worker: Worker) -> None:
     worker.drive(client, lambda: client.ended)
     assert client.received == b""
     assert worker.told[0].startswith("rejected PROXY protocol: ")
+    assert (worker.bad_requests, worker.reasons) == ([BadRequest.PREAMBLE], [CloseReason.PREAMBLE])
 
 
 def test_a_peer_that_may_not_say_so_is_rejected(worker: Worker) -> None:
@@ -127,6 +129,7 @@ def test_what_is_neither_is_rejected(worker: Worker, certificates: Certificates)
     client.send(b"\0\0\0")
     worker.drive(client, lambda: client.ended)
     assert worker.told[0].startswith("rejected no TLS: neither TLS nor HTTP")
+    assert (worker.bad_requests, worker.reasons) == ([BadRequest.TLS], [CloseReason.PREAMBLE])
 
 
 def test_a_client_that_fails_the_handshake_can_read_why(worker: Worker, certificates: Certificates) -> None:

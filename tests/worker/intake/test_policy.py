@@ -30,6 +30,7 @@ from wsgicluster.worker.intake.policy import (
 NOW = 1000.0
 IDLE = Snapshot(NOW)
 THREADS = Snapshot(NOW, capacity=4, most_open=100)
+PROBED = THREADS._replace(meets_probes=True)
 
 
 def test_there_is_a_rule_for_each_occasion() -> None:
@@ -61,6 +62,10 @@ def test_there_is_a_rule_for_each_occasion() -> None:
         (THREADS._replace(running=4, siblings_had_time=True, over_admitted=1), Defer(NOW + CROWDED_S)),
         (THREADS._replace(running=4, queued=6, siblings_had_time=True, over_admitted=2), Accept(1, beyond=True)),
         (THREADS._replace(running=4, queued=6, siblings_had_time=True, over_admitted=3), Defer(NOW + CROWDED_S)),
+        # Where one of them may send a probe, it must not wait behind others for which there is no room.
+        (PROBED._replace(running=4, siblings_had_time=True, over_admitted=50), Accept(1, beyond=True)),
+        (PROBED._replace(running=4), Defer(NOW + CROWDED_S)),
+        (PROBED._replace(running=4, open=100, siblings_had_time=True), Defer(NOW + SILENT_S)),
         # With room that makes no difference.
         (THREADS._replace(running=2, siblings_had_time=True, over_admitted=5), Accept(2)),
         # Full: until clients have been silent for long enough to make room.

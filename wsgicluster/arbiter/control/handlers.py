@@ -112,6 +112,7 @@ class CommandHandlers:
             "degraded": status.degraded,
             "generation": status.generation,
             "addresses": self._parts.addresses.urls(settings.scheme),
+            "listeners": self._parts.addresses.queues(),
             "worker_class": kind_name(settings.worker_class),
             "scheduling": self._parts.children.scheduling.policy,
             "workers": {"wanted": status.wanted, "ready": status.ready},

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from wsgicluster.arbiter.listeners import matching
 from wsgicluster.arbiter.listeners.matching import ListenTarget
@@ -17,6 +18,7 @@ from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, UnixAddress
 from wsgicluster.system import sockets, syn_filter
+from wsgicluster.system.listen_queues import queue_of
 
 ListenerSet = tuple[tuple[int, socket.socket], ...]
 """Numbers and sockets."""
@@ -102,6 +104,15 @@ class Addresses:
         """Where clients that speak ``scheme`` connect to, for people; of all listeners or those with these numbers."""
         found = self._open.values() if numbers is None else [self._open[number] for number in numbers]
         return [listener.url(scheme) for _, listener in found]
+
+    def queues(self) -> list[dict[str, Any]]:
+        """How many connections wait at each listener, and how many may, as far as the system tells."""
+        found = []
+        for _, listener in self._open.values():
+            queue = queue_of(listener.sock)
+            if queue is not None:
+                found.append({"listener": listener.address, "queue": queue[0], "limit": queue[1]})
+        return found
 
     def say_listening(self, numbers: Iterable[int], scheme: str) -> None:
         """Log where these listen, for clients that speak ``scheme``."""

@@ -6,16 +6,18 @@ It reads the pool, the scoreboard and the events, and changes nothing. What only
 import collections
 import dataclasses
 import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan.backoff import Wait
 from wsgicluster.arbiter.plan.child import UNEXPECTED_ENDS, Child, End, Role
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Attempt
 from wsgicluster.arbiter.plan.status import ServiceStatus
 from wsgicluster.arbiter.supervision.tallies import EXIT_WORDS, Tallies
 from wsgicluster.clock import Clock
-from wsgicluster.ipc.events import Event, ExitEvent, as_json
+from wsgicluster.ipc.events import Event, ExitEvent, ReadyEvent, as_json
 from wsgicluster.ipc.scoreboard import HISTOGRAM_BOUNDS_S, Cell, PageSnapshot, WorkerState
 from wsgicluster.ipc.slot_totals import read_slots, together
 from wsgicluster.settings import Settings
@@ -39,12 +41,14 @@ def event_as_json(event: Event) -> dict[str, Any]:
 
 @dataclasses.dataclass(slots=True)
 class SlotHistory:
-    """The ends of a slot's workers, for as long as the server runs."""
+    """The boots and ends of a slot's workers, for as long as the server runs."""
 
     ends: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     last: collections.deque[dict[str, Any]] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=LAST_EXITS)
     )
+    boot_s: float | None = None
+    """How long the last boot took that has succeeded."""
 
     @property
     def restarts(self) -> int:
@@ -59,7 +63,9 @@ class ExitHistory:
         self._slots: dict[int, SlotHistory] = {}
 
     def note(self, event: Event) -> None:
-        """An event has happened; only exits of workers count."""
+        """An event has happened; only boots and exits of workers count."""
+        if isinstance(event, ReadyEvent) and event.role == Role.WORKER.value:
+            self._slots.setdefault(event.slot, SlotHistory()).boot_s = event.boot_s
         if not isinstance(event, ExitEvent) or event.role != Role.WORKER.value:
             return
         found = self._slots.setdefault(event.slot, SlotHistory())
@@ -85,11 +91,12 @@ class ExitHistory:
 class Observation:
     """What the arbiter tells of its children."""
 
-    def __init__(self, pool: Pool, children: ChildProcesses, clock: Clock) -> None:
+    def __init__(self, pool: Pool, children: ChildProcesses, waits: Mapping[int, Wait], clock: Clock) -> None:
         self.exits = ExitHistory()
         self.tallies = Tallies()
         self._pool = pool
         self._children = children
+        self._waits = waits
         self._clock = clock
 
     def workers(self) -> list[dict[str, Any]]:
@@ -132,7 +139,11 @@ class Observation:
             "last_exit": last,
         }
         if facts is not None:
-            found |= self._facts(facts, link.page.cells[Cell.RUNNING])
+            cells = link.page.cells
+            found |= self._facts(facts, cells[Cell.RUNNING])
+            found["lag_seconds"] = cells[Cell.LAG] / 1_000_000
+            if cells[Cell.THREADS]:
+                found["pool"] = {"threads": cells[Cell.THREADS], "queue": cells[Cell.QUEUED]}
             found["latency"] = list(link.page.histogram())
             if child.ready and facts.state in _PAGE_STATES:
                 found["state"] = _PAGE_STATES[facts.state]
@@ -174,9 +185,13 @@ class Observation:
     def counters(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """What each slot has counted since the server was started, those without a worker included; and their sums."""
         counted = read_slots(self._children.board)
+        now = self._clock.monotonic()
         slots = [
             {
                 "slot": slot,
+                "boot_seconds": self.exits.of(slot).boot_s,
+                "last_exit_at": last[-1]["at"] if (last := self.exits.of(slot).last) else None,
+                "backoff_seconds": self._wait_s(slot, now),
                 "totals": {
                     **counters.as_json(),
                     "exits": {word: self.exits.of(slot).ends[reason] for reason, word in EXIT_WORDS.items()},
@@ -188,6 +203,11 @@ class Observation:
         found = together(counted).as_json()
         failures = found["failures"]
         return slots, {**found, "failed": failures["exception"] + failures["bad_iterable"]}
+
+    def _wait_s(self, slot: int, now: float) -> float:
+        """How long a slot still waits for its next worker; 0.0 where it does not."""
+        wait = self._waits.get(slot)
+        return max(0.0, wait.until - now) if wait is not None and not self._pool.backoff.due(slot, now) else 0.0
 
     def events_counted(self) -> dict[str, Any]:
         """How often what has happened to workers since the server was started."""

@@ -33,9 +33,9 @@ class SupervisionParts:
         """Those of a server that has no child yet."""
         pool = Pool()
         events = EventReporter(pool, children, clock)
-        observation = Observation(pool, children, clock)
-        events.observers += [observation.exits.note, observation.tallies.note]
         progress = Progress(pool, events, logs.error)
+        observation = Observation(pool, children, progress.waits, clock)
+        events.observers += [observation.exits.note, observation.tallies.note]
         failures = ChildFailures(pool, children, progress, events, logs, clock)
         scheduling = LiveScheduling(pool, children, logs.error)
         return cls(pool, children, events, progress, failures, scheduling, observation, logs.error, clock)

@@ -24,6 +24,8 @@ class Progress:
         self._log = log
         self.started = False
         """As many workers as ``min_ready`` asks for have been ready at the same time."""
+        self.waits: dict[int, Wait] = {}
+        """The last wait of each slot that has had to wait for a worker."""
         self._is_degraded = False
         self._complete = 0
         """The newest generation of which all workers have been ready, which has been logged."""
@@ -45,12 +47,13 @@ class Progress:
     def waiting(self, wait: Wait) -> None:
         """A slot waits for its next worker."""
         self.degraded()
+        self.waits[wait.slot] = wait
         self._log.warning("%s", report.waiting(wait, strength.ready_slots(self._pool), self._pool.rollout.workers))
 
     def not_started(self, slot: int, reason: str, now: float) -> None:
         """A child could not be started; its slot waits."""
         self.degraded()
-        wait = self._pool.backoff.refused(slot, now)
+        self.waits[slot] = wait = self._pool.backoff.refused(slot, now)
         self._log.error(
             "%s", report.not_started(wait, reason, strength.ready_slots(self._pool), self._pool.rollout.workers)
         )

@@ -3,7 +3,9 @@
 As in `wsgicluster.settings.types.general`: text or a Python value in, the value out.
 """
 
-from wsgicluster.settings.types.general import MASK, SettingType, WrongEntry, read_text, whole_number
+import re
+
+from wsgicluster.settings.types.general import MASK, SettingType, WrongEntry, read_list, read_text, whole_number
 from wsgicluster.settings.types.values import (
     HIGHEST_PORT,
     Address,
@@ -16,6 +18,8 @@ from wsgicluster.settings.types.values import (
 LOOPBACK = "127.0.0.1"
 LEAST_TOKEN_CHARACTERS = 16
 """A shorter one could be found by trying."""
+
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
 
 ADMIN_EXPECTED = "a port, HOST:PORT, [HOST]:PORT or unix:PATH"
 TOKEN_EXPECTED = f"at least {LEAST_TOKEN_CHARACTERS} printable ASCII characters without a space"
@@ -55,9 +59,22 @@ def _read_token(value: object) -> str | None:
     return text
 
 
+def _read_hosts(value: object) -> tuple[str, ...]:
+    # Split at commas even within a list, as the flag's arguments are one.
+    parts = [part.strip().lower() for entry in read_list(value) for part in entry.split(",")]
+    names = tuple(part.removesuffix(".") for part in parts if part)
+    for name in names:
+        if not _HOST.fullmatch(name):
+            raise WrongEntry(name)
+    return names
+
+
 ADMIN: SettingType[Address | None] = SettingType(
     _read_admin, ADMIN_EXPECTED, "ADDRESS", lambda value: "" if value is None else str(value)
 )
 ADMIN_TOKEN: SettingType[str | None] = SettingType(
     _read_token, TOKEN_EXPECTED, "TOKEN", lambda value: MASK if value else ""
+)
+ADMIN_HOSTS = SettingType(
+    _read_hosts, "names of hosts, without ports, separated by commas", "NAMES", ",".join, repeats=True
 )

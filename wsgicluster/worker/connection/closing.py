@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.connection import RequestReader
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.worker.connection.host import Host
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.loop.loop import READ, WRITE, Loop
@@ -51,7 +52,7 @@ class EndingConnection(Protocol):
     def watch(self, events: int) -> None:
         """Wait for events of the socket."""
 
-    def close(self) -> None:
+    def close(self, reason: CloseReason = ...) -> None:
         """Close at once."""
 
     def abort(self) -> None:
@@ -82,7 +83,7 @@ class Sending:
         try:
             empty = connection.flush_outbox()
         except ClientGone:
-            connection.close()
+            connection.close(CloseReason.CLIENT)
             return
         except ServerError as error:
             connection.host.broken(connection, error)

@@ -14,6 +14,7 @@ from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.head import KEEP_ALIVE
 from wsgicluster.http.refused import named
 from wsgicluster.http.response import error_response
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.worker.connection.closing import Lingering, Sending
 from wsgicluster.worker.connection.extension import ConnectionPhase, Extension
 from wsgicluster.worker.connection.host import FastPath, Host
@@ -259,7 +260,7 @@ class Connection(Sender):
         try:
             self.send(answer)
         except ClientGone:
-            self.close()
+            self.close(CloseReason.CLIENT)
             return
         if self.outbox is not None:
             self.finished(Outcome.CLOSE)
@@ -268,7 +269,7 @@ class Connection(Sender):
 
     # -- its end
 
-    def close(self) -> None:
+    def close(self, reason: CloseReason = CloseReason.RESPONSE) -> None:
         """Close at once; what was sent still reaches the client when it has sent nothing more."""
         if self.state is ConnectionState.CLOSED:
             return
@@ -282,18 +283,18 @@ class Connection(Sender):
             self.outbox.close()
         self._leave_loop()
         self.close_socket()
-        self.host.left(self)
+        self.host.left(self, reason)
 
     def abort(self) -> None:
         """Reset the connection: the client must not take what it got for a complete response."""
         self.reset_if_cut()
-        self.close()
+        self.close(CloseReason.ABORTED)
 
     def detach(self) -> ByteTransport:
         """Leave the loop without closing: the socket goes to another process."""
         self.enter(ConnectionInput.HANDED_OVER)
         self._leave_loop()
-        self.host.left(self)
+        self.host.left(self, CloseReason.HANDED_OVER)
         return self.transport
 
     def linger(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from wsgicluster.errors import ProtocolError, ServerError
 from wsgicluster.http.limits import HeadLimits
+from wsgicluster.ipc.reasons import BadRequest, CloseReason
 from wsgicluster.worker.loop.loop import Loop
 from wsgicluster.worker.transport.outbox import Storage
 from wsgicluster.worker.transport.timeouts import Timing
@@ -96,14 +97,17 @@ class Host(Protocol[C]):
     def waits(self, connection: C) -> None:
         """While the worker drains: the connection has nothing to do until its client speaks again."""
 
-    def left(self, connection: C) -> None:
-        """The connection is closed."""
+    def left(self, connection: C, reason: CloseReason) -> None:
+        """The connection is closed, or another process has it."""
 
     def date(self) -> str:
         """The text of a ``Date`` field."""
 
     def refused(self, connection: C, error: ProtocolError, sent_bytes: int) -> None:
         """A request was refused before the application saw it; the answer's body has so many bytes."""
+
+    def note_bad_request(self, what: BadRequest) -> None:
+        """A client has done something wrong before its first request."""
 
     def rejected(self, connection: C, kind: str, reason: str) -> None:
         """A connection is closed before its first request; ``kind`` is one of few."""

@@ -15,6 +15,7 @@ from wsgicluster.errors import ProtocolError
 from wsgicluster.http.proxyline import BLOCK_BYTES, ProxyMode, read_proxy_line
 from wsgicluster.http.refused import LINE_BYTES, named
 from wsgicluster.http.uwsgi import UwsgiReader
+from wsgicluster.ipc.reasons import BadRequest, CloseReason
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.states import ConnectionInput
@@ -79,7 +80,7 @@ class PreambleSettings:
         """
         if not self._speakers.include(connection.reader.template["REMOTE_ADDR"]):
             setting = "uwsgi_allow_ips" if self.mode is None else "proxy_allow_ips"
-            _reject(connection, setting, f"peer not in {setting}")
+            _reject(connection, BadRequest.PREAMBLE, setting, f"peer not in {setting}")
             return
         apply_proxy_header(connection, header, self.forwarders)
         if self.tls is not None or (self.mode is not None and not header):
@@ -115,7 +116,7 @@ class Preamble:
 
     def expired(self) -> None:
         """The client has had its time."""
-        self._connection.close()
+        self._connection.close(CloseReason.IDLE)
 
     def advance(self) -> None:
         """Continue, as far as that is possible without waiting."""
@@ -125,7 +126,7 @@ class Preamble:
         except BlockingIOError:
             self._connection.watch(self._connection.transport.wants)
         except OSError:
-            self._connection.close()
+            self._connection.close(CloseReason.CLIENT)
 
     def _peek(self, size: int) -> bytes:
         """What has come, left where it is. Raises BlockingIOError, or ConnectionError at the end of the stream."""
@@ -142,7 +143,7 @@ class Preamble:
         try:
             found = read_proxy_line(self._header + data, settings.mode)
         except ProtocolError as error:
-            _reject(connection, "PROXY protocol", error.detail)
+            _reject(connection, BadRequest.PREAMBLE, "PROXY protocol", error.detail)
             return False
         taken = len(data) if found is None else found[1] - len(self._header)
         # With a flag it is received as it came, and not as a request; see `ByteTransport.recv`.
@@ -169,7 +170,7 @@ class Preamble:
             return False
         if first != _HANDSHAKE:
             what = named(ProtocolError(400, "neither TLS nor HTTP"), self._peek(LINE_BYTES), "TLS")
-            _reject(self._connection, "no TLS", what.detail)
+            _reject(self._connection, BadRequest.TLS, "no TLS", what.detail)
             return False
         self._step = self._shake_hands
         return True
@@ -184,6 +185,7 @@ class Preamble:
             connection.reader.template.update(tls.shake_hands())
         except HandshakeError as error:
             settings.log.debug("%s: the TLS handshake failed: %s", _name(connection), error)
+            connection.host.note_bad_request(BadRequest.TLS)
             # The client shall be able to read why, so its last bytes must not meet a closed socket.
             connection.linger()
         else:
@@ -191,10 +193,11 @@ class Preamble:
         return False
 
 
-def _reject(connection: Connection, kind: str, reason: str) -> None:
+def _reject(connection: Connection, what: BadRequest, kind: str, reason: str) -> None:
     """Close before the first request, without a response; ``kind`` is one of few."""
+    connection.host.note_bad_request(what)
     connection.host.rejected(connection, kind, reason)
-    connection.close()
+    connection.close(CloseReason.PREAMBLE)
 
 
 def _identify(connection: Connection, header: bytes, client: bytes, trusted: bool) -> None:

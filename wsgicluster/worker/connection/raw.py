@@ -241,7 +241,9 @@ def offer_socket(host: RawHost, connection: Connection) -> bool:
     try:
         descriptor = os.dup(connection.descriptor)
     except OSError as error:
-        connection.refuse(Overloaded(f"no descriptor for the request's socket: {error.strerror}", AGAIN_S))
+        connection.refuse(
+            Overloaded(f"no descriptor for the request's socket: {error.strerror}", AGAIN_S, "no_descriptor")
+        )
         return False
     connection.extend(SocketOffer(host, connection, descriptor))
     return True

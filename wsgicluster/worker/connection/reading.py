@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from wsgicluster.errors import ClientGone, ProtocolError
 from wsgicluster.http.connection import RequestReader, RoutedAway
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.worker.connection.host import FastPath, Host
 from wsgicluster.worker.connection.states import ON_REQUEST, ConnectionInput, ConnectionState
 from wsgicluster.worker.loop.loop import READ, Loop
@@ -21,6 +22,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # Members of an Enum cost a look-up each time.
 _READING = ConnectionState.READING
+_CLIENT = CloseReason.CLIENT
 
 
 class ReadingConnection(Protocol):
@@ -55,7 +57,7 @@ class ReadingConnection(Protocol):
     def refuse(self, error: ProtocolError) -> None:
         """Respond with an error and end the connection."""
 
-    def close(self) -> None:
+    def close(self, reason: CloseReason = ...) -> None:
         """Close at once."""
 
     def detach(self) -> ByteTransport:
@@ -108,7 +110,7 @@ class Reading(Generic[C]):
             connection.refuse(error)
             return
         except OSError:
-            connection.close()
+            connection.close(_CLIENT)
             return
         if data is not None:
             if fast_path is None:
@@ -122,7 +124,7 @@ class Reading(Generic[C]):
         """Use what has been received and not been answered yet; nothing means that the client has ended."""
         connection = self._connection
         if not data:
-            connection.close()
+            connection.close(_CLIENT)
             return
         reader = connection.reader
         between = reader.idle
@@ -172,7 +174,7 @@ class Reading(Generic[C]):
         """Wait for the first byte of a request, unless the client has said that it sends none."""
         connection = self._connection
         if connection.ended:
-            connection.close()
+            connection.close(_CLIENT)
             return
         loop, host = connection.loop, connection.host
         deadline = loop.now + host.timing.keepalive_s if connection.kept else self._head_deadline()
@@ -199,7 +201,7 @@ class Reading(Generic[C]):
             error.after_s = now - self._receive_limit().began
             connection.refuse(error)
         else:
-            connection.close()
+            connection.close(CloseReason.IDLE)
 
     def silence_s(self, now: float) -> float:
         """For how long it has waited for its next request or the rest of a head; 0.0 in any other state."""
@@ -230,7 +232,7 @@ class Reading(Generic[C]):
         if not reader.idle and connection.host.runs_early(connection):
             return
         if connection.ended:
-            connection.close()
+            connection.close(_CLIENT)
             return
         limit = self._receive_limit()
         if reader.idle:
@@ -251,6 +253,6 @@ class Reading(Generic[C]):
         try:
             self._connection.send_interim(CONTINUE)
         except ClientGone:
-            self._connection.close()
+            self._connection.close(_CLIENT)
             return False
         return True

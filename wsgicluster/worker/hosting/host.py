@@ -9,11 +9,13 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from wsgicluster.errors import ProtocolError, ServerError
+from wsgicluster.errors import Overloaded, ProtocolError, ServerError
+from wsgicluster.ipc.reasons import BadRequest, CloseReason, ShedReason, bad_request_of
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import FastPath
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
+from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.context import WorkerContext
 from wsgicluster.worker.from_settings import head_limits
 from wsgicluster.worker.hosting.hand_off import give
@@ -23,6 +25,8 @@ from wsgicluster.worker.request.cycle import Cycle
 from wsgicluster.worker.runner import KindRunner
 from wsgicluster.worker.transport.outbox import SpoolError, Storage
 from wsgicluster.worker.transport.timeouts import Timing
+
+_CLOSED = int(Cell.CLOSED)
 
 NO_ROOM_AGAIN_S = 5.0
 """When responses could be stored for this long, and then cannot again, that is logged again."""
@@ -76,6 +80,7 @@ class ConnectionHost:
         self.wait_for_client = runner.waits.wait_for_client
         self.has_waited = runner.waits.has_waited
         self._context = context
+        self._cells = context.page.cells
         self._state = context.state
         self._parts = parts
         self._no_storage_at = -math.inf
@@ -96,8 +101,9 @@ class ConnectionHost:
         if self._parts.exit_request.retiring and connection.between_requests and connection.movable:
             give(connection, self._context.assignment.hand_off_send)
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Connection, reason: CloseReason) -> None:
         """A connection is closed or handed over."""
+        self._cells[_CLOSED + reason] += 1
         self._context.connections.discard(connection)
         connection.contact.close()
 
@@ -110,8 +116,17 @@ class ConnectionHost:
         self._context.log.error("%s: the response is cut off: %s", connection.client.decode("latin-1"), error)
 
     def refused(self, connection: Connection, error: ProtocolError, sent_bytes: int) -> None:
-        """Log what was refused."""
+        """Count and log what was refused."""
+        if isinstance(error, Overloaded):
+            self._cells[Cell.SHED + ShedReason[error.reason.upper()]] += 1
+        else:
+            in_preamble = connection.state is ConnectionState.OPENING
+            self.note_bad_request(bad_request_of(error.status, connection.reader.idle, in_preamble))
         self._parts.refusals.add(connection, error, sent_bytes)
+
+    def note_bad_request(self, what: BadRequest) -> None:
+        """Count what was refused, for this reason."""
+        self._cells[Cell.BAD_REQUESTS + what] += 1
 
     def rejected(self, connection: Connection, kind: str, reason: str) -> None:
         """Log which connection is closed before its first request."""

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from wsgicluster.ipc.handoff import unread_packet
+from wsgicluster.ipc.reasons import CloseReason
+from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import Arrivals
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
@@ -32,6 +34,9 @@ from wsgicluster.worker.intake.sharing import SiblingOffers
 from wsgicluster.worker.intake.snapshot import snapshot
 from wsgicluster.worker.scheduling.placement import Asked
 
+# Members of an Enum cost a look-up each time; these are plain integers.
+_ACCEPTED, _GIVEN = int(Cell.ACCEPTED), Cell.CLOSED + int(CloseReason.HANDED_OVER)
+
 
 @dataclasses.dataclass(frozen=True)
 class AcceptorParts:
@@ -49,6 +54,7 @@ class Acceptor:
     def __init__(self, context: WorkerContext, parts: AcceptorParts) -> None:
         self._context = context
         self._loop = context.loop
+        self._cells = context.page.cells
         self._connections = context.connections
         self._listeners = parts.entry.listeners
         self._reserve = parts.entry.reserve
@@ -204,7 +210,9 @@ class Acceptor:
         except OSError as error:
             return not self._reserve.cannot_accept(error)
         assert self._scheduler is not None, "only then this is called"
+        self._cells[_ACCEPTED] += 1
         if self._scheduler.place_new(descriptor, self._factory.numbers[index], peer):
+            self._cells[_GIVEN] += 1
             return True
         return self._factory.open(descriptor, index, peer, b"", self._preamble)
 
@@ -220,6 +228,7 @@ class Acceptor:
             return False  # a sibling was quicker
         except OSError as error:
             return not self._reserve.cannot_accept(error)
+        self._cells[_ACCEPTED] += 1
         return self._factory.open(descriptor, index, peer, b"", self._preamble)
 
     # -- room

@@ -12,6 +12,7 @@ import time
 
 from wsgicluster.counting import count_of
 from wsgicluster.ipc.handoff import Handed, Lost, meaning, take_over
+from wsgicluster.ipc.reasons import CloseReason, HandOffResult
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import Arrivals
@@ -96,7 +97,7 @@ class Adoption:
             if isinstance(handed, Handed):
                 self._adopt(handed, True)
             elif isinstance(handed, Lost):
-                self._lost.add()
+                self._note_lost()
             else:
                 for index, listener in list(listeners.open.items()):
                     listeners.accept_now(index, listener)
@@ -140,7 +141,7 @@ class Adoption:
                 self._last_mailed = handed.sock.fileno()
                 self._adopt(handed, False)
             elif isinstance(handed, Lost):
-                self._lost.add()
+                self._note_lost()
         # More may lie there, but this worker does take it.
         floats[Cell.MAIL_SINCE] = time.monotonic()
 
@@ -152,9 +153,12 @@ class Adoption:
         return found
 
     def _adopt(self, handed: Handed[socket.socket], from_any: bool) -> None:
+        cells = self._context.page.cells
+        cells[Cell.HAND_OFFS + HandOffResult.TAKEN] += 1
         try:
             peer = handed.sock.getpeername()
         except OSError:
+            cells[Cell.CLOSED + CloseReason.CLIENT] += 1
             handed.sock.close()  # the client left while the connection was under way
             return
         factory = self._factory
@@ -183,6 +187,10 @@ class Adoption:
             connection.reading.readable()
         else:
             connection.receive_if_open()
+
+    def _note_lost(self) -> None:
+        self._context.page.cells[Cell.HAND_OFFS + HandOffResult.LOST] += 1
+        self._lost.add()
 
     def _log_lost(self, count: int) -> None:
         self._context.log.error(

@@ -13,6 +13,7 @@ from itertools import islice
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import Overloaded
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell, ServerState
 from wsgicluster.worker.connection.closing import Lingering
 from wsgicluster.worker.connection.connection import Connection
@@ -143,18 +144,18 @@ class Drain:
                 # It has had its time, and no request is lost with it.
                 connection.receive_if_open()
                 if connection.state is ConnectionState.OPENING:
-                    connection.close()
+                    connection.close(CloseReason.STOP)
             elif _is_silent(connection):
                 # A last look: what has come since the loop looked is still answered.
                 connection.reading.receive()
                 if _is_silent(connection):
-                    connection.close()
+                    connection.close(CloseReason.STOP)
 
     def _cut(self) -> None:
         """The time is over: answer the requests that have not begun to run, and log those that do."""
         load, slot = self._parts.load, self._context.slot
         for connection in load.queue.withdraw(lambda _: True):
-            connection.refuse(Overloaded("the server had to end before the request could be run", AWAY_S))
+            connection.refuse(Overloaded("the server had to end before the request could be run", AWAY_S, "stop"))
         count = sum(_is_in_request(connection) for connection in self._connections)
         if not count:
             return

@@ -3,6 +3,7 @@
 import math
 
 from wsgicluster.counting import count_of
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
 from wsgicluster.worker.context import WorkerContext
@@ -30,7 +31,7 @@ class SilentEviction:
             if isinstance(each, OffloadedConnection) and each.is_silent_since(before)
         ]
         for connection in silent:
-            connection.close()
+            connection.close(CloseReason.EVICTED)
         if silent:
             context.page.cells[Cell.EVICTED] += len(silent)
             logged, self._cleared_at = now - self._cleared_at < FULL_AGAIN_S, now

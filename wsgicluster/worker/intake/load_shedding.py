@@ -15,6 +15,7 @@ from time import monotonic
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import Overloaded
+from wsgicluster.ipc.reasons import CloseReason, ShedReason
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.context import WorkerContext
@@ -81,7 +82,7 @@ class Admission:
         gone = connection.lost_client()
         self._shed(connection, gone)
         if gone:
-            connection.close()
+            connection.close(CloseReason.CLIENT)
         else:
             # Not all at the same moment: that would be the next pile.
             retry_s = random.randint(1, max(2, math.ceil(self._limit_s)))
@@ -150,9 +151,9 @@ class ShedCounter:
 
     def add(self, connection: Connection, gone: bool) -> None:
         """One more, whose client may be ``gone``."""
-        self._context.page.cells[Cell.SHED] += 1
         self._tally.add()
         if gone:
+            self._context.page.cells[Cell.SHED + ShedReason.CLIENT_LEFT] += 1
             self._context.log.debug("%s: has left while its request waited", connection.client.decode("latin-1"))
 
     def _log(self, count: int) -> None:

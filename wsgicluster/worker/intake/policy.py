@@ -118,7 +118,8 @@ class Snapshot(NamedTuple):
     oldest of them has run. ``siblings_ready`` are the other workers that take what is new, and ``siblings_idle`` those
     of them that run no request. ``over_admitted`` are clients that were accepted without room and have not been served;
     ``siblings_had_time`` says that clients at the listeners have been left to siblings for as long as `Defer` said.
-    ``batch`` is how many new clients a worker of this kind takes in one turn.
+    ``batch`` is how many new clients a worker of this kind takes in one turn. ``meets_probes`` says that the first
+    request of a new client may be a probe, which needs no room.
     """
 
     now: float
@@ -135,6 +136,7 @@ class Snapshot(NamedTuple):
     over_admitted: int = 0
     siblings_had_time: bool = False
     batch: int = OFFLOADED_BATCH
+    meets_probes: bool = False
 
     @property
     def room(self) -> int:
@@ -198,7 +200,10 @@ def may_over_admit(snapshot: Snapshot) -> bool:
     """Whether one more new client may wait here: what waits in this process is lost with it, at the listener not.
 
     One always may, and half as many as there are requests of kept clients that wait, so that these come not first.
+    Where one may send a probe, all may: it must not wait behind those that need room.
     """
+    if snapshot.meets_probes:
+        return not snapshot.is_full
     return not snapshot.is_full and snapshot.over_admitted < max(1, snapshot.queued // 2)
 
 

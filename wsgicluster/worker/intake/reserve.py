@@ -4,6 +4,7 @@ import errno
 import math
 
 from wsgicluster.counting import count_of
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import Arrivals
@@ -105,7 +106,7 @@ class DescriptorReserve:
         self._made_room_at = self._loop.now
         silent = silent_longest(self._connections, most, self._loop.now)
         for connection in silent:
-            connection.close()
+            connection.close(CloseReason.EVICTED)
         if silent:
             self._context.page.cells[Cell.EVICTED] += len(silent)
             self._evicted.add(len(silent))

@@ -28,4 +28,5 @@ def snapshot(
         over_admitted=over_admitted,
         siblings_had_time=siblings_had_time,
         batch=load.batch,
+        meets_probes=bool(context.settings.health_path or context.settings.ready_path),
     )

@@ -12,6 +12,7 @@ from wsgicluster.worker.context import PolicyInForce, WorkerContext
 from wsgicluster.worker.from_settings import request_ids, trust
 from wsgicluster.worker.hosting.factory import ConnectionFactory
 from wsgicluster.worker.hosting.host import ConnectionHost, HostParts
+from wsgicluster.worker.hosting.probe_paths import probe_paths
 from wsgicluster.worker.hosting.refusals import Refusals
 from wsgicluster.worker.intake.acceptor import Acceptor, AcceptorParts
 from wsgicluster.worker.intake.adoption import Adoption, EntryParts
@@ -74,11 +75,11 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     reserve = DescriptorReserve(context, listeners, arrivals)
     offers = SiblingOffers(context, listeners, runner.load)
     mail = ConnectionMail(context, listeners)
-    on_request = request_steps(runner, settings.raw_socket, ids)
+    probes = probe_paths(context, cycle)
+    on_request = request_steps(runner, settings.raw_socket, ids, probes)
+    offer = offers.offer if probes is None else probes.offer(offers.offer)
     fast_path = runner.fast_path_for(on_request)
-    host = ConnectionHost(
-        context, HostParts(cycle, runner, fast_path, offers.offer, exit_request, refusals, on_request)
-    )
+    host = ConnectionHost(context, HostParts(cycle, runner, fast_path, offer, exit_request, refusals, on_request))
     factory = ConnectionFactory(context, host, runner, reserve.note, kind.connection, kind.multithread)
     silent, overflow = SilentEviction(context), Overflow(context, listeners, runner.load)
     entry = EntryParts(listeners, reserve, factory, runner.load, silent, overflow, arrivals, preamble, scheduler)

@@ -11,12 +11,12 @@ import sys
 import threading
 from _thread import LockType, allocate_lock
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import partial
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from wsgicluster.ipc.scoreboard import Page
+from wsgicluster.ipc.scoreboard import Cell, Page
 from wsgicluster.settings.types.worker import KINDS
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
 from wsgicluster.worker.connection.states import ConnectionState
@@ -32,6 +32,8 @@ from wsgicluster.wsgi.response import Response
 
 Item = TypeVar("Item")
 
+_QUEUED = int(Cell.QUEUED)
+
 IDLE_S = 20.0
 """A thread without work for this long ends, unless it is the only one without."""
 
@@ -42,6 +44,9 @@ class ThreadedLoop(SharedLoop):
     def __init__(self, page: Page, beat_s: float) -> None:
         super().__init__(page, beat_s)
         self._asleep = False
+        self.queue: Sized = ()
+        """The requests that wait for a thread, for the page."""
+        self._cells = page.cells
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         # Each ring is an edge of its own, and needs no reading.
         self.add(self._bell, _rung, READ | select.EPOLLET)
@@ -49,6 +54,7 @@ class ThreadedLoop(SharedLoop):
 
     def _sleep(self, timeout_s: float | None, most: int) -> list[tuple[int, int]]:
         self._asleep = True
+        self._cells[_QUEUED] = len(self.queue)
         if self.soon:  # from now on a thread that adds something rings
             timeout_s = 0
         if self.occupied:
@@ -230,11 +236,15 @@ class ThreadOffloading(Offloading):
         load = OffloadedLoad(context.page, threads, self._pool)
         super().__init__(context, parts, loop, load, RequestCalls(stack_of))
         self._context = context
+        self._cells = context.page.cells
+        self._cells[Cell.THREADS] = threads
+        loop.queue = self._pool.waiting
         self._offers_logs = context.logs.access is not None
         self._counters = allocate_lock()
         self.submit = self._pool.put  # type: ignore[method-assign,assignment]  # called for each request: nothing in between
 
     def _rested(self) -> None:
+        self._cells[_QUEUED] = len(self._pool.waiting)
         # What else a turn of the loop would do has time until the next request, or until the loop looks by itself.
         if self._offers_logs or self.load.room_awaited:
             self.loop.wake()

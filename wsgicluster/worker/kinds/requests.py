@@ -1,10 +1,11 @@
-"""What comes between a complete request and its run: its ID, its socket, whether it has waited for too long."""
+"""What comes between a complete request and its run: whether it is a probe, its ID, its socket."""
 
 import io
 
 from wsgicluster.errors import ProtocolError
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.raw import offer_socket
+from wsgicluster.worker.hosting.probe_paths import ProbePaths
 from wsgicluster.worker.runner import ClientWaits, KindRunner, Step
 from wsgicluster.wsgi.request_id import RequestIds
 from wsgicluster.wsgi.trust import Trust
@@ -28,14 +29,16 @@ def finish_environ(connection: Connection, trust: Trust) -> bool:
     return True
 
 
-def request_steps(runner: KindRunner, raw_socket: bool, ids: RequestIds | None) -> Step:
+def request_steps(
+    runner: KindRunner, raw_socket: bool, ids: RequestIds | None, probes: ProbePaths | None = None
+) -> Step:
     """What is called with each complete request; the runner comes last."""
     first = runner.run
     if raw_socket:
         first = _offering_socket(first, runner.waits)
     if ids is not None:
         first = _naming(first, ids)
-    return first
+    return first if probes is None else probes.step(first)
 
 
 def _offering_socket(then: Step, waits: ClientWaits) -> Step:

@@ -35,6 +35,7 @@ import io
 
 from wsgicluster.errors import ClientGone
 from wsgicluster.http.connection import Phase
+from wsgicluster.ipc import reasons as _reasons
 from wsgicluster.ipc import scoreboard as _scoreboard
 from wsgicluster.system.addresses import read_address
 from wsgicluster.worker.connection.states import ConnectionState
@@ -72,6 +73,10 @@ cdef object _CLOSED = ConnectionState.CLOSED
 # What is there at once gets its length, or an honest 500, from the plain cycle.
 cdef tuple _WHOLE = (list, tuple, FileWrapper)
 cdef unsigned long long READY = _scoreboard.WorkerState.READY
+cdef int ACCEPTED = _scoreboard.Cell.ACCEPTED, TAKEN = _scoreboard.Cell.HAND_OFFS + _reasons.HandOffResult.TAKEN
+cdef int CLOSED_BY_CLIENT = _scoreboard.Cell.CLOSED + _reasons.CloseReason.CLIENT
+cdef int CLOSED_BY_RESPONSE = _scoreboard.Cell.CLOSED + _reasons.CloseReason.RESPONSE
+cdef int GIVEN = _scoreboard.Cell.CLOSED + _reasons.CloseReason.HANDED_OVER
 
 
 def keep_freed_memory():
@@ -260,6 +265,7 @@ cdef class CompiledFastPath:
         cdef bytes packet = self.packets[index]
         if mailbox < 0 or send_descriptor(mailbox, packet, PyBytes_GET_SIZE(packet), descriptor) < 0:
             return False
+        self.page.cells[GIVEN] += 1
         close(descriptor)
         return True
 
@@ -280,8 +286,10 @@ cdef class CompiledFastPath:
             if descriptor < 0 or packet not in self.packets:
                 return packet, descriptor
             self.last_passed = descriptor
+            self.page.cells[TAKEN] += 1
             address_size = sizeof(self.address)
             if getpeername(descriptor, <sockaddr *>&self.address, &address_size) < 0:
+                self.page.cells[CLOSED_BY_CLIENT] += 1
                 close(descriptor)  # the client left while the connection was under way
             else:
                 self._answer_arrival(descriptor, self.packets.index(packet))
@@ -293,6 +301,7 @@ cdef class CompiledFastPath:
         cdef dict environ = None
         cdef Peer peer = None
         if size == 0 or (size < 0 and errno != EAGAIN):
+            self.page.cells[CLOSED_BY_CLIENT] += 1
             close(descriptor)  # the client has gone already
             return None
         if size > 0:
@@ -332,6 +341,8 @@ cdef class CompiledFastPath:
         cdef int descriptor = accept4(listener, <sockaddr *>&self.address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if descriptor < 0 and errno != EAGAIN and errno != EINTR:
             PyErr_SetFromErrno(OSError)
+        if descriptor >= 0:
+            self.page.cells[ACCEPTED] += 1
         return descriptor
 
     cdef object _address(self):
@@ -483,6 +494,7 @@ cdef class CompiledFastPath:
             self.cycle.log(snapshot, start.status, start.headers, PyBytes_GET_SIZE(body), took)
         connection = start.connection
         if connection is None:
+            self.page.cells[CLOSED_BY_RESPONSE] += 1
             close(self.arrival)
             self.arrival = -1
             return 0

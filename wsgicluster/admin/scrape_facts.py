@@ -1,0 +1,36 @@
+"""What the metrics show that neither the arbiter nor a worker tells: the system's counters, and the certificate."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from wsgicluster.clock import Clock
+from wsgicluster.system.certificate import validity
+from wsgicluster.system.listen_queues import listen_overflows
+
+
+def certificate_expiry(path: str | None) -> float | None:
+    """When the certificate in a file expires, in seconds since the epoch; None without one that can be read."""
+    if path is None:
+        return None
+    with contextlib.suppress(OSError, ValueError):  # the workers log what is wrong with it
+        with open(path, encoding="utf-8") as file:
+            return validity(file.read())[1]
+    return None
+
+
+class ScrapeFacts:
+    """For the metrics of one admin worker, whose settings have the certificate in the file ``certfile``, if any."""
+
+    def __init__(self, certfile: str | None, clock: Clock) -> None:
+        # Read once: a renewed certificate is used from the next reload on, which replaces this process, too.
+        self._expiry = certificate_expiry(certfile)
+        self._clock = clock
+
+    def look(self) -> Mapping[str, Any]:
+        """Entries beside those of a status; None where something is not known."""
+        return {
+            "now": self._clock.time(),
+            "listen_overflows": listen_overflows(),
+            "certificate_expiry": self._expiry,
+        }
