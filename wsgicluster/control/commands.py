@@ -74,6 +74,7 @@ COMMANDS: dict[str, CommandRow] = {
             "The stacks of all threads and greenlets of a slot's worker.",
             parameters=(Parameter("slot", ParameterKind.SLOT, "whose", required=True),),
         ),
+        CommandRow("launch", "How the server was started, as which user, and where its error log is."),
         CommandRow(
             "get",
             "The settings in force, and when a change of them applies.",

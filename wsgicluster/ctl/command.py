@@ -18,7 +18,7 @@ from wsgicluster.control.client import ControlConnection, NoServer
 from wsgicluster.control.commands import MOST_WAIT_S
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.status import complete, rates
-from wsgicluster.ctl import options, tables
+from wsgicluster.ctl import options, systemd, tables
 from wsgicluster.ctl.find import Wanted, connect
 
 FAILED, USAGE, NO_SERVER, TIMED_OUT = 1, 2, 3, 6
@@ -189,6 +189,10 @@ class Run:
             workers = server["workers"]
             self._say(f"{server['state']}: {workers['ready']} of {workers['wanted']} workers ready")
         return 0 if healthy else FAILED
+
+    def _systemd(self, connection: ControlConnection) -> int:
+        print(systemd.unit(connection.call("launch"), str(connection.call("hello")["name"])), end="")
+        return 0
 
     def _pid(self, connection: ControlConnection) -> int:
         status = connection.call("status")

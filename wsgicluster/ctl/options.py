@@ -118,6 +118,7 @@ class CommandParsers:
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
         _add_json(get)
         _add_json(self._add("health", "One line and an exit code: 0 serving, 1 not."))
+        self._add("systemd", "Print a unit of systemd that starts this server as it was started.")
         pid = self._add("pid", "The arbiter's pid, or those of a slot's workers.")
         pid.add_argument("slot", type=int, nargs="?", metavar="SLOT")
         completion = self._add("completion", 'Completion for a shell: eval "$(wsgiclusterctl completion bash)".')
