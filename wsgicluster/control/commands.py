@@ -99,7 +99,16 @@ COMMANDS: dict[str, CommandRow] = {
                 _LIMIT,
             ),
         ),
-        CommandRow("reload", "Read settings and code again, and replace the workers.", True, (_WAIT, _LIMIT)),
+        CommandRow(
+            "reload",
+            "Read settings and code again, and replace the workers.",
+            changes=True,
+            parameters=(
+                Parameter("smoke", ParameterKind.TEXT, "paths to try first, as the setting smoke"),
+                _WAIT,
+                _LIMIT,
+            ),
+        ),
         CommandRow(
             "restart",
             "Replace workers, each once another one is ready.",

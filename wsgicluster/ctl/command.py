@@ -223,7 +223,7 @@ class Run:
         return 0
 
     def _reload(self, connection: ControlConnection) -> int:
-        found = connection.call("reload", self._waiting())
+        found = connection.call("reload", self._waiting(smoke=self._given.smoke))
         if self._given.wait:
             workers = f"{found['workers']} worker{'s' * (found['workers'] != 1)}"
             self._say(f"generation {found['generation']} serves with {workers} after {found['seconds']:.1f} s")

@@ -133,6 +133,11 @@ class CommandParsers:
         set_.add_argument("name_of_setting", metavar="NAME")
         set_.add_argument("value", metavar="VALUE")
         reload_ = self._add("reload", "Read settings and code again, and replace the workers one after another.")
+        reload_.add_argument(
+            "--smoke",
+            metavar="PATHS",
+            help="paths that the first new worker has to answer, as /,/login, for this reload",
+        )
         _add_wait(reload_, "all workers run the new code; fails with its traceback where it cannot start")
         restart = self._add("restart", "Replace the workers of slots: 2, 1,3, 1-4 or all.")
         restart.add_argument("slots", metavar="SLOTS")

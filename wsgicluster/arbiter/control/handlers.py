@@ -19,8 +19,10 @@ from wsgicluster.control import protocol
 from wsgicluster.control.event_history import EventHistory
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.server import Call, Handler
+from wsgicluster.errors import UsageError
 from wsgicluster.settings import Settings
 from wsgicluster.settings.diff import changed
+from wsgicluster.settings.live import smoke_for_reload
 from wsgicluster.settings.types.worker import kind_name
 from wsgicluster.system.signals import DUMP_STACKS
 
@@ -229,7 +231,7 @@ class CommandHandlers:
     def reload(self, call: Call) -> None:
         """Settings and code anew; of several that are asked for one after another, the last one counts."""
         self._refuse_while_stopping("reload")
-        self._operations.reload(requester_of(call))
+        self._operations.reload(requester_of(call), self._smoke(call.args["smoke"]))
         began = self._parts.clock.monotonic()
 
         def outcome() -> object:
@@ -251,6 +253,18 @@ class CommandHandlers:
             }
 
         self._wait(call, {"reload": "requested"}, outcome)
+
+    def _smoke(self, given: str | None) -> tuple[str, ...] | None:
+        """The paths of a smoke test as their setting has them; None where none were given. Raises ControlError."""
+        if given is None:
+            return None
+        if (self._supervisor.serving or self._parts.settings).reload:
+            message = "smoke is off with the setting reload, because each worker reports its errors itself"
+            raise ControlError(ErrorCode.REFUSED, message)
+        try:
+            return smoke_for_reload(given)
+        except UsageError as error:
+            raise ControlError(ErrorCode.INVALID, str(error)) from error
 
     def restart(self, call: Call) -> None:
         """Replace workers."""
