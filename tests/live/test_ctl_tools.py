@@ -1,14 +1,22 @@
 """What wsgiclusterctl does beyond watching and steering: units of systemd, logs, profiles, memory, findings."""
 
+import contextlib
 import os
 import pathlib
+import re
 import shlex
+import signal
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer
-from tests.live.test_control import ctl
+from tests.conftest import LiveServer, StartServer, wait_until
+from tests.live.test_control import connect, ctl
+from wsgicluster.ctl.profiling.profiler import profile
+from wsgicluster.ctl.profiling.samples import share, without_idle
 
 pytestmark = pytest.mark.live
 
@@ -72,3 +80,196 @@ def test_a_slot_is_drained_by_a_replacement(live: LiveServer) -> None:
     found = ctl(live, "drain", "2", "--wait")
     assert found.stdout == "slot 2: replaced\n", found.stderr
     assert ctl(live, "pid", "2").stdout not in ("", first)
+
+
+WORKS = """
+import ctypes, os, time
+
+def seventy(until):
+    while time.thread_time() < until:
+        pass
+
+def thirty(until):
+    while time.thread_time() < until:
+        pass
+
+def in_c():
+    # As C code does that never gives the interpreter's lock back.
+    ctypes.PyDLL(None).usleep(200_000)
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    open("began", "w").close()
+    rounds = 0
+    while path != "/" and not os.path.exists("over"):
+        if path == "/in-c":
+            in_c()
+        elif path == "/sleep":
+            time.sleep(0.02)
+        else:
+            # Lengths that are no multiple of the time between two samples.
+            length = (0.083, 0.107, 0.131)[rounds % 3]
+            rounds += 1
+            seventy(time.thread_time() + 0.7 * length)
+            thirty(time.thread_time() + 0.3 * length)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@contextlib.contextmanager
+def working(live: LiveServer, path: str) -> Iterator[None]:
+    """A request that runs until the block ends."""
+    with socket.create_connection(("127.0.0.1", live.port), timeout=30) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        wait_until((live.folder / "began").exists, 20)
+        yield
+        (live.folder / "over").touch()
+        assert b"".join(iter(lambda: client.recv(65536), b"")).endswith(b"ok")
+
+
+KINDS = ["sync", "gthread", "gevent"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_profile_finds_the_shares_of_two_functions(server: StartServer, kind: str) -> None:
+    live = server("app:app", "-w", "1", "-k", kind, source=WORKS)
+    live.wait_log("Started: 1 worker serves")
+    with working(live, "/busy"), connect(live) as connection:
+        facts, found, ended = profile(connection, 1, 6.0)
+    assert (facts["slot"], ended) == (1, "")
+    busy, _ = without_idle(found.counts)
+    both = share(busy, "seventy") + share(busy, "thirty")
+    assert both > 0.9, busy
+    assert share(busy, "seventy") / both == pytest.approx(0.7, abs=0.05), busy
+    assert share(busy, "app") == pytest.approx(1.0, abs=0.05)
+
+
+def test_c_code_that_holds_the_lock_is_seen(server: StartServer) -> None:
+    live = server("app:app", "-w", "1", source=WORKS)
+    live.wait_log("Started: 1 worker serves")
+    with working(live, "/in-c"), connect(live) as connection:
+        _, found, _ = profile(connection, 1, 2.0)
+    assert share(found.counts, "in_c") > 0.8, found.counts
+
+
+def test_a_profile_is_one_picture_or_lines(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("app:app", "-w", "2", "--preload", source=WORKS)
+    live.wait_log("Started: 2 workers serve")
+    picture = tmp_path / "profile.svg"
+    found = ctl(live, "profile", "1", "0.5", "-o", str(picture))
+    assert (found.returncode, found.stdout) == (0, ""), found.stderr
+    assert re.fullmatch(
+        rf"{picture}: \d+ looks at worker 1 \(pid \d+\); waits for requests \(\d+ %\) are left out\n", found.stderr
+    )
+    assert picture.read_text().startswith("<?xml")
+    lines = ctl(live, "-q", "profile", "2", "0.5", "--collapsed", "--idle")
+    assert lines.stderr == ""
+    assert "serve (wsgicluster/worker/kinds/worker.py);turn (wsgicluster/worker/loop/loop.py)" in lines.stdout
+    assert re.search(r" \d+$", lines.stdout.splitlines()[0])
+    unwritable = ctl(live, "profile", "1", "0.1", "-o", str(tmp_path / "no" / "file"))
+    assert unwritable.returncode == 1
+    assert unwritable.stderr == (
+        f"wsgiclusterctl: error: cannot write {tmp_path}/no/file: No such file or directory; "
+        "name another file with -o\n"
+    )
+    too_long = ctl(live, "profile", "1", "601")
+    assert too_long.returncode == 2
+    assert too_long.stderr == "wsgiclusterctl: error: seconds: 601.0 is not a number of seconds, 600 at most\n"
+
+
+@contextlib.contextmanager
+def profiling(live: LiveServer, slot: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """A profile that is under way."""
+    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), "profile", str(slot), str(seconds)]
+    begun = len(re.findall("profile of slot", live.log()))
+    with subprocess.Popen(
+        [*command, "-o", "profile.svg"], cwd=live.folder, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as found:
+        try:
+            live.wait_log("profile of slot", count=begun + 1)
+            yield found
+        finally:
+            found.kill()
+
+
+def test_one_profile_of_a_slot_at_a_time(live: LiveServer) -> None:
+    with profiling(live, 1, 600) as first:
+        for command in (("profile", "1", "1"), ("stacks", "1")):
+            second = ctl(live, *command)
+            assert second.returncode == 1
+            assert re.fullmatch(
+                rf"wsgiclusterctl: error: slot 1 is being profiled, by pid {first.pid}; "
+                r"try again in \d+ s, or end that one\n",
+                second.stderr,
+            )
+        assert ctl(live, "profile", "2", "0.1", "--collapsed").returncode == 0
+        first.kill()
+        first.wait()
+        wait_until(lambda: ctl(live, "stacks", "1").returncode == 0, 20, "the slot is free once the client has gone")
+
+
+def test_a_profile_ends_with_its_worker_and_what_there_is_is_written(live: LiveServer) -> None:
+    victim = int(ctl(live, "pid", "1").stdout)
+    with profiling(live, 1, 600) as found:
+        os.kill(victim, signal.SIGKILL)
+        assert found.wait(20) == 1
+        assert found.stderr is not None
+        message = found.stderr.read().splitlines()[-1]
+    assert re.search(rf"Worker 1 \(pid {victim}, generation 1\) has exited$", message)
+
+
+def test_an_interrupt_ends_a_profile_with_its_picture(live: LiveServer) -> None:
+    with profiling(live, 1, 600) as found:
+        wait_until(lambda: has_stacks(live), 20)
+        found.send_signal(signal.SIGINT)
+        assert found.wait(20) == 1
+        assert found.stderr is not None
+        assert found.stderr.read().splitlines()[-1] == "wsgiclusterctl: error: the profile ended early: interrupted"
+    assert (live.folder / "profile.svg").exists()
+
+
+def has_stacks(live: LiveServer) -> bool:
+    """Has a worker written stacks to its file?"""
+    folder = pathlib.Path(f"/proc/{live.pid}/fd")
+    links = [entry for entry in folder.iterdir() if "wsgicluster-stacks" in os.readlink(entry)]
+    return any(entry.stat().st_size > 0 for entry in links)
+
+
+CRASHES = """
+import ctypes, os, time
+def fault():
+    ctypes.string_at(0)
+def hang():
+    time.sleep(3600)
+def app(environ, start_response):
+    {"/fault": fault, "/hang": hang}[environ["PATH_INFO"]]()
+"""
+
+
+@pytest.mark.parametrize(("path", "function"), [("/fault", "in fault"), ("/hang", "in hang")])
+def test_the_record_of_a_death_is_the_same_while_a_profile_is_taken(
+    server: StartServer, path: str, function: str
+) -> None:
+    live = server("app:app", "-w", "1", "--timeout", "2", source=CRASHES)
+    live.wait_log("Started: 1 worker serves")
+    with profiling(live, 1, 600) as found:
+        wait_until(lambda: has_stacks(live), 20)
+        with socket.create_connection(("127.0.0.1", live.port), timeout=30) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            live.wait_log(rf"{function}\b", 30)
+        assert found.wait(20) == 1
+    live.wait_log("Worker 1 .* is ready", count=2)
+    assert len(re.findall(rf"{function}\b", live.log())) == 1, "once, and no other stacks"
+    assert "\0" not in live.log()
+
+
+def test_a_worker_that_does_not_run_has_no_profile(live: LiveServer) -> None:
+    victim = int(ctl(live, "pid", "1").stdout)
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        found = ctl(live, "profile", "1", "1")
+    finally:
+        os.kill(victim, signal.SIGCONT)
+    assert found.returncode == 1
+    assert f"worker 1 (pid {victim}) has written no stacks: it is stopped, or waits in the kernel" in found.stderr

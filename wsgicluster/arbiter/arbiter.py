@@ -21,6 +21,7 @@ from wsgicluster.arbiter.control.handlers import CommandHandlers
 from wsgicluster.arbiter.control.launch_handlers import Launch, LaunchHandlers
 from wsgicluster.arbiter.control.opening import open_control
 from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
+from wsgicluster.arbiter.control.stack_handlers import StackHandlers
 from wsgicluster.arbiter.fault_budget import FaultBudget
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import Addresses
@@ -210,6 +211,7 @@ class Arbiter:
         handlers = {
             **CommandHandlers(parts, self._operations, history).table(),
             **SettingHandlers(parts, self._operations).table(),
+            **StackHandlers(parts).table(),
             **LaunchHandlers(parts, launch).table(),
         }
         self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)

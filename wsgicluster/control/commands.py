@@ -13,6 +13,7 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 MOST_WORKERS = 500
 MOST_WAIT_S = 86400.0
 MOST_EVENTS = 1000
+MOST_PROFILE_S = 600.0
 
 
 class ParameterKind(enum.Enum):
@@ -23,6 +24,7 @@ class ParameterKind(enum.Enum):
     WORKERS = "a number from 1 to 500, or a change such as +1 or -2"
     SWITCH = "true or false"
     SECONDS = "a number of seconds"
+    PROFILE_SECONDS = "a number of seconds, 600 at most"
     COUNT = "a number from 0 to 1000"
     TEXT = "a text"
 
@@ -73,6 +75,14 @@ COMMANDS: dict[str, CommandRow] = {
             "stacks",
             "The stacks of all threads and greenlets of a slot's worker.",
             parameters=(Parameter("slot", ParameterKind.SLOT, "whose", required=True),),
+        ),
+        CommandRow(
+            "profile",
+            "Where a client finds what a slot's worker writes of its stacks, and the signal that it writes them on.",
+            parameters=(
+                Parameter("slot", ParameterKind.SLOT, "whose", required=True),
+                Parameter("seconds", ParameterKind.PROFILE_SECONDS, "how long at most", default=10.0),
+            ),
         ),
         CommandRow("launch", "How the server was started, as which user, and where its error log is."),
         CommandRow(
@@ -216,12 +226,20 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _profile_seconds(value: object) -> float:
+    found = _seconds(value)
+    if not 0 < found <= MOST_PROFILE_S:
+        raise ValueError(value)
+    return found
+
+
 _CHECKS: dict[ParameterKind, Callable[[object], object]] = {
     ParameterKind.SLOT: _slot,
     ParameterKind.SLOTS: _slots,
     ParameterKind.WORKERS: _workers,
     ParameterKind.SWITCH: _switch,
     ParameterKind.SECONDS: _seconds,
+    ParameterKind.PROFILE_SECONDS: _profile_seconds,
     ParameterKind.COUNT: _count,
     ParameterKind.TEXT: _text,
 }

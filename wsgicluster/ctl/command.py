@@ -20,6 +20,8 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.status import complete, rates
 from wsgicluster.ctl import options, systemd, tables
 from wsgicluster.ctl.find import Wanted, connect
+from wsgicluster.ctl.profiling import result
+from wsgicluster.ctl.profiling.profiler import profile
 
 FAILED, USAGE, NO_SERVER, TIMED_OUT = 1, 2, 3, 6
 _CODES = {ErrorCode.INVALID: USAGE, ErrorCode.TIMED_OUT: TIMED_OUT, ErrorCode.STOPPING: NO_SERVER}
@@ -165,6 +167,17 @@ class Run:
     def _stacks(self, connection: ControlConnection) -> int:
         print(connection.call("stacks", {"slot": self._given.slot})["stacks"])
         return 0
+
+    def _profile(self, connection: ControlConnection) -> int:
+        given = self._given
+        facts, samples, ended = profile(connection, given.slot, given.seconds)
+        if ended and not samples.counts:
+            return _failed(f"there is no profile: {ended}", FAILED)
+        now = datetime.datetime.now().astimezone()
+        says = result.write(facts, samples, given.output, given.collapsed, given.idle, now)
+        if not given.quiet:
+            print(says, file=sys.stderr)
+        return _failed(f"the profile ended early: {ended}", FAILED) if ended else 0
 
     def _get(self, connection: ControlConnection) -> int:
         name = self._given.name_of_setting

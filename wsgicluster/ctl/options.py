@@ -114,6 +114,7 @@ class CommandParsers:
         _add_json(events)
         stacks = self._add("stacks", "What the threads and greenlets of a worker do now.")
         stacks.add_argument("slot", type=int, metavar="SLOT")
+        self._add_profile()
         get = self._add("get", "Settings in force, and when a change of them applies.")
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
         _add_json(get)
@@ -123,6 +124,25 @@ class CommandParsers:
         pid.add_argument("slot", type=int, nargs="?", metavar="SLOT")
         completion = self._add("completion", 'Completion for a shell: eval "$(wsgiclusterctl completion bash)".')
         completion.add_argument("shell", choices=SHELLS)
+
+    def _add_profile(self) -> None:
+        profile = self._add(
+            "profile",
+            "Where a worker spends its time: a flame graph of stacks, taken 100 times a second. Ctrl-C ends it early.",
+        )
+        profile.add_argument("slot", type=int, metavar="SLOT")
+        profile.add_argument(
+            "seconds", type=float, nargs="?", default=10.0, metavar="SECONDS", help="default: 10; most: 600"
+        )
+        profile.add_argument(
+            "-o", "--output", metavar="FILE",
+            help="where to write it; - for standard output (default: profile-SLOT-TIME.svg here)",
+        )  # fmt: skip
+        profile.add_argument(
+            "--collapsed", action="store_true",
+            help="write a line for each stack and its count instead, to standard output by default",
+        )  # fmt: skip
+        profile.add_argument("--idle", action="store_true", help="count waits for requests, too")
 
     def add_changes(self) -> None:
         """Those that do something."""
