@@ -1,6 +1,7 @@
 """What wsgiclusterctl does beyond watching and steering: units of systemd, logs, profiles, memory, findings."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.test_control import connect, ctl
+from tests.live.test_control import connect, control_clients, ctl
 from wsgicluster.ctl.profiling.profiler import profile
 from wsgicluster.ctl.profiling.samples import share, without_idle
 
@@ -273,3 +274,70 @@ def test_a_worker_that_does_not_run_has_no_profile(live: LiveServer) -> None:
         os.kill(victim, signal.SIGCONT)
     assert found.returncode == 1
     assert f"worker 1 (pid {victim}) has written no stacks: it is stopped, or waits in the kernel" in found.stderr
+
+
+LOGS = """
+import logging
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/fail":
+        raise LookupError("no such order")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def get(live: LiveServer, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=20) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def test_the_log_of_a_redirected_stream_is_shown(live: LiveServer) -> None:
+    found = ctl(live, "logs", "-n", "100")
+    assert found.stdout == live.whole_log(), found.stderr
+    ready = ctl(live, "logs", "--slot", "2", "--grep", "ready").stdout
+    assert re.fullmatch(r"\[.*\] Worker 2 \(pid \d+, generation 1\) is ready after .*\n", ready)
+    assert ctl(live, "logs", "--level", "error").stdout == ""
+    assert ctl(live, "logs", "-n", "0").stdout == ""
+    wrong = ctl(live, "logs", "--grep", "[")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("wsgiclusterctl: error: --grep: '[' is no regular expression: ")
+
+
+def test_a_log_is_followed_over_its_rotation_until_the_server_ends(server: StartServer, tmp_path: pathlib.Path) -> None:
+    log = tmp_path / "error.log"
+    live = server("app:app", "-w", "2", "--error-logfile", str(log), source=LOGS, listening=False)
+    wait_until(lambda: log.exists() and "Started: 2 workers serve" in log.read_text(), 20)
+    port = re.findall(r"Listening at: http://127\.0\.0\.1:(\d+)", log.read_text())[0]
+    live.log_path.write_text(f"Listening at: http://127.0.0.1:{port}\n")
+    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), "logs", "-f", "-n", "100", "--json"]
+    with subprocess.Popen([*command, "--level", "error"], stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        wait_until(lambda: control_clients(live) == 1, 20)
+        get(live, "/fail")
+        first = json.loads(follower.stdout.readline())
+        assert first["level"] == "error"
+        assert "LookupError: no such order" in first["message"]
+        log.rename(tmp_path / "error.log.1")
+        assert ctl(live, "reopen-logs").returncode == 0
+        wait_until(log.exists, 20)
+        live.send(signal.SIGTERM)
+        live.wait_end()
+        assert follower.wait(20) == 3
+    assert "Stopped" in log.read_text()
+
+
+def test_a_log_that_is_a_pipe_is_refused_with_the_remedy(server: StartServer) -> None:
+    live = server("app:app", source=APP, prefix=("sh", "-c", 'exec "$@" 2>&1 | cat', "sh"))
+    live.wait_log("Started: 1 worker serves")
+    (pid,) = re.findall(r"Listening at: .* \((\d+)\)", live.log())
+    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", pid, "logs"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert re.fullmatch(
+        r"wsgiclusterctl: error: the error log goes to standard error, which is a pipe and cannot be read here; "
+        r"(see journalctl -u \S+, or )?start the server with --error-logfile FILE\n",
+        found.stderr,
+    )
+    os.kill(int(pid), signal.SIGTERM)
+    live.wait_end()

@@ -20,6 +20,7 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.status import complete, rates
 from wsgicluster.ctl import options, systemd, tables
 from wsgicluster.ctl.find import Wanted, connect
+from wsgicluster.ctl.logs.show import show
 from wsgicluster.ctl.profiling import result
 from wsgicluster.ctl.profiling.profiler import profile
 
@@ -166,6 +167,10 @@ class Run:
 
     def _stacks(self, connection: ControlConnection) -> int:
         print(connection.call("stacks", {"slot": self._given.slot})["stacks"])
+        return 0
+
+    def _logs(self, connection: ControlConnection) -> int:
+        show(connection, self._given)
         return 0
 
     def _profile(self, connection: ControlConnection) -> int:

@@ -6,6 +6,7 @@ import re
 from typing import NoReturn
 
 from wsgicluster import __version__
+from wsgicluster.ctl.logs.records import LEVELS
 
 EXIT_CODES = """\
 exit codes:
@@ -27,6 +28,7 @@ examples:
 
 """
 DEFAULT_EVENTS = 15
+DEFAULT_RECORDS = 15
 ALIASES = {"ls": "list", "status": "list", "describe": "show", "monit": "top", "drain": "restart", "ping": "health"}
 """Other names to the first one."""
 SHELLS = ("bash", "zsh", "fish")
@@ -114,6 +116,7 @@ class CommandParsers:
         _add_json(events)
         stacks = self._add("stacks", "What the threads and greenlets of a worker do now.")
         stacks.add_argument("slot", type=int, metavar="SLOT")
+        self._add_logs()
         self._add_profile()
         get = self._add("get", "Settings in force, and when a change of them applies.")
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
@@ -124,6 +127,18 @@ class CommandParsers:
         pid.add_argument("slot", type=int, nargs="?", metavar="SLOT")
         completion = self._add("completion", 'Completion for a shell: eval "$(wsgiclusterctl completion bash)".')
         completion.add_argument("shell", choices=SHELLS)
+
+    def _add_logs(self) -> None:
+        logs = self._add("logs", "The last records of the error log, where that is a file.")
+        logs.add_argument("-f", "--follow", action="store_true", help="go on with those that come")
+        logs.add_argument(
+            "-n", "--last", type=_count, default=DEFAULT_RECORDS, metavar="COUNT",
+            help=f"how many past ones (default: {DEFAULT_RECORDS})",
+        )  # fmt: skip
+        logs.add_argument("--slot", type=int, metavar="N", help="of this slot's workers, and about them")
+        logs.add_argument("--level", choices=LEVELS, help="this level and those above")
+        logs.add_argument("--grep", metavar="PATTERN", help="with a line in which this regular expression is found")
+        _add_json(logs)
 
     def _add_profile(self) -> None:
         profile = self._add(
@@ -167,6 +182,12 @@ class CommandParsers:
         upgrade = self._add("upgrade", "Start a new server beside this one, on its listeners, to take over from it.")
         _add_wait(upgrade, "the new one serves")
         self._add("reopen-logs", "Open the log files anew, after they were rotated.")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
