@@ -341,3 +341,61 @@ def test_a_log_that_is_a_pipe_is_refused_with_the_remedy(server: StartServer) ->
     )
     os.kill(int(pid), signal.SIGTERM)
     live.wait_end()
+
+
+LEAKS = """
+import os, time
+kept = []
+def leak():
+    kept.append(bytearray(1_000_000))
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/leak":
+        leak()
+    if environ["PATH_INFO"] == "/busy":
+        open("began", "w").close()
+        while not os.path.exists("over"):
+            time.sleep(0.02)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_that_leaks_is_found(server: StartServer, kind: str) -> None:
+    live = server("app:app", "-w", "1", "-k", kind, source=LEAKS)
+    live.wait_log("Started: 1 worker serves")
+    off = ctl(live, "memory", "1")
+    assert off.returncode == 1
+    assert off.stderr.endswith(": it does not trace its memory; begin with --start\n")
+    begun = ctl(live, "memory", "1", "--start")
+    assert "traces its memory until --stop" in begun.stdout, begun.stderr
+    assert ctl(live, "memory", "1", "--start").returncode == 0, "once more is no failure"
+    for rounds in (3, 2):
+        for _ in range(rounds):
+            get(live, "/leak")
+        found = json.loads(ctl(live, "memory", "1", "--top", "5", "--json").stdout)
+        first = found["largest"][0]
+        assert (pathlib.Path(first["file"]).name, first["line"]) == ("app.py", 5)
+        assert found["grown"][0] == first
+        assert first["growth_bytes"] == pytest.approx(rounds * 1_000_000, rel=0.01)
+    assert first["bytes"] == pytest.approx(5_000_000, rel=0.01)
+    text = ctl(live, "memory", "1", "--top", "1").stdout
+    assert re.search(r"largest:\nBYTES  GROWTH  BLOCKS  LINE\n +5M +\+0B +\d+  \S*app.py:5\n", text), text
+    assert ctl(live, "memory", "1", "--stop").returncode == 0
+    assert ctl(live, "memory", "1").returncode == 1
+    assert ctl(live, "memory", "1", "--start").returncode == 0, "it may be begun a second time"
+    assert ctl(live, "memory", "1", "--top", "51").returncode == 2
+
+
+def test_a_busy_sync_worker_is_named_with_its_request(server: StartServer) -> None:
+    live = server("app:app", "-w", "1", source=LEAKS)
+    live.wait_log("Started: 1 worker serves")
+    with working(live, "/busy"):
+        found = ctl(live, "memory", "1", "--start", "--timeout", "0.3")
+        assert found.returncode == 6
+        assert re.fullmatch(
+            r"wsgiclusterctl: error: Worker 1 \(pid \d+, generation 1\) has not answered within 0.3 s, and runs GET "
+            r"/busy for \d+ s; a sync worker answers between two requests: try again, or wait longer with --timeout\n",
+            found.stderr,
+        )
+    wait_until(lambda: ctl(live, "memory", "1").returncode == 0, 20, "what was asked for has been done since")

@@ -19,6 +19,7 @@ from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.children.scoreboard_file import open_scoreboard
 from wsgicluster.arbiter.control.handlers import CommandHandlers
 from wsgicluster.arbiter.control.launch_handlers import Launch, LaunchHandlers
+from wsgicluster.arbiter.control.memory_handlers import MemoryHandlers
 from wsgicluster.arbiter.control.opening import open_control
 from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
 from wsgicluster.arbiter.control.stack_handlers import StackHandlers
@@ -212,6 +213,7 @@ class Arbiter:
             **CommandHandlers(parts, self._operations, history).table(),
             **SettingHandlers(parts, self._operations).table(),
             **StackHandlers(parts).table(),
+            **MemoryHandlers(parts).table(),
             **LaunchHandlers(parts, launch).table(),
         }
         self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)

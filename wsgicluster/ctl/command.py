@@ -184,6 +184,25 @@ class Run:
             print(says, file=sys.stderr)
         return _failed(f"the profile ended early: {ended}", FAILED) if ended else 0
 
+    def _memory(self, connection: ControlConnection) -> int:
+        given = self._given
+        action = given.action or "top"
+        top = 0 if action != "top" else given.top
+        args = {"slot": given.slot, "action": action, "top": top, "timeout": given.timeout}
+        found = connection.call("memory", args)
+        if given.json:
+            _print_json(found)
+        elif action == "start":
+            self._say(
+                f"worker {given.slot} (pid {found['pid']}) traces its memory until --stop; this takes time and memory"
+            )
+        elif action == "stop":
+            self._say(f"worker {given.slot} (pid {found['pid']}) traces its memory no longer")
+        else:
+            for line in tables.memory(found, _width()):
+                print(line)
+        return 0
+
     def _get(self, connection: ControlConnection) -> int:
         name = self._given.name_of_setting
         found = connection.call("get", {"name": name} if name else {})

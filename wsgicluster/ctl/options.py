@@ -29,6 +29,10 @@ examples:
 """
 DEFAULT_EVENTS = 15
 DEFAULT_RECORDS = 15
+TRACING_COSTS = (
+    "Tracing costs: from --start on, an allocation takes about ten times as long, and more memory, until --stop or "
+    "until the worker is replaced. Before, nothing is paid for it."
+)
 ALIASES = {"ls": "list", "status": "list", "describe": "show", "monit": "top", "drain": "restart", "ping": "health"}
 """Other names to the first one."""
 SHELLS = ("bash", "zsh", "fish")
@@ -118,6 +122,7 @@ class CommandParsers:
         stacks.add_argument("slot", type=int, metavar="SLOT")
         self._add_logs()
         self._add_profile()
+        self._add_memory()
         get = self._add("get", "Settings in force, and when a change of them applies.")
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
         _add_json(get)
@@ -158,6 +163,29 @@ class CommandParsers:
             help="write a line for each stack and its count instead, to standard output by default",
         )  # fmt: skip
         profile.add_argument("--idle", action="store_true", help="count waits for requests, too")
+
+    def _add_memory(self) -> None:
+        memory = self._add(
+            "memory",
+            "Which lines of code have allocated the memory of a worker, and which ones most since the last call.",
+        )
+        memory.epilog = TRACING_COSTS
+        memory.add_argument("slot", type=int, metavar="SLOT")
+        action = memory.add_mutually_exclusive_group()
+        action.add_argument("--start", dest="action", action="store_const", const="start", help="begin to trace")
+        action.add_argument("--stop", dest="action", action="store_const", const="stop", help="trace no longer")
+        memory.add_argument(
+            "--top",
+            type=_count,
+            default=20,
+            metavar="COUNT",
+            help="how many lines of each list (default: 20; most: 50)",
+        )
+        memory.add_argument(
+            "--timeout", type=float, default=10.0, metavar="SECONDS",
+            help="how long the worker may take to answer; a sync worker answers between two requests (default: 10)",
+        )  # fmt: skip
+        _add_json(memory)
 
     def add_changes(self) -> None:
         """Those that do something."""

@@ -12,7 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 from wsgicluster.arbiter.children import mold
 from wsgicluster.arbiter.plan.child import Ask, Child
 from wsgicluster.ipc.mailbox import Mailboxes, MailboxName, MailboxRegistry
-from wsgicluster.ipc.messages import Channel, ChannelClosed, ListenersEnd, MemoryLimit, Message, SchedulingChanged
+from wsgicluster.ipc.messages import (
+    Channel,
+    ChannelClosed,
+    ListenersEnd,
+    MemoryLimit,
+    Message,
+    SchedulingChanged,
+    TraceMemory,
+)
 from wsgicluster.ipc.scoreboard import Cell, Page, PageSnapshot, WorkerState
 
 _STACKS_BYTES = 256 * 1024
@@ -144,6 +152,13 @@ class ChildLink:
         """Have the worker request a replacement for its memory only beyond this."""
         with contextlib.suppress(ChannelClosed):  # it is exiting
             self.channel.send(MemoryLimit(limit_bytes))
+
+    def trace_memory(self, ticket: int, action: str, top: int) -> bool:
+        """Have the worker trace its memory, see `TraceMemory`; False where it cannot be asked now."""
+        try:
+            return self.channel.send(TraceMemory(ticket, action, top))
+        except ChannelClosed:  # it is exiting
+            return False
 
     def facts(self) -> PageSnapshot | None:
         """What the child's page says; None when that is invalid."""
