@@ -10,7 +10,7 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 
 
 def test_defaults_are_filled_in() -> None:
-    assert check("reload", {}) == {"wait": False, "timeout": MOST_WAIT_S}
+    assert check("reload", {}) == {"smoke": None, "wait": False, "timeout": MOST_WAIT_S}
     assert check("events", {"follow": True}) == {"last": 15, "follow": True}
     assert check("status", {}) == {}
 

@@ -18,8 +18,11 @@ from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.children.scoreboard_file import open_scoreboard
 from wsgicluster.arbiter.control.handlers import CommandHandlers
+from wsgicluster.arbiter.control.launch_handlers import Launch, LaunchHandlers
+from wsgicluster.arbiter.control.memory_handlers import MemoryHandlers
 from wsgicluster.arbiter.control.opening import open_control
 from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
+from wsgicluster.arbiter.control.stack_handlers import StackHandlers
 from wsgicluster.arbiter.fault_budget import FaultBudget
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import Addresses
@@ -205,9 +208,13 @@ class Arbiter:
         """Open the control socket, where there can be one; closed last, when it is known how the server ended."""
         history = EventHistory()
         self._supervisor.events.observers.append(lambda event: history.add(event_as_json(event)))
+        launch = Launch(self._origin.command, self._origin.directory, tuple(self._origin.environ))
         handlers = {
             **CommandHandlers(parts, self._operations, history).table(),
             **SettingHandlers(parts, self._operations).table(),
+            **StackHandlers(parts).table(),
+            **MemoryHandlers(parts).table(),
+            **LaunchHandlers(parts, launch).table(),
         }
         self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)
         owned.callback(self._control.close)

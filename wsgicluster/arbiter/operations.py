@@ -72,6 +72,7 @@ class Operations:
         self._shutdown = parts.shutdown
         self._upgrade = parts.upgrade
         self._reload_wanted: Requester | None = None
+        self._smoke_wanted: tuple[str, ...] | None = None
         self._stop_begun = False
         self._retired_for_successor = False
         self._overlap: dict[Happened, Callable[[], None]] = {
@@ -94,12 +95,16 @@ class Operations:
         """Has a reload been requested that has not been begun?"""
         return self._reload_wanted is not None
 
-    def reload(self, by: Requester) -> None:
-        """Read settings and code again, and replace the workers; in the next step, once for all requests until then."""
+    def reload(self, by: Requester, smoke: tuple[str, ...] | None = None) -> None:
+        """Read settings and code again, and replace the workers; in the next step, once for all requests until then.
+
+        ``smoke`` takes the place of the setting of that name until the next reload.
+        """
         self._log.info("%s: reload", by.title)
-        self._reload_wanted = by
+        self._reload_wanted, self._smoke_wanted = by, smoke
 
     def _carry_out_reload(self, by: str) -> None:
+        smoke, self._smoke_wanted = self._smoke_wanted, None
         self._reload_wanted, self._supervisor.messages.source_changed = None, False
         if self.is_stopping:
             self._log.info("Reload ignored: the server is stopping")
@@ -107,7 +112,7 @@ class Operations:
         parts = self._parts
         parts.announcer.reload_begins(parts.clock.monotonic())
         self._serve_again()
-        failure = parts.reload.prepare(self._supervisor.serving or parts.settings)
+        failure = parts.reload.prepare(self._supervisor.serving or parts.settings, smoke)
         if failure:
             self._supervisor.refuse(failure, by)
         else:

@@ -88,11 +88,16 @@ class Reload:
         self.listeners: list[int] = []
         """The numbers of the listeners that these need."""
 
-    def prepare(self, present: Settings) -> str:
-        """Read and apply new settings, which differ from ``present``; returns why that failed, logged, or nothing."""
+    def prepare(self, present: Settings, smoke: tuple[str, ...] | None = None) -> str:
+        """Read and apply new settings, which differ from ``present``; returns why that failed, logged, or nothing.
+
+        Where ``smoke`` is not None it takes the place of that setting.
+        """
         before = self._addresses.numbers()
         try:
             wanted = self._read()
+            if smoke is not None:
+                wanted = dataclasses.replace(wanted, smoke=smoke)
             settings = permitted(self._first, wanted)
             startup.prepare_process(settings, self._shared_files)
             self._admin.open(settings)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import socket
 from collections.abc import Generator
 from typing import Any
@@ -85,6 +86,10 @@ class ControlConnection:
                 next(found)
             except StopIteration as end:
                 return end.value
+
+    def is_readable(self) -> bool:
+        """Has something come since the last reply, or has the connection ended? Does not wait."""
+        return bool(select.select([self._sock], [], [], 0)[0])
 
     def _reply(self) -> dict[str, Any]:
         line = self._lines.readline()

@@ -13,6 +13,9 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 MOST_WORKERS = 500
 MOST_WAIT_S = 86400.0
 MOST_EVENTS = 1000
+MOST_PROFILE_S = 600.0
+MOST_LINES = 50
+"""Of each list about memory: they have to fit a packet of the worker's channel."""
 
 
 class ParameterKind(enum.Enum):
@@ -23,6 +26,9 @@ class ParameterKind(enum.Enum):
     WORKERS = "a number from 1 to 500, or a change such as +1 or -2"
     SWITCH = "true or false"
     SECONDS = "a number of seconds"
+    LINES = "a number from 0 to 50"
+    TRACE_ACTION = "one of start, stop, top"
+    PROFILE_SECONDS = "a number of seconds, 600 at most"
     COUNT = "a number from 0 to 1000"
     TEXT = "a text"
 
@@ -75,6 +81,26 @@ COMMANDS: dict[str, CommandRow] = {
             parameters=(Parameter("slot", ParameterKind.SLOT, "whose", required=True),),
         ),
         CommandRow(
+            "profile",
+            "Where a client finds what a slot's worker writes of its stacks, and the signal that it writes them on.",
+            parameters=(
+                Parameter("slot", ParameterKind.SLOT, "whose", required=True),
+                Parameter("seconds", ParameterKind.PROFILE_SECONDS, "how long at most", default=10.0),
+            ),
+        ),
+        CommandRow(
+            "memory",
+            "Have a slot's worker trace where its memory was allocated, and what it has found.",
+            changes=True,
+            parameters=(
+                Parameter("slot", ParameterKind.SLOT, "whose", required=True),
+                Parameter("action", ParameterKind.TRACE_ACTION, "start or stop tracing, or only look", default="top"),
+                Parameter("top", ParameterKind.LINES, "how many of each list", default=20),
+                Parameter("timeout", ParameterKind.SECONDS, "longest wait for the worker", default=10.0),
+            ),
+        ),
+        CommandRow("launch", "How the server was started, as which user, and where its error log is."),
+        CommandRow(
             "get",
             "The settings in force, and when a change of them applies.",
             parameters=(Parameter("name", ParameterKind.TEXT, "of one setting"),),
@@ -98,7 +124,16 @@ COMMANDS: dict[str, CommandRow] = {
                 _LIMIT,
             ),
         ),
-        CommandRow("reload", "Read settings and code again, and replace the workers.", True, (_WAIT, _LIMIT)),
+        CommandRow(
+            "reload",
+            "Read settings and code again, and replace the workers.",
+            changes=True,
+            parameters=(
+                Parameter("smoke", ParameterKind.TEXT, "paths to try first, as the setting smoke"),
+                _WAIT,
+                _LIMIT,
+            ),
+        ),
         CommandRow(
             "restart",
             "Replace workers, each once another one is ready.",
@@ -206,12 +241,32 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
+def _profile_seconds(value: object) -> float:
+    found = _seconds(value)
+    if not 0 < found <= MOST_PROFILE_S:
+        raise ValueError(value)
+    return found
+
+
+def _lines(value: object) -> int:
+    return _whole(value, 0, MOST_LINES)
+
+
+def _trace_action(value: object) -> str:
+    if value not in ("start", "stop", "top"):
+        raise ValueError(value)
+    return str(value)
+
+
 _CHECKS: dict[ParameterKind, Callable[[object], object]] = {
     ParameterKind.SLOT: _slot,
     ParameterKind.SLOTS: _slots,
     ParameterKind.WORKERS: _workers,
     ParameterKind.SWITCH: _switch,
     ParameterKind.SECONDS: _seconds,
+    ParameterKind.LINES: _lines,
+    ParameterKind.TRACE_ACTION: _trace_action,
+    ParameterKind.PROFILE_SECONDS: _profile_seconds,
     ParameterKind.COUNT: _count,
     ParameterKind.TEXT: _text,
 }

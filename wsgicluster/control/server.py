@@ -79,6 +79,8 @@ class Call:
         """Called in each turn of the loop while the command is not answered, if it was set."""
         self.due = math.inf
         """When `poll` is to be called although nothing has happened, on the monotonic clock."""
+        self.ends_with_client = False
+        """Nothing of it is left to do once the client sends no more, though it may still read."""
         self.on_end: Callable[[], object] | None = None
         """Called once it is answered, or its client has gone."""
         self.at_close: Callable[[], object] | None = None
@@ -318,7 +320,7 @@ class ControlServer:
 
     def _end_if_done(self, client: ControlClient) -> None:
         """Drop a client that has sent its last request, and has all answers that do not wait."""
-        following = any(call.poll is not None for call in client.pending)
+        following = any(call.poll is not None and not call.ends_with_client for call in client.pending)
         if client.has_ended and not client.unsent and not following and client not in self._throttled:
             self._drop(client)
 

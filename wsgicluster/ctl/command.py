@@ -18,8 +18,11 @@ from wsgicluster.control.client import ControlConnection, NoServer
 from wsgicluster.control.commands import MOST_WAIT_S
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.status import complete, rates
-from wsgicluster.ctl import options, tables
+from wsgicluster.ctl import options, systemd, tables
 from wsgicluster.ctl.find import Wanted, connect
+from wsgicluster.ctl.logs.show import show
+from wsgicluster.ctl.profiling import result
+from wsgicluster.ctl.profiling.profiler import profile
 
 FAILED, USAGE, NO_SERVER, TIMED_OUT = 1, 2, 3, 6
 _CODES = {ErrorCode.INVALID: USAGE, ErrorCode.TIMED_OUT: TIMED_OUT, ErrorCode.STOPPING: NO_SERVER}
@@ -166,6 +169,40 @@ class Run:
         print(connection.call("stacks", {"slot": self._given.slot})["stacks"])
         return 0
 
+    def _logs(self, connection: ControlConnection) -> int:
+        show(connection, self._given)
+        return 0
+
+    def _profile(self, connection: ControlConnection) -> int:
+        given = self._given
+        facts, samples, ended = profile(connection, given.slot, given.seconds)
+        if ended and not samples.counts:
+            return _failed(f"there is no profile: {ended}", FAILED)
+        now = datetime.datetime.now().astimezone()
+        says = result.write(facts, samples, given.output, given.collapsed, given.idle, now)
+        if not given.quiet:
+            print(says, file=sys.stderr)
+        return _failed(f"the profile ended early: {ended}", FAILED) if ended else 0
+
+    def _memory(self, connection: ControlConnection) -> int:
+        given = self._given
+        action = given.action or "top"
+        top = 0 if action != "top" else given.top
+        args = {"slot": given.slot, "action": action, "top": top, "timeout": given.timeout}
+        found = connection.call("memory", args)
+        if given.json:
+            _print_json(found)
+        elif action == "start":
+            self._say(
+                f"worker {given.slot} (pid {found['pid']}) traces its memory until --stop; this takes time and memory"
+            )
+        elif action == "stop":
+            self._say(f"worker {given.slot} (pid {found['pid']}) traces its memory no longer")
+        else:
+            for line in tables.memory(found, _width()):
+                print(line)
+        return 0
+
     def _get(self, connection: ControlConnection) -> int:
         name = self._given.name_of_setting
         found = connection.call("get", {"name": name} if name else {})
@@ -189,6 +226,10 @@ class Run:
             workers = server["workers"]
             self._say(f"{server['state']}: {workers['ready']} of {workers['wanted']} workers ready")
         return 0 if healthy else FAILED
+
+    def _systemd(self, connection: ControlConnection) -> int:
+        print(systemd.unit(connection.call("launch"), str(connection.call("hello")["name"])), end="")
+        return 0
 
     def _pid(self, connection: ControlConnection) -> int:
         status = connection.call("status")
@@ -219,7 +260,7 @@ class Run:
         return 0
 
     def _reload(self, connection: ControlConnection) -> int:
-        found = connection.call("reload", self._waiting())
+        found = connection.call("reload", self._waiting(smoke=self._given.smoke))
         if self._given.wait:
             workers = f"{found['workers']} worker{'s' * (found['workers'] != 1)}"
             self._say(f"generation {found['generation']} serves with {workers} after {found['seconds']:.1f} s")

@@ -6,6 +6,7 @@ import re
 from typing import NoReturn
 
 from wsgicluster import __version__
+from wsgicluster.ctl.logs.records import LEVELS
 
 EXIT_CODES = """\
 exit codes:
@@ -27,6 +28,11 @@ examples:
 
 """
 DEFAULT_EVENTS = 15
+DEFAULT_RECORDS = 15
+TRACING_COSTS = (
+    "Tracing costs: from --start on, an allocation takes about ten times as long, and more memory, until --stop or "
+    "until the worker is replaced. Before, nothing is paid for it."
+)
 ALIASES = {"ls": "list", "status": "list", "describe": "show", "monit": "top", "drain": "restart", "ping": "health"}
 """Other names to the first one."""
 SHELLS = ("bash", "zsh", "fish")
@@ -114,14 +120,72 @@ class CommandParsers:
         _add_json(events)
         stacks = self._add("stacks", "What the threads and greenlets of a worker do now.")
         stacks.add_argument("slot", type=int, metavar="SLOT")
+        self._add_logs()
+        self._add_profile()
+        self._add_memory()
         get = self._add("get", "Settings in force, and when a change of them applies.")
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
         _add_json(get)
         _add_json(self._add("health", "One line and an exit code: 0 serving, 1 not."))
+        self._add("systemd", "Print a unit of systemd that starts this server as it was started.")
         pid = self._add("pid", "The arbiter's pid, or those of a slot's workers.")
         pid.add_argument("slot", type=int, nargs="?", metavar="SLOT")
         completion = self._add("completion", 'Completion for a shell: eval "$(wsgiclusterctl completion bash)".')
         completion.add_argument("shell", choices=SHELLS)
+
+    def _add_logs(self) -> None:
+        logs = self._add("logs", "The last records of the error log, where that is a file.")
+        logs.add_argument("-f", "--follow", action="store_true", help="go on with those that come")
+        logs.add_argument(
+            "-n", "--last", type=_count, default=DEFAULT_RECORDS, metavar="COUNT",
+            help=f"how many past ones (default: {DEFAULT_RECORDS})",
+        )  # fmt: skip
+        logs.add_argument("--slot", type=int, metavar="N", help="of this slot's workers, and about them")
+        logs.add_argument("--level", choices=LEVELS, help="this level and those above")
+        logs.add_argument("--grep", metavar="PATTERN", help="with a line in which this regular expression is found")
+        _add_json(logs)
+
+    def _add_profile(self) -> None:
+        profile = self._add(
+            "profile",
+            "Where a worker spends its time: a flame graph of stacks, taken 100 times a second. Ctrl-C ends it early.",
+        )
+        profile.add_argument("slot", type=int, metavar="SLOT")
+        profile.add_argument(
+            "seconds", type=float, nargs="?", default=10.0, metavar="SECONDS", help="default: 10; most: 600"
+        )
+        profile.add_argument(
+            "-o", "--output", metavar="FILE",
+            help="where to write it; - for standard output (default: profile-SLOT-TIME.svg here)",
+        )  # fmt: skip
+        profile.add_argument(
+            "--collapsed", action="store_true",
+            help="write a line for each stack and its count instead, to standard output by default",
+        )  # fmt: skip
+        profile.add_argument("--idle", action="store_true", help="count waits for requests, too")
+
+    def _add_memory(self) -> None:
+        memory = self._add(
+            "memory",
+            "Which lines of code have allocated the memory of a worker, and which ones most since the last call.",
+        )
+        memory.epilog = TRACING_COSTS
+        memory.add_argument("slot", type=int, metavar="SLOT")
+        action = memory.add_mutually_exclusive_group()
+        action.add_argument("--start", dest="action", action="store_const", const="start", help="begin to trace")
+        action.add_argument("--stop", dest="action", action="store_const", const="stop", help="trace no longer")
+        memory.add_argument(
+            "--top",
+            type=_count,
+            default=20,
+            metavar="COUNT",
+            help="how many lines of each list (default: 20; most: 50)",
+        )
+        memory.add_argument(
+            "--timeout", type=float, default=10.0, metavar="SECONDS",
+            help="how long the worker may take to answer; a sync worker answers between two requests (default: 10)",
+        )  # fmt: skip
+        _add_json(memory)
 
     def add_changes(self) -> None:
         """Those that do something."""
@@ -132,6 +196,11 @@ class CommandParsers:
         set_.add_argument("name_of_setting", metavar="NAME")
         set_.add_argument("value", metavar="VALUE")
         reload_ = self._add("reload", "Read settings and code again, and replace the workers one after another.")
+        reload_.add_argument(
+            "--smoke",
+            metavar="PATHS",
+            help="paths that the first new worker has to answer, as /,/login, for this reload",
+        )
         _add_wait(reload_, "all workers run the new code; fails with its traceback where it cannot start")
         restart = self._add("restart", "Replace the workers of slots: 2, 1,3, 1-4 or all.")
         restart.add_argument("slots", metavar="SLOTS")
@@ -141,6 +210,12 @@ class CommandParsers:
         upgrade = self._add("upgrade", "Start a new server beside this one, on its listeners, to take over from it.")
         _add_wait(upgrade, "the new one serves")
         self._add("reopen-logs", "Open the log files anew, after they were rotated.")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -228,3 +228,23 @@ def _facts(facts: Mapping[str, object]) -> list[str]:
 
 def _counts(worker: Row, *names: str) -> str:
     return ", ".join(f"{worker.get(name, 0)} {name if name != 'requests' else 'in all'}" for name in names)
+
+
+def memory(found: Row, width: int) -> list[str]:
+    """Where a worker's memory was allocated: the largest lines, and those that have grown most."""
+    traced, peak = bytes_text(found["traced_bytes"]), bytes_text(found["peak_bytes"])
+    name, since_start = f"worker {found['slot']} (pid {found['pid']})", age_text(found["seconds"])
+    lines = [f"{name}: {traced} in use that was allocated in {since_start} of tracing; {peak} at most"]
+    wanted = [
+        Column("BYTES", lambda row: bytes_text(row["bytes"])),
+        Column("GROWTH", lambda row: _signed(row["growth_bytes"])),
+        Column("BLOCKS", lambda row: str(row["blocks"])),
+        Column("LINE", lambda row: f"{row['file']}:{row['line']}", right=False),
+    ]
+    for title, rows in (("largest:", found["largest"]), ("grown most since the last call:", found["grown"])):
+        lines += ["", title if rows else f"{title} none", *table(rows, wanted, width, header=bool(rows))]
+    return lines
+
+
+def _signed(count: int) -> str:
+    return f"{'-' if count < 0 else '+'}{bytes_text(abs(count))}"

@@ -87,6 +87,35 @@ class MemoryLimit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TraceMemory:
+    """To a worker: ``action`` is ``"start"`` or ``"stop"`` for tracing its memory, or ``"top"``.
+
+    The answer has the same ``ticket``, and ``top`` lines at most; 0 for none.
+    """
+
+    ticket: int
+    action: str
+    top: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemoryTraced:
+    """From a worker: what it was asked with `TraceMemory` is done, or ``refused`` says why not.
+
+    A line is a file, the number of the line, bytes and blocks allocated there, and the growth in bytes since the last
+    answer. ``seconds`` is for how long it has traced.
+    """
+
+    ticket: int
+    refused: str = ""
+    seconds: float = 0.0
+    traced_bytes: int = 0
+    peak_bytes: int = 0
+    largest: Sequence[Sequence[Any]] = ()
+    grown: Sequence[Sequence[Any]] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SchedulingChanged:
     """To a worker: there is another scheduling policy on the server's page."""
 
@@ -138,6 +167,8 @@ Message: TypeAlias = (
     | ListenersEnd
     | MemoryLimit
     | MailboxesChanged
+    | TraceMemory
+    | MemoryTraced
     | SchedulingChanged
     | MailPosted
     | Online
@@ -155,6 +186,8 @@ _CLASSES: dict[str, type[Message]] = {
         ListenersEnd,
         MemoryLimit,
         MailboxesChanged,
+        TraceMemory,
+        MemoryTraced,
         SchedulingChanged,
         MailPosted,
         Online,

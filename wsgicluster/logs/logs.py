@@ -4,6 +4,7 @@ Knows no setting. How a line is written is `wsgicluster.logs.log_file`, what it 
 """
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -83,6 +84,23 @@ class Logs:
         if self._error_handler is None:
             raise OSError("the error log has no file")
         return self._error_handler.file.descriptor
+
+    @property
+    def error_path(self) -> str | None:
+        """The file of the error log; None where its lines go to a stream, or to no file that is known."""
+        own = self._error_handler
+        if own is not None and own in self.error.handlers:
+            return own.file.path if own.file.is_file else None
+        found = [getattr(handler, "baseFilename", None) for handler in (*self.error.handlers, *logging.root.handlers)]
+        return next((path for path in found if isinstance(path, str)), None)
+
+    @property
+    def error_stream(self) -> int | None:
+        """The descriptor that the error log is written to, where that is a stream."""
+        own = self._error_handler
+        if own is None or own not in self.error.handlers or own.file.is_file:
+            return None
+        return own.file.descriptor
 
     def reopen(self) -> None:
         """Open the files again, as after they were renamed; keeps the old one of a file that cannot be opened."""

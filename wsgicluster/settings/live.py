@@ -1,4 +1,4 @@
-"""Settings that change while the server runs, without a reload: the scheduling policy with its weights and stickiness.
+"""Settings that change while the server runs: the scheduling policy without a reload, the smoke test for one reload.
 
 What is given is read and checked as at start, with the same errors.
 """
@@ -42,6 +42,12 @@ def with_scheduling(present: Settings, given: Mapping[str, object], where: str) 
     wanted = dataclasses.replace(wanted, scheduling=policy_of(wanted, sources)[0])
     check_scheduling(wanted, sources)
     return wanted
+
+
+def smoke_for_reload(given: str) -> tuple[str, ...]:
+    """The smoke test of one reload; ``given`` is as on the command line. Raises UsageError."""
+    found: tuple[str, ...] = read_value(SETTINGS["smoke"], given, "reload")
+    return found
 
 
 def _setting(name: str, where: str) -> Any:

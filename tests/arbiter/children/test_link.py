@@ -127,3 +127,20 @@ def test_listeners_end_for_a_child_that_does_not_read_once_it_does(tmp_path: pat
     theirs.close()
     link.close()
     board.close()
+
+
+def test_of_long_stacks_the_end_is_read_and_they_are_forgotten_when_they_are_too_long(tmp_path: pathlib.Path) -> None:
+    board = Scoreboard(str(tmp_path))
+    ours, theirs = Channel.pair()
+    link = ChildLink(Child(1, 1, 1, 0.0), board.take(1, 1), ours, os.memfd_create("stacks"))
+    os.write(link.stacks_fd, b"a" * 300_000 + b"\0\0the end")
+    assert link.stacks().endswith("aathe end")
+    assert len(link.stacks()) < 300_000
+    link.limit_stacks(400_000)
+    assert link.stacks().endswith("the end")
+    link.limit_stacks(1000)
+    os.write(link.stacks_fd, b"anew")
+    assert link.stacks() == "anew"
+    theirs.close()
+    link.close()
+    board.close()

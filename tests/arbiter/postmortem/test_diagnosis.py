@@ -154,6 +154,10 @@ def test_stacks_are_shown_without_the_frames_of_the_arbiter() -> None:
     assert diagnosis.hang_stacks(STACKS + FATAL) == diagnosis.hang_stacks(STACKS)
 
 
+def test_a_hang_shows_each_thread_once_though_a_profile_has_written_them_too() -> None:
+    assert diagnosis.hang_stacks(STACKS + STACKS) == diagnosis.hang_stacks(STACKS)
+
+
 def test_crash_stacks_are_those_of_the_fault() -> None:
     assert diagnosis.crash_stacks(STACKS + FATAL).splitlines() == [
         "Fatal Python error: Segmentation fault",

@@ -12,7 +12,15 @@ from collections.abc import Collection, Iterator, Mapping
 from wsgicluster.arbiter.children import mold
 from wsgicluster.arbiter.plan.child import Ask, Child
 from wsgicluster.ipc.mailbox import Mailboxes, MailboxName, MailboxRegistry
-from wsgicluster.ipc.messages import Channel, ChannelClosed, ListenersEnd, MemoryLimit, Message, SchedulingChanged
+from wsgicluster.ipc.messages import (
+    Channel,
+    ChannelClosed,
+    ListenersEnd,
+    MemoryLimit,
+    Message,
+    SchedulingChanged,
+    TraceMemory,
+)
 from wsgicluster.ipc.scoreboard import Cell, Page, PageSnapshot, WorkerState
 
 _STACKS_BYTES = 256 * 1024
@@ -34,6 +42,8 @@ class ChildLink:
         self._mailboxes_serial = 0
         self.scheduling_serial: int | None = None
         """The serial number of the scheduling policy that the child knows of; None for one that asks none."""
+        self.is_profiled = False
+        """Its file for stacks has those of a profile, too."""
         self.is_closed = False
         """The child's end of the channel is closed."""
 
@@ -143,6 +153,13 @@ class ChildLink:
         with contextlib.suppress(ChannelClosed):  # it is exiting
             self.channel.send(MemoryLimit(limit_bytes))
 
+    def trace_memory(self, ticket: int, action: str, top: int) -> bool:
+        """Have the worker trace its memory, see `TraceMemory`; False where it cannot be asked now."""
+        try:
+            return self.channel.send(TraceMemory(ticket, action, top))
+        except ChannelClosed:  # it is exiting
+            return False
+
     def facts(self) -> PageSnapshot | None:
         """What the child's page says; None when that is invalid."""
         try:
@@ -167,9 +184,11 @@ class ChildLink:
         self.page.raise_to(Cell.CPU_SYSTEM_NS, int(system_s * 1e9))
 
     def stacks(self) -> str:
-        """The stacks that the child has written, the end cut off if they are very long."""
+        """The stacks that the child has written; of very long ones the end, where a fault is."""
         try:
-            return os.pread(self.stacks_fd, _STACKS_BYTES, 0).decode("utf-8", "replace")
+            begin = max(0, os.fstat(self.stacks_fd).st_size - _STACKS_BYTES)
+            # A child that wrote while the file was emptied has left a hole in front.
+            return os.pread(self.stacks_fd, _STACKS_BYTES, begin).decode("utf-8", "replace").replace("\0", "")
         except OSError:
             # The file system has failed; the report does without.
             return ""
@@ -180,6 +199,12 @@ class ChildLink:
             os.ftruncate(self.stacks_fd, 0)
             # The position is the child's, too: both have the same open file.
             os.lseek(self.stacks_fd, 0, os.SEEK_SET)
+
+    def limit_stacks(self, most_bytes: int) -> None:
+        """Forget them if they are longer than this."""
+        with contextlib.suppress(OSError):  # as above
+            if os.fstat(self.stacks_fd).st_size > most_bytes:
+                self.clear_stacks()
 
     def close(self) -> None:
         """Close all descriptors."""

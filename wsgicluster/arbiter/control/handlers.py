@@ -14,25 +14,33 @@ from wsgicluster.arbiter.plan.child import Child, State
 from wsgicluster.arbiter.plan.requester import Requester
 from wsgicluster.arbiter.plan.rollout import Result
 from wsgicluster.arbiter.plan.status import ServiceStatus
-from wsgicluster.arbiter.supervision.observation import BOUNDS_S, attempt_as_json, rfc3339, state_of
+from wsgicluster.arbiter.supervision.observation import BOUNDS_S, Observation, attempt_as_json, rfc3339, state_of
 from wsgicluster.control import protocol
 from wsgicluster.control.event_history import EventHistory
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.server import Call, Handler
+from wsgicluster.errors import UsageError
 from wsgicluster.settings import Settings
 from wsgicluster.settings.diff import changed
+from wsgicluster.settings.live import smoke_for_reload
 from wsgicluster.settings.types.worker import kind_name
-from wsgicluster.system.signals import DUMP_STACKS
-
-STACKS_S = 1.0
-"""How long a worker may take to write its stacks; one that is stopped or in the kernel never does."""
-STACKS_QUIET_S = 0.1
-"""After this time without more the stacks are complete."""
 
 
 def requester_of(call: Call) -> Requester:
     """Who has sent a command."""
     return Requester(f"Control socket ({call.peer})")
+
+
+def child_in(observation: Observation, slot: int) -> Child:
+    """The worker of a slot. Raises ControlError."""
+    child = observation.child_of(slot)
+    if child is None:
+        known = sorted({each["slot"] for each in observation.workers()})
+        slots = f"the workers have {'slots' if len(known) > 1 else 'slot'} {', '.join(map(str, known))}"
+        raise ControlError(
+            ErrorCode.NO_SUCH_SLOT, f"no worker has slot {slot}; {slots if known else 'there is no worker'}"
+        )
+    return child
 
 
 class CommandHandlers:
@@ -53,7 +61,6 @@ class CommandHandlers:
             "status": self.status,
             "show": self.show,
             "events": self._history.answer,
-            "stacks": self.stacks,
             "scale": self.scale,
             "reload": self.reload,
             "restart": self.restart,
@@ -121,20 +128,10 @@ class CommandHandlers:
             "bounds_seconds": BOUNDS_S,
         }
 
-    def _slot(self, slot: int) -> Child:
-        child = self._observation.child_of(slot)
-        if child is None:
-            known = sorted({each["slot"] for each in self._observation.workers()})
-            slots = f"the workers have {'slots' if len(known) > 1 else 'slot'} {', '.join(map(str, known))}"
-            raise ControlError(
-                ErrorCode.NO_SUCH_SLOT, f"no worker has slot {slot}; {slots if known else 'there is no worker'}"
-            )
-        return child
-
     def show(self, call: Call) -> None:
         """One slot."""
         slot = call.args["slot"]
-        child = self._slot(slot)
+        child = child_in(self._observation, slot)
         settings = self._observation.settings_of(child)
         self._observation.note_processor_times()
         slots, _ = self._observation.counters()
@@ -147,40 +144,6 @@ class CommandHandlers:
                 "settings": {name: text.partition(" -> ")[2] for name, text in changed(Settings(), settings).items()},
             }
         )
-
-    def stacks(self, call: Call) -> None:
-        """Have a worker write its stacks, and read them when no more come."""
-        child = self._slot(call.args["slot"])
-        if not child.pid:
-            raise ControlError(ErrorCode.REFUSED, f"{child} is not forked yet")
-        if child.state is State.KILLED:
-            # It is to write why it hangs, for its record.
-            raise ControlError(ErrorCode.REFUSED, f"{child} hangs and is being ended; the error log has its stacks")
-        link, clock = self._parts.children.link(child), self._parts.clock
-        # The records of a hang or a crash are to show none but their own.
-        link.clear_stacks()
-        call.on_end = lambda: None if child.state is State.EXITED else link.clear_stacks()
-        seen, changed_at, until = "", clock.monotonic(), clock.monotonic() + STACKS_S
-        link.signal(DUMP_STACKS)
-
-        def poll() -> None:
-            nonlocal seen, changed_at
-            now = clock.monotonic()
-            if child.state is State.EXITED:
-                call.fail(ControlError(ErrorCode.FAILED, f"{child} has exited"))
-                return
-            found = link.stacks()
-            if found != seen:
-                seen, changed_at = found, now
-            if seen and now - changed_at >= STACKS_QUIET_S:
-                call.succeed({"slot": child.slot, "pid": child.pid, "stacks": seen.strip()})
-            elif now >= until:
-                call.fail(ControlError(ErrorCode.TIMED_OUT, f"{child} has written no stacks within {STACKS_S:g} s"))
-            else:
-                call.due = now + STACKS_QUIET_S / 2
-
-        call.poll = poll
-        call.due = clock.monotonic()
 
     # Change
 
@@ -230,7 +193,7 @@ class CommandHandlers:
     def reload(self, call: Call) -> None:
         """Settings and code anew; of several that are asked for one after another, the last one counts."""
         self._refuse_while_stopping("reload")
-        self._operations.reload(requester_of(call))
+        self._operations.reload(requester_of(call), self._smoke(call.args["smoke"]))
         began = self._parts.clock.monotonic()
 
         def outcome() -> object:
@@ -253,6 +216,18 @@ class CommandHandlers:
 
         self._wait(call, {"reload": "requested"}, outcome)
 
+    def _smoke(self, given: str | None) -> tuple[str, ...] | None:
+        """The paths of a smoke test as their setting has them; None where none were given. Raises ControlError."""
+        if given is None:
+            return None
+        if (self._supervisor.serving or self._parts.settings).reload:
+            message = "smoke is off with the setting reload, because each worker reports its errors itself"
+            raise ControlError(ErrorCode.REFUSED, message)
+        try:
+            return smoke_for_reload(given)
+        except UsageError as error:
+            raise ControlError(ErrorCode.INVALID, str(error)) from error
+
     def restart(self, call: Call) -> None:
         """Replace workers."""
         self._refuse_while_stopping("restart")
@@ -260,7 +235,7 @@ class CommandHandlers:
         if slots is None:
             slots = {each["slot"] for each in self._observation.workers()}
         by = requester_of(call)
-        children = [self._slot(slot) for slot in sorted(slots)]
+        children = [child_in(self._observation, slot) for slot in sorted(slots)]
         unready = [str(child.slot) for child in children if not self._operations.replace(child.slot, by)]
         if unready:
             message = f"no worker serves in {'slot' if len(unready) == 1 else 'slots'} {', '.join(unready)} to replace"

@@ -6,6 +6,7 @@ its stacks and the kernel say. How a record reads is the business of `wsgicluste
 
 import collections
 import dataclasses
+import re
 import signal
 
 from wsgicluster.arbiter.plan.child import Child, End, Role, State, title_of
@@ -19,6 +20,7 @@ VICTIM_S = 30.0
 
 _FORK = "wsgicluster/arbiter/children/fork.py"
 _FATAL = "Fatal Python error: "
+_THREAD = re.compile(r"(?:Current thread|Thread) (0x[0-9a-f]+)")
 _MODULES = "Extension modules: "
 
 
@@ -148,7 +150,20 @@ def own_frames(stacks: str) -> str:
 
 def hang_stacks(stacks: str) -> str:
     """Where a process was when it hung, of all that ``faulthandler`` has written."""
-    return own_frames(stacks.partition(_FATAL)[0])
+    return own_frames(_each_thread_once(stacks.partition(_FATAL)[0]))
+
+
+def _each_thread_once(stacks: str) -> str:
+    """The stacks without what is written again: a profile may have asked for them at the same moment."""
+    kept, seen = [], set()
+    for line in stacks.splitlines():
+        thread = _THREAD.match(line)
+        if thread is not None:
+            if thread[1] in seen:
+                break
+            seen.add(thread[1])
+        kept.append(line)
+    return "\n".join(kept)
 
 
 def crash_stacks(stacks: str) -> str:

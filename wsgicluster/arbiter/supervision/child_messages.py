@@ -14,6 +14,7 @@ from wsgicluster.ipc.messages import (
     Broken,
     Forked,
     MailPosted,
+    MemoryTraced,
     Message,
     Online,
     OperationWanted,
@@ -37,6 +38,8 @@ class ChildMessages:
         """A worker has reported that source files have changed since this was last set to False."""
         self.wanted: collections.deque[OperationWanted] = collections.deque()
         """Operations that the steward has asked for, oldest first; the reader empties it."""
+        self.memory: dict[int, MemoryTraced | None] = {}
+        """What workers have found in their memory, by tickets that the reader adds and removes; None before."""
         self._pool = parts.pool
         self._children = parts.children
         self._progress = parts.progress
@@ -83,6 +86,9 @@ class ChildMessages:
             self._children.mailboxes.expect(now)
         elif isinstance(message, Online):
             self._events.online(child)
+        elif isinstance(message, MemoryTraced):
+            if message.ticket in self.memory:
+                self.memory[message.ticket] = message
         elif isinstance(message, OperationWanted) and child.role is Role.STEWARD:
             self.wanted.append(message)
 

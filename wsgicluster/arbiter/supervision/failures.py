@@ -213,6 +213,8 @@ class ChildFailures:
         facts = link.facts()
         self._investigator.hangs(child, Hang(timeout_s, facts, now, process.state_letter(child.pid)))
         self._events.timed_out(child, timeout_s)
+        if link.is_profiled:
+            link.clear_stacks()
         link.signal(DUMP_STACKS)
         self._dumps[child.key] = now + DUMP_S
         verdict, wait = self._pool.hung(child, now, in_service(End.TIMED_OUT, facts))

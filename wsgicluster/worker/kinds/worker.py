@@ -7,7 +7,15 @@ import dataclasses
 import math
 from operator import methodcaller
 
-from wsgicluster.ipc.messages import ListenersEnd, MailboxesChanged, MemoryLimit, Message, Ready, SchedulingChanged
+from wsgicluster.ipc.messages import (
+    ListenersEnd,
+    MailboxesChanged,
+    MemoryLimit,
+    Message,
+    Ready,
+    SchedulingChanged,
+    TraceMemory,
+)
 from wsgicluster.ipc.scoreboard import Cell, WorkerState
 from wsgicluster.worker.context import WorkerContext
 from wsgicluster.worker.hosting.hand_off import rescue
@@ -22,6 +30,7 @@ from wsgicluster.worker.intake.reserve import DescriptorReserve
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
+from wsgicluster.worker.lifecycle.memory_trace import MemoryTrace
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.loop.loop import do_nothing
 from wsgicluster.worker.request.cycle import Cycle
@@ -64,6 +73,7 @@ class Worker:
         self._load = parts.runner.load
         self._recycling = parts.recycling
         self._hold_again_at = 0.0
+        self._memory_trace = MemoryTrace()
 
     def begin(self, ready: Ready) -> None:
         """Listen, and tell the arbiter."""
@@ -137,6 +147,8 @@ class Worker:
             self.parts.recycling.raise_memory_limit(message.limit_bytes)
             if self.context.state.held:
                 self._hold(0)
+        elif isinstance(message, TraceMemory):
+            self.parts.channel.send(self._memory_trace.answer(message))
 
     def _change_mailboxes(self, change: MailboxesChanged) -> None:
         mailboxes = self.context.assignment.mailboxes
