@@ -98,7 +98,16 @@ COMMANDS: dict[str, CommandRow] = {
                 _LIMIT,
             ),
         ),
-        CommandRow("reload", "Read settings and code again, and replace the workers.", True, (_WAIT, _LIMIT)),
+        CommandRow(
+            "reload",
+            "Read settings and code again, and replace the workers.",
+            changes=True,
+            parameters=(
+                Parameter("canary", ParameterKind.SECONDS, "probation of the first new worker, 0 as set", default=0.0),
+                _WAIT,
+                _LIMIT,
+            ),
+        ),
         CommandRow(
             "restart",
             "Replace workers, each once another one is ready.",

@@ -27,6 +27,8 @@ examples:
 
 """
 DEFAULT_EVENTS = 15
+CANARY_S = 30.0
+"""How long a worker is tried where no time is given."""
 ALIASES = {"ls": "list", "status": "list", "describe": "show", "monit": "top", "drain": "restart", "ping": "health"}
 """Other names to the first one."""
 SHELLS = ("bash", "zsh", "fish")
@@ -132,6 +134,11 @@ class CommandParsers:
         set_.add_argument("name_of_setting", metavar="NAME")
         set_.add_argument("value", metavar="VALUE")
         reload_ = self._add("reload", "Read settings and code again, and replace the workers one after another.")
+        reload_.add_argument(
+            "--canary", type=float, nargs="?", const=CANARY_S, default=None, metavar="SECONDS",
+            help="try the new code on one worker first, and abort the reload if it does worse than the others in that "
+            f"time (default: {CANARY_S:g})",
+        )  # fmt: skip
         _add_wait(reload_, "all workers run the new code; fails with its traceback where it cannot start")
         restart = self._add("restart", "Replace the workers of slots: 2, 1,3, 1-4 or all.")
         restart.add_argument("slots", metavar="SLOTS")
