@@ -10,7 +10,7 @@ from wsgicluster.control.protocol import ControlError, ErrorCode
 
 
 def test_defaults_are_filled_in() -> None:
-    assert check("reload", {}) == {"smoke": None, "wait": False, "timeout": MOST_WAIT_S}
+    assert check("reload", {}) == {"smoke": None, "canary": 0.0, "wait": False, "timeout": MOST_WAIT_S}
     assert check("events", {"follow": True}) == {"last": 15, "follow": True}
     assert check("status", {}) == {}
 
@@ -28,6 +28,7 @@ def test_defaults_are_filled_in() -> None:
         ("restart", {"slots": 2}, "slots", frozenset({2})),
         ("restart", {"slots": "1,3-5"}, "slots", frozenset({1, 3, 4, 5})),
         ("reload", {"timeout": 0}, "timeout", 0.0),
+        ("reload", {"canary": 30}, "canary", 30.0),
         ("get", {}, "name", None),
         ("set", {"name": "workers", "value": "4"}, "value", "4"),
     ],

@@ -18,7 +18,7 @@ from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.arbiter.listeners.shutdown import ListenerShutdown
 from wsgicluster.arbiter.plan.orders import Stopping
-from wsgicluster.arbiter.plan.requester import CHANGED_SOURCE, CONFIGURATION_FILE, Requester
+from wsgicluster.arbiter.plan.requester import CHANGED_SOURCE, CONFIGURATION_FILE, ReloadRequest, Requester
 from wsgicluster.arbiter.reload import Reload
 from wsgicluster.arbiter.service.launch import HandOff
 from wsgicluster.arbiter.service.pidfile import PidFile
@@ -71,7 +71,7 @@ class Operations:
         self._supervisor = parts.supervisor
         self._shutdown = parts.shutdown
         self._upgrade = parts.upgrade
-        self._reload_wanted: Requester | None = None
+        self._reload_wanted: ReloadRequest | None = None
         self._smoke_wanted: tuple[str, ...] | None = None
         self._stop_begun = False
         self._retired_for_successor = False
@@ -95,15 +95,19 @@ class Operations:
         """Has a reload been requested that has not been begun?"""
         return self._reload_wanted is not None
 
-    def reload(self, by: Requester, smoke: tuple[str, ...] | None = None) -> None:
+    def reload(self, by: Requester, smoke: tuple[str, ...] | None = None, canary_s: float = 0.0) -> None:
         """Read settings and code again, and replace the workers; in the next step, once for all requests until then.
 
-        ``smoke`` takes the place of the setting of that name until the next reload.
+        ``smoke`` takes the place of the setting of that name until the next reload. With ``canary_s`` the first new
+        worker is on probation for so long, else as ``reload_probation`` says.
         """
-        self._log.info("%s: reload", by.title)
-        self._reload_wanted, self._smoke_wanted = by, smoke
+        if canary_s:
+            self._log.info("%s: reload, with one worker for %g s first", by.title, canary_s)
+        else:
+            self._log.info("%s: reload", by.title)
+        self._reload_wanted, self._smoke_wanted = ReloadRequest(by.by, canary_s), smoke
 
-    def _carry_out_reload(self, by: str) -> None:
+    def _carry_out_reload(self, wanted: ReloadRequest) -> None:
         smoke, self._smoke_wanted = self._smoke_wanted, None
         self._reload_wanted, self._supervisor.messages.source_changed = None, False
         if self.is_stopping:
@@ -114,11 +118,11 @@ class Operations:
         self._serve_again()
         failure = parts.reload.prepare(self._supervisor.serving or parts.settings, smoke)
         if failure:
-            self._supervisor.refuse(failure, by)
+            self._supervisor.refuse(failure, wanted.by)
         else:
             reload = parts.reload
             tls = parts.ticket_keys.for_workers(reload.settings)
-            self._supervisor.reload(reload.settings, reload.listeners, parts.registered(), reload.changes, by, tls)
+            self._supervisor.reload(reload.settings, reload.listeners, parts.registered(), reload.changes, wanted, tls)
 
     def reopen_logs(self, by: Requester) -> None:
         """Open log files anew, under their names, in all processes."""
@@ -313,9 +317,9 @@ class Operations:
         while self._supervisor.messages.wanted:
             self._carry_out_wanted(self._supervisor.messages.wanted.popleft(), CONFIGURATION_FILE)
         if self._reload_wanted is not None:
-            self._carry_out_reload(self._reload_wanted.by)
+            self._carry_out_reload(self._reload_wanted)
         elif self._supervisor.messages.source_changed:
-            self._carry_out_reload(CHANGED_SOURCE.by)
+            self._carry_out_reload(ReloadRequest(CHANGED_SOURCE.by))
 
     def advance_stop(self) -> None:
         """Begin a stop that is due, before workers get signals: they drain differently when no server takes over."""

@@ -130,6 +130,7 @@ COMMANDS: dict[str, CommandRow] = {
             changes=True,
             parameters=(
                 Parameter("smoke", ParameterKind.TEXT, "paths to try first, as the setting smoke"),
+                Parameter("canary", ParameterKind.SECONDS, "probation of the first new worker, 0 as set", default=0.0),
                 _WAIT,
                 _LIMIT,
             ),

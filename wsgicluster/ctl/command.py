@@ -260,7 +260,8 @@ class Run:
         return 0
 
     def _reload(self, connection: ControlConnection) -> int:
-        found = connection.call("reload", self._waiting(smoke=self._given.smoke))
+        canary = {} if self._given.canary is None else {"canary": self._given.canary}
+        found = connection.call("reload", self._waiting(smoke=self._given.smoke, **canary))
         if self._given.wait:
             workers = f"{found['workers']} worker{'s' * (found['workers'] != 1)}"
             self._say(f"generation {found['generation']} serves with {workers} after {found['seconds']:.1f} s")

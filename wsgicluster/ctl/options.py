@@ -33,6 +33,8 @@ TRACING_COSTS = (
     "Tracing costs: from --start on, an allocation takes about ten times as long, and more memory, until --stop or "
     "until the worker is replaced. Before, nothing is paid for it."
 )
+CANARY_S = 30.0
+"""How long a worker is tried where no time is given."""
 ALIASES = {"ls": "list", "status": "list", "describe": "show", "monit": "top", "drain": "restart", "ping": "health"}
 """Other names to the first one."""
 SHELLS = ("bash", "zsh", "fish")
@@ -201,6 +203,11 @@ class CommandParsers:
             metavar="PATHS",
             help="paths that the first new worker has to answer, as /,/login, for this reload",
         )
+        reload_.add_argument(
+            "--canary", type=float, nargs="?", const=CANARY_S, default=None, metavar="SECONDS",
+            help="try the new code on one worker first, and abort the reload if it does worse than the others in that "
+            f"time (default: {CANARY_S:g})",
+        )  # fmt: skip
         _add_wait(reload_, "all workers run the new code; fails with its traceback where it cannot start")
         restart = self._add("restart", "Replace the workers of slots: 2, 1,3, 1-4 or all.")
         restart.add_argument("slots", metavar="SLOTS")

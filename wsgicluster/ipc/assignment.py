@@ -28,7 +28,8 @@ class Assignment:
     workers share: a worker that drains sends its idle connections, the
     others receive them as they accept new ones from a listener. ``stacks_fd`` is
     an empty file of this child only, for ``faulthandler``; the arbiter reads it.
-    ``smoke_test`` says that this worker runs the smoke test before it serves. ``mailboxes`` are the ends of mailboxes
+    ``smoke_test`` says that this worker runs the smoke test before it serves, ``is_judged`` that it is on probation
+    then, and reports the first exception of its application. ``mailboxes`` are the ends of mailboxes
     that this worker has. ``events`` is where the steward receives events, a ``SOCK_SEQPACKET`` socket. ``control`` is
     the admin worker's end of a connection to the arbiter's control server. ``tls`` is what
     the worker makes its TLS context of, with the keys for session tickets that all workers of its generation have.
@@ -44,6 +45,7 @@ class Assignment:
     hand_off_send: socket.socket
     stacks_fd: int
     smoke_test: bool = False
+    is_judged: bool = False
     listener_numbers: tuple[int, ...] = ()
     mailboxes: Mailboxes | None = None
     shared_files: SharedFiles | None = None

@@ -54,6 +54,14 @@ class Broken:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """From a worker on probation, once: the first exception of its application, in one line, and its traceback."""
+
+    summary: str
+    trace: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class RecycleWanted:
     """A worker asks to be replaced; ``reason`` is ``"memory"``, ``"requests"``, ``"hang"`` or
     ``"source"`` (a file changed). ``early`` says that it has been too large since its first requests.
@@ -162,6 +170,7 @@ Message: TypeAlias = (
     Ready
     | BootFailed
     | Broken
+    | RequestFailed
     | RecycleWanted
     | Forked
     | ListenersEnd
@@ -181,6 +190,7 @@ _CLASSES: dict[str, type[Message]] = {
         Ready,
         BootFailed,
         Broken,
+        RequestFailed,
         RecycleWanted,
         Forked,
         ListenersEnd,

@@ -118,6 +118,23 @@ class Settings:
         "Workers that a reload may start beyond the number wanted, draining ones not counted: a number, or a "
         "percentage of workers. With 0 each old worker exits before its replacement boots, which needs min_ready below "
         "workers.", ("--reload-surge",)))
+    reload_probation: float = declare(0.25, Declaration(
+        general.DURATION, Group.WORKERS, NOW,
+        "How long the first worker of a reload serves beside the old ones before it is trusted. Above 0.25 seconds its "
+        "errors and times are compared with theirs, and the reload is aborted if it does worse.",
+        ("--reload-probation",)))
+    reload_error_share: float = declare(0.05, Declaration(
+        rollout.ERROR_SHARE, Group.WORKERS, NOW,
+        "A reload on probation is aborted when its share of requests that fail (status 5xx, or an exception) exceeds "
+        "that of the old workers by more than this.", ("--reload-error-share",)))
+    reload_latency_factor: float = declare(3.0, Declaration(
+        rollout.LATENCY_FACTOR, Group.WORKERS, NOW,
+        "A reload on probation is aborted when its requests take more than this many times as long as those of the old "
+        "workers; 0 means no limit.", ("--reload-latency-factor",)))
+    reload_least_requests: int = declare(20, Declaration(
+        general.COUNT_FROM_ONE, Group.WORKERS, NOW,
+        "Requests that a reload on probation has to serve before it is compared; with fewer it continues.",
+        ("--reload-least-requests",)))
     min_ready: int = declare(rollout.ALL_WORKERS, Declaration(
         rollout.MIN_READY, Group.WORKERS, NOW,
         "Workers that must be ready before the server counts as started; reloads keep at least this many.",

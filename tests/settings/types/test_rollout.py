@@ -101,3 +101,41 @@ def test_no_smoke_with_reload(tmp_path: pathlib.Path) -> None:
     loaded = load(["app", "--reload", "--smoke", "/"], {}, str(tmp_path))
     assert loaded.settings.smoke == ()
     assert any(remark.startswith("smoke: turned off") for remark in loaded.remarks)
+
+
+@pytest.mark.parametrize(
+    ("value_type", "raw", "value", "shown"),
+    [
+        (rollout.ERROR_SHARE, "5%", 0.05, "5%"),
+        (rollout.ERROR_SHARE, "0.5 %", 0.005, "0.5%"),
+        (rollout.ERROR_SHARE, "0.05", 0.05, "5%"),
+        (rollout.ERROR_SHARE, 0, 0.0, "0%"),
+        (rollout.ERROR_SHARE, 1, 1.0, "100%"),
+        (rollout.LATENCY_FACTOR, "2.5", 2.5, "2.5"),
+        (rollout.LATENCY_FACTOR, 3, 3.0, "3"),
+        (rollout.LATENCY_FACTOR, "0", 0.0, "0"),
+    ],
+)
+def test_bounds_of_a_probation(value_type: SettingType[float], raw: object, value: float, shown: str) -> None:
+    assert value_type.read(raw) == value
+    assert value_type.show(value) == shown
+    assert value_type.read(shown) == value
+
+
+@pytest.mark.parametrize(
+    ("value_type", "raw"),
+    [
+        (rollout.ERROR_SHARE, "101%"),
+        (rollout.ERROR_SHARE, "5"),
+        (rollout.ERROR_SHARE, "-1%"),
+        (rollout.ERROR_SHARE, "nan"),
+        (rollout.ERROR_SHARE, True),
+        (rollout.LATENCY_FACTOR, "0.5"),
+        (rollout.LATENCY_FACTOR, "inf"),
+        (rollout.LATENCY_FACTOR, "3x"),
+        (rollout.LATENCY_FACTOR, None),
+    ],
+)
+def test_what_is_no_bound_of_a_probation(value_type: SettingType[float], raw: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        value_type.read(raw)

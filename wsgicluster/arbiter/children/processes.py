@@ -171,6 +171,7 @@ class ChildProcesses:
             hand_off_send=self.mailboxes.hand_off[1],
             stacks_fd=link.stacks_fd,
             smoke_test=order.smoke_test,
+            is_judged=order.is_judged,
             listener_numbers=generation.listeners,
             mailboxes=mailboxes,
             shared_files=self.shared_files,

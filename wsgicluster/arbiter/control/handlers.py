@@ -193,7 +193,8 @@ class CommandHandlers:
     def reload(self, call: Call) -> None:
         """Settings and code anew; of several that are asked for one after another, the last one counts."""
         self._refuse_while_stopping("reload")
-        self._operations.reload(requester_of(call), self._smoke(call.args["smoke"]))
+        args = call.args
+        self._operations.reload(requester_of(call), self._smoke(args["smoke"]), args["canary"])
         began = self._parts.clock.monotonic()
 
         def outcome() -> object:

@@ -11,12 +11,16 @@ MOLD_SLOT = 0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a child; with ``smoke_test`` it tries its application before it serves."""
+    """Start a child; with ``smoke_test`` it tries its application before it serves.
+
+    ``is_judged`` says that it is on probation then, and is compared with others.
+    """
 
     slot: int
     generation: int
     role: Role = Role.WORKER
     smoke_test: bool = False
+    is_judged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

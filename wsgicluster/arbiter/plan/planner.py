@@ -200,7 +200,8 @@ class Planner:
         )
         if taken or not self._pool.backoff.due(slot, now, self._pool.is_unserved()):
             return []
-        return self._via_mold(Spawn(slot, trial.number, smoke_test=trial.has_smoke_test), orders, now)
+        spawn = Spawn(slot, trial.number, smoke_test=trial.has_smoke_test, is_judged=trial.bounds is not None)
+        return self._via_mold(spawn, orders, now)
 
     def _via_mold(self, spawn: Spawn, orders: list[Order], now: float) -> list[Order]:
         """The spawn itself, or what has to come before it where the application is preloaded."""

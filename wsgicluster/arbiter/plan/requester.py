@@ -14,5 +14,18 @@ class Requester:
     by: str = OPERATOR
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReloadRequest:
+    """``by`` is who has requested a reload, as events name it.
+
+    ``canary_s`` is how long its first worker is to be on probation, 0.0 as ``reload_probation`` says.
+    """
+
+    by: str = OPERATOR
+    canary_s: float = 0.0
+
+
+BY_OPERATOR = ReloadRequest()
+
 CONFIGURATION_FILE = Requester("Configuration file", STEWARD)
 CHANGED_SOURCE = Requester("Changed source files", ARBITER)

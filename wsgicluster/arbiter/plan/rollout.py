@@ -8,6 +8,7 @@ import enum
 import math
 from typing import TYPE_CHECKING
 
+from wsgicluster.arbiter.plan.canary import Bounds
 from wsgicluster.arbiter.plan.memory_rule import MemoryRule
 from wsgicluster.arbiter.plan.requester import OPERATOR
 from wsgicluster.settings import Settings
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from wsgicluster.settings.tls_context import ContextBase
 
 PROBATION_S = 0.25
-"""The first worker of a new generation must live this long once ready before the first old one is stopped."""
+"""The first worker of a new generation must live this long once ready before the first old one is stopped, unless a
+longer time is asked for; what it has served is compared with the old ones only then."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Generation:
     """Who has requested it, as events name it."""
     tls: "ContextBase | None" = dataclasses.field(default=None, compare=False)
     """What its workers make their TLS contexts of, None without TLS; not looked into here."""
+    canary_s: float = 0.0
+    """How long its first worker is to be on probation, if that was asked for this reload alone; else 0.0."""
     memory: MemoryRule = dataclasses.field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -43,6 +47,19 @@ class Generation:
     def has_smoke_test(self) -> bool:
         """Does its first worker have something to try before it serves, and before any other one boots?"""
         return bool(self.settings.smoke)
+
+    @property
+    def probation_s(self) -> float:
+        """How long its first worker serves beside the old ones before it is trusted."""
+        return self.canary_s or self.settings.reload_probation
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """How much worse its first worker may do meanwhile; None where that is not asked for."""
+        settings = self.settings
+        if self.probation_s <= PROBATION_S:
+            return None
+        return Bounds(settings.reload_error_share, settings.reload_latency_factor, settings.reload_least_requests)
 
 
 class Result(enum.Enum):
@@ -230,7 +247,7 @@ class Rollout:
     def first_ready(self, now: float) -> bool:
         """The first worker of the generation on trial is ready; True when the generation serves from now on."""
         self._step(Step.READY)
-        self._settles_at = now + PROBATION_S
+        self._settles_at = now + (self.trial.probation_s if self.trial is not None else 0.0)
         if self.stage is Stage.SERVING:
             self._promote()
         return self.stage is Stage.SERVING

@@ -20,6 +20,7 @@ from wsgicluster.ipc.messages import (
     OperationWanted,
     Ready,
     RecycleWanted,
+    RequestFailed,
 )
 
 _RECYCLES = {
@@ -43,6 +44,7 @@ class ChildMessages:
         self._pool = parts.pool
         self._children = parts.children
         self._progress = parts.progress
+        self._probation = parts.probation
         self._failures = parts.failures
         self._scheduling = parts.scheduling
         self._events = parts.events
@@ -80,6 +82,8 @@ class ChildMessages:
             self._failures.cannot_boot(child, message, now)
         elif isinstance(message, Broken):
             self._failures.broken(child, message.summary, message.trace)
+        elif isinstance(message, RequestFailed):
+            self._probation.request_failed(child, message)
         elif isinstance(message, RecycleWanted):
             self._recycle(child, message, now)
         elif isinstance(message, MailPosted):

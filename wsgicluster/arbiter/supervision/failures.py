@@ -12,7 +12,6 @@ from wsgicluster.arbiter.plan.backoff import Wait
 from wsgicluster.arbiter.plan.child import UNEXPECTED_ENDS, Child, End, Input, Role, State, title_of
 from wsgicluster.arbiter.plan.hang_detector import HangDetector
 from wsgicluster.arbiter.plan.pool import DUMP_S, Pool, Verdict
-from wsgicluster.arbiter.plan.requester import ARBITER
 from wsgicluster.arbiter.plan.rollout import Attempt, Result
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem import report
@@ -164,14 +163,8 @@ class ChildFailures:
             return
         if verdict in (Verdict.ABORT, Verdict.HALT):
             rollout.last = Attempt(child.generation, Result.ABORTED, self._clock.time(), *why)
-        if verdict is Verdict.ABORT and rollout.serving is not None:
-            self._log.error(
-                "Reload aborted: generation %d failed to start; generation %d keeps serving",
-                child.generation,
-                rollout.serving.number,
-            )
-            by = rollout.aborted.by if rollout.aborted is not None else ARBITER
-            self._events.reload(child.generation, "aborted", by, why[0])
+        if verdict is Verdict.ABORT and rollout.aborted is not None:
+            self._progress.aborted(rollout.aborted, "failed to start", why[0])
         elif verdict is Verdict.HALT:
             self.exit_code = exit_code
             self._log.error("No worker has ever booted: the server exits with exit code %d", exit_code)

@@ -8,6 +8,7 @@ from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.supervision.events import EventReporter
 from wsgicluster.arbiter.supervision.failures import ChildFailures
 from wsgicluster.arbiter.supervision.observation import Observation
+from wsgicluster.arbiter.supervision.probation import Probation
 from wsgicluster.arbiter.supervision.progress import Progress
 from wsgicluster.arbiter.supervision.scheduling import LiveScheduling
 from wsgicluster.clock import Clock
@@ -22,6 +23,7 @@ class SupervisionParts:
     children: ChildProcesses
     events: EventReporter
     progress: Progress
+    probation: Probation
     failures: ChildFailures
     scheduling: LiveScheduling
     observation: Observation
@@ -36,6 +38,7 @@ class SupervisionParts:
         progress = Progress(pool, events, logs.error)
         observation = Observation(pool, children, progress.waits, clock)
         events.observers += [observation.exits.note, observation.tallies.note]
+        probation = Probation(pool, children, progress)
         failures = ChildFailures(pool, children, progress, events, logs, clock)
         scheduling = LiveScheduling(pool, children, logs.error)
-        return cls(pool, children, events, progress, failures, scheduling, observation, logs.error, clock)
+        return cls(pool, children, events, progress, probation, failures, scheduling, observation, logs.error, clock)

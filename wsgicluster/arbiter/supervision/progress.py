@@ -8,8 +8,9 @@ import math
 
 from wsgicluster.arbiter.plan import strength
 from wsgicluster.arbiter.plan.backoff import Wait
+from wsgicluster.arbiter.plan.canary import Judgement
 from wsgicluster.arbiter.plan.pool import Pool
-from wsgicluster.arbiter.plan.rollout import Attempt, Result
+from wsgicluster.arbiter.plan.rollout import Attempt, Generation, Result
 from wsgicluster.arbiter.postmortem import report
 from wsgicluster.arbiter.supervision.events import EventReporter
 from wsgicluster.counting import count_of
@@ -37,6 +38,30 @@ class Progress:
             rollout.last = Attempt(rollout.serving.number, Result.TOOK_OVER, at)
             if rollout.serving.number > 1:
                 self._log.info("Generation %d is healthy and now serving", rollout.serving.number)
+
+    def aborted(self, generation: Generation, what: str, reason: str) -> None:
+        """A reload has failed, which ``what`` says for the log and ``reason`` for the event."""
+        serving = self._pool.rollout.serving
+        if serving is not None:
+            self._log.error(
+                "Reload aborted: generation %d %s; generation %d keeps serving", generation.number, what, serving.number
+            )
+            self._events.reload(generation.number, "aborted", generation.by, reason)
+
+    def did_worse(self, generation: Generation, why: str, trace: str, at: float) -> None:
+        """The first worker of a generation has done worse than the old ones; ``at`` in seconds since the epoch."""
+        self._pool.rollout.last = Attempt(generation.number, Result.ABORTED, at, f"on probation {why}", trace)
+        self.aborted(generation, f"did worse on probation: {why}", f"on probation {why}")
+        if trace:
+            self._log.error("The first exception of generation %d:\n%s", generation.number, trace.rstrip())
+
+    def compared(self, generation: Generation, judgement: Judgement, why: str) -> None:
+        """A probation is over, and the reload continues."""
+        if judgement is Judgement.OPEN:
+            text = "Generation %d could not be compared in %g s of probation: %s"
+            self._log.warning(text, generation.number, generation.probation_s, why)
+        else:
+            self._log.info("Generation %d after %g s of probation: %s", generation.number, generation.probation_s, why)
 
     def degraded(self) -> None:
         """A worker is missing, which has been logged."""

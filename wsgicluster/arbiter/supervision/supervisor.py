@@ -14,7 +14,7 @@ from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.plan.child import End, Role
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.planner import Planner
-from wsgicluster.arbiter.plan.requester import OPERATOR
+from wsgicluster.arbiter.plan.requester import BY_OPERATOR, OPERATOR, ReloadRequest
 from wsgicluster.arbiter.plan.rollout import Attempt, Generation, Result
 from wsgicluster.arbiter.plan.status import ServiceStatus, status_of
 from wsgicluster.arbiter.plan.support import wants
@@ -48,6 +48,7 @@ class Supervisor:
         self._pool = parts.pool
         self._children = children
         self._progress = parts.progress
+        self._probation = parts.probation
         self.failures = parts.failures
         """What has failed, and what the server exits with therefore."""
         self.scheduling = parts.scheduling
@@ -70,16 +71,17 @@ class Supervisor:
         listeners: Sequence[int],
         registered: object | None = None,
         changes: Mapping[str, str] | None = None,
-        by: str = OPERATOR,
+        wanted: ReloadRequest = BY_OPERATOR,
         tls: "ContextBase | None" = None,
     ) -> None:
         """Try new settings and code, with the listeners of these numbers; the old ones serve until the new ones do.
 
         ``registered`` is what the configuration file has registered for the steward, ``changes`` what is different,
-        ``by`` who has requested it, as events name it, ``tls`` what its workers make their TLS contexts of.
+        ``wanted`` who has requested it and how, ``tls`` what its workers make their TLS contexts of.
         """
         self._numbers += 1
-        generation = Generation(self._numbers, settings, tuple(listeners), registered, by, tls)
+        by = wanted.by
+        generation = Generation(self._numbers, settings, tuple(listeners), registered, by, tls, wanted.canary_s)
         if self._numbers > 1:
             self.events.reload(generation.number, "begun", by, changes=dict(changes or {}))
         elif wants(generation, Role.STEWARD):
@@ -201,6 +203,7 @@ class Supervisor:
             self._planner.next_due(),
             self.failures.next_due(),
             self._progress.recovered_at(),
+            self._probation.next_due(),
             self._children.events.next_due(self._clock.monotonic()),
             math.inf if self._pool.stopping else self._children.mailboxes.next_due(),
         )
@@ -208,6 +211,7 @@ class Supervisor:
     def carry_out(self) -> None:
         """Bring what is closer to what is wanted, and log it when that is reached."""
         now = self._clock.monotonic()
+        self._probation.advance(now, self._clock.time())
         if self._pool.rollout.settle(now):
             self.scheduling.promoted()
             self._progress.promoted(self._clock.time())

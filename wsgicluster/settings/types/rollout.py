@@ -3,6 +3,7 @@
 As in `wsgicluster.settings.types.general`: text or a Python value in, the value out.
 """
 
+import math
 import re
 
 from wsgicluster.settings.types.general import MOST_WORKERS, SettingType, WrongEntry, read_each, read_list, whole_number
@@ -12,6 +13,8 @@ ALL_WORKERS = 0
 """As a number that must be ready: as many as are wanted."""
 
 QUARTER = Portion(25, percent=True)
+
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", re.ASCII)
 
 _TARGET = re.compile(r"(?:https?://[^\s/?#]+)?/[!\"$-~]*", re.ASCII)
 
@@ -47,6 +50,41 @@ def _read_target(text: str) -> str:
     return text
 
 
+def _read_error_share(value: object) -> float:
+    """From 0.0 to 1.0, of a percentage or of the share itself."""
+    if isinstance(value, str):
+        found = _SHARE.fullmatch(value)
+        if found is None:
+            raise ValueError
+        value = float(found[1]) / (100 if found[2] else 1)
+    share = _number(value)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
+
+
+def _read_latency_factor(value: object) -> float:
+    """A number from 1, or 0 for no limit."""
+    factor = _number(float(value) if isinstance(value, str) else value)
+    if factor and factor < 1:
+        raise ValueError
+    return factor
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    if not math.isfinite(value) or value < 0:
+        raise ValueError
+    return float(value)
+
+
+ERROR_SHARE = SettingType(
+    _read_error_share, "a percentage such as 5%, or a share from 0 to 1", "SHARE", lambda share: f"{share * 100:.10g}%"
+)
+LATENCY_FACTOR = SettingType(
+    _read_latency_factor, "a number from 1, or 0 for no limit", "FACTOR", lambda factor: f"{factor:.10g}"
+)
 SURGE = SettingType(_read_portion, "a number from 0, or a percentage such as 25%", "N")
 MIN_READY = SettingType(
     _read_min_ready,

@@ -34,6 +34,7 @@ from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.state import StateCell
 from wsgicluster.worker.request.cycle import Application, Cycle
+from wsgicluster.worker.request.first_failure import FirstFailure
 from wsgicluster.worker.scheduling.scheduler import scheduler_of
 from wsgicluster.wsgi.error_stream import ErrorStream
 
@@ -58,8 +59,7 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     scheduler = scheduler_of(context, trust(settings))
     ids = request_ids(settings)
     wrap = _as_it_is if ids is None else ids.wrap
-    cycle = Cycle(wrap(application), context.page, settings.timeout, logs.error, logs.access)
-    cycle.sendfile = settings.sendfile
+    cycle = _cycle(booted, context, wrap(application))
     exit_request = ExitRequest(context.state, settings.graceful_timeout, assignment.stacks_fd)
     channel = ArbiterChannel(assignment, context.loop, logs.error, exit_request.orphan)
     log_writer = LogWriter(logs, context.error_stream, booted.signals)
@@ -111,6 +111,15 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
             switch=switch,
         ),
     )
+
+
+def _cycle(booted: Booted, context: WorkerContext, application: Application) -> Cycle:
+    settings, logs, assignment = booted.settings, booted.logs, booted.assignment
+    cycle = Cycle(application, context.page, settings.timeout, logs.error, logs.access)
+    cycle.sendfile = settings.sendfile
+    if assignment.is_judged:
+        cycle.on_failure = FirstFailure(assignment.channel.send).note
+    return cycle
 
 
 def _as_it_is(application: Application) -> Application:

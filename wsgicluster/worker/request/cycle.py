@@ -82,6 +82,8 @@ class Cycle:
         self.application = application
         self._runners: set[weakref.ref[Cycle]] = set()
         self.on_finished: Callable[[], object] | None = None
+        self.on_failure: Callable[[bytes, BaseException], object] | None = None
+        """Called with the request line and the exception, in the thread of the request."""
         self.abandoned = False
         """This is not the worker's process but one that the application has forked from it."""
         self.access = access
@@ -256,6 +258,8 @@ class Cycle:
             self.add(_CLIENT_LEFT)
             return Outcome.ABORT
         self.add(_BAD_ITERABLES if isinstance(error, BadIterable) else _FAILED)
+        if self.on_failure is not None:
+            self.on_failure(line, error)
         if isinstance(error, ServerError):
             self.log_failure(str(error), line)
             return Outcome.ABORT

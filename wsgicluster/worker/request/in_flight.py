@@ -99,6 +99,7 @@ class RequestRunner(Cycle):
         # Without a beat: that is the loop's.
         super().__init__(cycle.application, cycle.page, 0.0, cycle.error_log, cycle.access)
         self.sendfile = cycle.sendfile
+        self.on_failure = cycle.on_failure
         self.connection: Waiting | None = None
         self.client = self.line = b""
         self.reported = False
