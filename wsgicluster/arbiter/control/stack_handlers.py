@@ -14,12 +14,16 @@ from wsgicluster.arbiter.plan.child import Child, State
 from wsgicluster.control import protocol
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.server import Call, Handler
+from wsgicluster.system import process
 from wsgicluster.system.signals import DUMP_STACKS
 
 STACKS_S = 1.0
 """How long a worker may take to write its stacks; one that is stopped or in the kernel never does."""
 STACKS_QUIET_S = 0.1
 """After this time without more the stacks are complete."""
+STACKS_ASLEEP_S = 0.02
+"""The same for a worker that sleeps: one that has not written everything yet is running, or waits for a processor."""
+STACKS_LOOK_S = 0.01
 PROFILE_LOOK_S = 0.5
 PROFILE_FILE_BYTES = 64 * 1024
 """A file that is larger is emptied at the next look; what a crash writes is found behind this much."""
@@ -76,12 +80,13 @@ class StackHandlers:
             found = link.stacks()
             if found != seen:
                 seen, changed_at = found, now
-            if seen and now - changed_at >= STACKS_QUIET_S:
+            quiet_s = STACKS_ASLEEP_S if process.state_letter(child.pid) == "S" else STACKS_QUIET_S
+            if seen and now - changed_at >= quiet_s:
                 call.succeed({"slot": child.slot, "pid": child.pid, "stacks": seen.strip()})
             elif now >= until:
                 call.fail(ControlError(ErrorCode.TIMED_OUT, f"{child} has written no stacks within {STACKS_S:g} s"))
             else:
-                call.due = now + STACKS_QUIET_S / 2
+                call.due = now + STACKS_LOOK_S
 
         call.poll = poll
         call.due = clock.monotonic()
