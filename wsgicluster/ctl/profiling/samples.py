@@ -19,7 +19,7 @@ _AROUND = re.compile(r".* \((wsgicluster/.*|threading\.py|gevent/hub\.py)\)")
 """What is around a wait of the server: nothing of an application."""
 _WAIT = re.compile(
     r"(turn \(wsgicluster/worker/loop/loop|(_sleep|_rest) \(wsgicluster/worker/kinds/gthread"
-    r"|\w+ \(wsgicluster/worker/kinds/sync/(notifying_loop|slow_request_watch)"
+    r"|\w+ \(wsgicluster/worker/kinds/sync/(notifying_loop|slow_request_monitor|slow_request_watch)"
     r"|\w+ \(wsgicluster/worker/kinds/gevent/worker|\w+ \(gevent/hub"
     r"|(wait|_wait_for_tstate_lock|run|_bootstrap) \(threading)\.py\)"
 )
