@@ -53,6 +53,7 @@ def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "exits": {"crashed": 1, "asked": 2},
         "boots": {"ready": 5},
         "reloads": {"complete": 1, "aborted": 0},
+        "scalings": {"up": {"busy": 2, "requested": 0}, "down": {"idle": 1}},
         "cpu_seconds": 1.5,
         "rss_bytes": 5000,
         "open_fds": 30,
@@ -144,6 +145,9 @@ def test_values_of_a_server() -> None:
     assert found["worker_exits_total{reason=crashed}"] == 1
     assert found["worker_boots_total{result=ready}"] == 5
     assert found["reloads_total{result=aborted}"] == 0
+    assert found["scaling_steps_total{direction=up,reason=busy}"] == 2
+    assert found["scaling_steps_total{direction=up,reason=requested}"] == 0
+    assert found["scaling_steps_total{direction=down,reason=idle}"] == 1
     assert found["generation{}"] == 2
     assert found["workers{state=ready}"] == 2
     assert found["workers{state=booting}"] == 0

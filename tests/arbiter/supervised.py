@@ -46,6 +46,7 @@ class RecordedLink(ChildLink):
     """A link to no process: ``sent`` are the signals that it would have got."""
 
     deadline = 0.0
+    taken_s = 0.0
 
     def __init__(self, child: Child, board: Scoreboard) -> None:
         self.ours, self.theirs = Channel.pair()
@@ -54,6 +55,9 @@ class RecordedLink(ChildLink):
 
     def signal(self, number: int) -> None:
         self.sent.append(number)
+
+    def processor_s(self) -> float:
+        return self.taken_s
 
     @property
     def beat_deadline(self) -> float:

@@ -4,12 +4,14 @@ import dataclasses
 import os
 import pathlib
 import pwd
+import re
 
 import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.settings import Loaded, Settings, load, resolve
-from wsgicluster.settings.types.values import Automatic, FdAddress, MemoryShare
+from wsgicluster.settings.diff import changed
+from wsgicluster.settings.types.values import Automatic, FdAddress, MemoryShare, WorkerRange
 
 SOMEBODY = next(entry for entry in pwd.getpwall() if entry.pw_uid != os.geteuid() and entry.pw_gid != os.getegid())
 UNKNOWN = next(str(uid) for uid in range(54321, 60000) if uid not in {entry.pw_uid for entry in pwd.getpwall()})
@@ -33,6 +35,38 @@ def test_share_of_memory_is_divided_by_the_workers() -> None:
     assert type(resolved.max_memory) is int
     assert dataclasses.replace(resolved, workers=settings.workers, max_memory=settings.max_memory) == settings
     assert resolve(Settings(workers=Automatic()), 4096, 1).workers == 500
+
+
+def test_a_range_of_workers_counts_as_its_upper_bound_where_all_of_them_may_be_there() -> None:
+    settings = Settings(workers=WorkerRange(2, 16), max_memory=MemoryShare(80))
+    resolved = resolve(settings, 4, 1000)
+    assert resolved.workers == WorkerRange(2, 16)
+    assert resolved.max_memory == 50
+    assert (resolved.workers_most, resolved.has_worker_range, resolved.workers + 1) == (16, True, 3)
+    assert (Settings(workers=4).workers_most, Settings(workers=4).has_worker_range) == (4, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("-w", "8..2"), "workers: '8..2'; expected a number from 1 to 500, a range such as 2..16, or auto"),
+        (("-w", "2..4", "--min-ready", "3"), "min_ready: 3; expected at most the number of workers, which is 2"),
+        (("-w", "2..4", "--weights", "3,2"), "weights: 3,2; expected one for each of 4 workers"),
+    ],
+)
+def test_what_does_not_go_with_a_range(tmp_path: pathlib.Path, arguments: tuple[str, ...], says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        loaded(tmp_path, *arguments)
+
+
+def test_a_range_from_any_source(tmp_path: pathlib.Path) -> None:
+    assert loaded(tmp_path, "-w", "2..4", "--weights", "3,2,1,1").settings.weights == (3, 2, 1, 1)
+    assert load(["app"], {"WEB_CONCURRENCY": "2..4"}, str(tmp_path)).settings.workers == WorkerRange(2, 4)
+    (tmp_path / "wsgicluster.conf.py").write_text('workers = "3..5"\n')
+    found = loaded(tmp_path).settings
+    assert found.workers == WorkerRange(3, 5)
+    assert changed(Settings(workers=3), found)["workers"] == "3 -> 3..5"
+    assert "workers" not in changed(found, dataclasses.replace(found, workers=WorkerRange(3, 5)))
 
 
 def loaded(folder: pathlib.Path, *arguments: str) -> Loaded:

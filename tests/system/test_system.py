@@ -80,6 +80,28 @@ def test_memory_limit_v1_none(tmp_path: pathlib.Path) -> None:
     assert cgroup.memory_limit_bytes(root) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def test_available_memory_is_what_the_machine_and_all_groups_leave(tmp_path: pathlib.Path) -> None:
+    files = {
+        "pod/app/memory.max": "max",
+        "pod/app/memory.current": "900",
+        "pod/memory.max": "6000",
+        "pod/memory.current": "5000",
+        "pod/memory.stat": "anon 4000\ninactive_file 700\nactive_file 300",
+    }
+    root = tree(tmp_path / "2", "0::/pod/app", V2_MOUNT, files)
+    assert cgroup.available_memory_bytes(root) == 1700
+    (tmp_path / "2/proc/meminfo").write_text("MemTotal:  9 kB\nMemAvailable:       1 kB\n")
+    assert cgroup.available_memory_bytes(root) == 1024
+    mounts = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+    old = {
+        "memory/memory.limit_in_bytes": "3000",
+        "memory/memory.usage_in_bytes": "4000",
+        "memory/memory.stat": "total_inactive_file 600",
+    }
+    assert cgroup.available_memory_bytes(tree(tmp_path / "1", "4:memory:/", mounts, old)) == 0
+    assert cgroup.available_memory_bytes(str(tmp_path / "none")) is None
+
+
 def test_out_of_memory_kills(tmp_path: pathlib.Path) -> None:
     v2 = tree(tmp_path / "2", "0::/app", V2_MOUNT, {"app/memory.events": "low 0\noom 5\noom_kill 3"})
     assert cgroup.out_of_memory_kills(v2) == 3
@@ -91,6 +113,7 @@ def test_out_of_memory_kills(tmp_path: pathlib.Path) -> None:
 def test_this_machine_answers() -> None:
     assert cgroup.usable_processors() >= 1
     assert cgroup.memory_limit_bytes() > 1 << 20
+    assert (cgroup.available_memory_bytes() or 0) > 1 << 20
     assert process.ResidentMemory().bytes() > 1 << 20
 
 

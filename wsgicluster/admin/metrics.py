@@ -152,6 +152,12 @@ def _tally(name: str) -> Callable[[Status], Iterable[Sample]]:
     return samples
 
 
+def _scalings(status: Status) -> Iterable[Sample]:
+    for direction, reasons in status["server"]["scalings"].items():
+        for reason, value in reasons.items():
+            yield (direction, reason), float(value)
+
+
 def _by_slot(
     read: Callable[[Mapping[str, Any]], float | None], join: Callable[[float, float], float] = float.__add__
 ) -> Callable[[Status], Iterable[Sample]]:
@@ -349,6 +355,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "worker_boots_total", _C, ("result",),
         "Boots of workers by how they ended; called_off: the worker was to stop before it was ready.", _tally("boots"),
+    ),
+    Metric(
+        "scaling_steps_total", _C, ("direction", "reason"),
+        "Changes of the number of workers wanted: because of the load (busy, queue, wait, idle), or requested.",
+        _scalings,
     ),
     Metric("reloads_total", _C, ("result",), "Reloads by how they ended.", _tally("reloads")),
     Metric(

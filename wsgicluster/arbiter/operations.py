@@ -195,7 +195,7 @@ class Operations:
         self._log.info("%s: %s", by.title, count_of(self._supervisor.scale(-1, by.by), "worker"))
 
     def scale_to(self, workers: int, by: Requester) -> int:
-        """Want so many workers; returns how many are wanted then."""
+        """Want so many workers, at most as many as there may be; returns how many are wanted then."""
         self._serve_again()
         found = self._supervisor.scale_to(workers, by.by)
         self._log.info("%s: scale to %s", by.title, count_of(found, "worker"))

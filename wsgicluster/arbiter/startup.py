@@ -76,7 +76,7 @@ def listen(settings: Settings, addresses: Addresses, passed: Sequence[Passed], l
 
 def most_children(settings: Settings) -> int:
     """How many children there are at a time, as a rule: two generations of workers and molds, and others once."""
-    return 2 * (settings.workers + settings.preload_app) + settings.jobs_worker + (settings.admin is not None)
+    return 2 * (settings.workers_most + settings.preload_app) + settings.jobs_worker + (settings.admin is not None)
 
 
 def first_number(pid: int) -> int:

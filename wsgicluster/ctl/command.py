@@ -224,7 +224,8 @@ class Run:
             _print_json({"healthy": healthy, "state": server["state"], "workers": server["workers"]})
         else:
             workers = server["workers"]
-            self._say(f"{server['state']}: {workers['ready']} of {workers['wanted']} workers ready")
+            allowed = f" ({workers['range']})" if workers.get("range") else ""
+            self._say(f"{server['state']}: {workers['ready']} of {workers['wanted']} workers{allowed} ready")
         return 0 if healthy else FAILED
 
     def _systemd(self, connection: ControlConnection) -> int:

@@ -131,7 +131,7 @@ def headline(server: Row) -> str:
         f"wsgicluster {server['version']}",
         ", ".join(server["addresses"]) or "no address",
         state,
-        f"{workers['ready']}/{workers['wanted']} workers",
+        f"{workers['ready']}/{workers['wanted']} workers" + (f" ({workers['range']})" if workers.get("range") else ""),
         server["scheduling"],
     ]
     last = server.get("last_reload")

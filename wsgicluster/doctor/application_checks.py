@@ -56,7 +56,7 @@ def _each(traces: Traces, what: str, remedy: str) -> Iterator[Finding]:
 
 def children(facts: Facts) -> Iterator[Finding]:
     """Processes without a supervisor."""
-    number = 1 if facts.settings.preload_app else facts.settings.workers
+    number = 1 if facts.settings.preload_app else facts.settings.workers_most
     when = "by each worker" if number > 1 else "before the first request"
     for trace in facts.application.children:
         yield Finding(
@@ -111,11 +111,11 @@ def memory(facts: Facts) -> Iterator[Finding]:
     """The application needs more memory than there is, or than max_memory."""
     settings, resident = facts.settings, facts.application.resident_bytes
     limit = facts.surroundings.memory_limit_bytes
-    needed = resident * (1 if settings.preload_app else settings.workers)
+    needed = resident * (1 if settings.preload_app else settings.workers_most)
     if needed > limit:
         yield Finding(
             "workers",
-            f"{count_of(settings.workers, 'worker needs', 'workers need')} about {size(needed)} "
+            f"{count_of(settings.workers_most, 'worker needs', 'workers need')} about {size(needed)} "
             f"({size(resident)} each before the first request), "
             f"but only {size(limit)} are available",
             f"use {max(1, int(limit * NEAR_PART / resident))} or fewer, or preload_app to share what is loaded",

@@ -130,7 +130,7 @@ def reload(facts: Facts) -> Iterator[Finding]:
 def recycling(facts: Facts) -> Iterator[Finding]:
     """Workers that are recycled at the same time."""
     settings = facts.settings
-    if settings.max_requests and not settings.max_requests_jitter and settings.workers > 1:
+    if settings.max_requests and not settings.max_requests_jitter and settings.workers_most > 1:
         yield Finding(
             "max_requests_jitter",
             f"all {settings.workers} workers reach max_requests at about the same time, and boot together",

@@ -55,13 +55,13 @@ def workers(facts: Facts) -> Iterator[Finding]:
     if processors < facts.surroundings.machine_processors:
         usable += f" of {facts.surroundings.machine_processors} (affinity or the container's limit)"
     most = SYNC_WORKERS_EACH * processors + 1
-    if settings.workers > most:
+    if settings.workers_most > most:
         yield Finding(
             "workers",
-            f"{count_of(settings.workers, 'worker')}, but {usable}",
+            f"{count_of(settings.workers_most, 'worker')}, but {usable}",
             f"use {most} or fewer; for more requests at a time, threads or gevent take less memory",
         )
-    elif settings.workers == 1 and processors > 1:
+    elif settings.workers_most == 1 and processors > 1:
         yield Finding(
             "workers", f"one worker uses one processor only, and {usable}", "use -w auto, or a number that fits"
         )
@@ -70,11 +70,12 @@ def workers(facts: Facts) -> Iterator[Finding]:
 def memory(facts: Facts) -> Iterator[Finding]:
     """A max_memory above the memory for all workers."""
     settings, limit = facts.settings, facts.surroundings.memory_limit_bytes
-    if settings.workers * settings.max_memory > limit:
-        be = "is" if settings.workers == 1 else "are"
+    number = settings.workers_most
+    if number * settings.max_memory > limit:
+        be = "is" if number == 1 else "are"
         yield Finding(
             "max_memory",
-            f"{count_of(settings.workers, 'worker')} of {size(settings.max_memory)} {be} more than the {size(limit)} "
+            f"{count_of(number, 'worker')} of {size(settings.max_memory)} {be} more than the {size(limit)} "
             "available: the kernel would kill them before they are recycled",
             "use --max-memory 80%, which is divided among them",
         )

@@ -175,7 +175,7 @@ def _check_protocol(settings: Settings, sources: Mapping[str, str], directory: s
 
 def _check_strength(settings: Settings, sources: Mapping[str, str]) -> None:
     """Whether there are enough workers for min_ready, and whether a reload can replace one."""
-    workers, least = settings.workers, settings.min_ready
+    workers, least = int(settings.workers), settings.min_ready
     if least > workers:
         raise complaint(
             sources["min_ready"], "min_ready", str(least),
@@ -192,10 +192,10 @@ def _check_strength(settings: Settings, sources: Mapping[str, str]) -> None:
 def check_scheduling(settings: Settings, sources: Mapping[str, str]) -> None:
     """Whether the policy has what it needs, and nothing is given that it does not use."""
     policy, weights = policy_of(settings, sources)[0], settings.weights
-    if policy == "weighted" and len(weights) != settings.workers:
+    if policy == "weighted" and len(weights) != settings.workers_most:
         raise complaint(
             sources["weights"] if weights else sources["scheduling"], "weights", WEIGHTS.show(weights),
-            f"one for each of {count_of(settings.workers, 'worker')}",
+            f"one for each of {count_of(settings.workers_most, 'worker')}",
         )  # fmt: skip
     for name, wanted in NEEDED_POLICY.items():
         if sources[name] != DEFAULT and policy != wanted:
@@ -326,8 +326,9 @@ def resolve(settings: Settings, processors: int, memory_bytes: int) -> Settings:
     """
     workers = min(MOST_WORKERS, processors) if isinstance(settings.workers, Automatic) else settings.workers
     limit = settings.max_memory
-    limit_bytes = limit.of(memory_bytes, workers) if isinstance(limit, MemoryShare) else limit
-    resolved = dataclasses.replace(settings, workers=workers, max_memory=limit_bytes)
+    counted = dataclasses.replace(settings, workers=workers)
+    limit_bytes = limit.of(memory_bytes, counted.workers_most) if isinstance(limit, MemoryShare) else limit
+    resolved = dataclasses.replace(counted, max_memory=limit_bytes)
     if isinstance(settings.workers, Automatic):
         where = "workers = auto"
         _check_strength(resolved, dict.fromkeys(("min_ready", "reload_surge"), where))

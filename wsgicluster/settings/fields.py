@@ -22,7 +22,7 @@ from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
 from wsgicluster.settings.types import events, general, health, proxy, rollout, state, worker
 from wsgicluster.settings.types import scheduling as scheduling_types
-from wsgicluster.settings.types.values import Address, Portion, TcpAddress
+from wsgicluster.settings.types.values import Address, Portion, TcpAddress, WorkerRange
 
 NOW, NEXT_WORKER, RESTART = Applies.NOW, Applies.NEXT_WORKER, Applies.RESTART
 
@@ -77,8 +77,13 @@ class Settings:
 
     workers: int = declare(1, Declaration(
         general.WORKERS, Group.WORKERS, NOW,
-        "Number of worker processes; auto starts one for each usable processor.",
+        "Number of worker processes; auto starts one for each usable processor, a range such as 2..16 as many as there "
+        "is work for.",
         ("-w", "--workers"), Fallback("WEB_CONCURRENCY")))
+    worker_idle_timeout: float = declare(60.0, Declaration(
+        general.DURATION, Group.WORKERS, NOW,
+        "With a range of workers: how long they have to be idle before one of them is stopped.",
+        ("--worker-idle-timeout",)))
     worker_class: worker.WorkerClass = declare("sync", Declaration(  # noqa: RUF009
         worker.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
         "Kind of worker: sync, gthread, gevent or a class; the configuration file may also give the class itself.",
@@ -430,6 +435,16 @@ class Settings:
         "Check settings, machine and application for known problems, print each with its remedy, and exit.",
         ("--doctor",)))
     # fmt: on
+
+    @property
+    def workers_most(self) -> int:
+        """The upper bound of a range of workers; without a range their number."""
+        return self.workers.most if isinstance(self.workers, WorkerRange) else self.workers
+
+    @property
+    def has_worker_range(self) -> bool:
+        """Whether the number of workers follows their load."""
+        return isinstance(self.workers, WorkerRange)
 
     @property
     def has_tls(self) -> bool:

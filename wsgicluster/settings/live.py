@@ -35,7 +35,7 @@ def with_scheduling(present: Settings, given: Mapping[str, object], where: str) 
     raise_all(complaints)
     if not values:
         raise complaint(where, "scheduling", "not given", "one of " + ", ".join(POLICIES))
-    if "weights" not in values and len(present.weights) != present.workers:
+    if "weights" not in values and len(present.weights) != present.workers_most:
         values["weights"] = ()
     wanted = dataclasses.replace(present, **values)
     sources = {name: where if name in given else DEFAULT for name in SCHEDULING_SETTINGS}

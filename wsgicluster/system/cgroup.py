@@ -53,6 +53,14 @@ def _words(path: pathlib.Path) -> list[str]:
         return []
 
 
+def _lines(path: pathlib.Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        # The same.
+        return []
+
+
 def usable_processors(root: str = "/") -> int:
     """Processors that this process may use, by affinity and by the control group's quota; at least 1."""
     try:
@@ -77,6 +85,28 @@ def memory_limit_bytes(root: str = "/") -> int:
                 if word.isdigit() and 0 < int(word) < _NO_LIMIT_BYTES:
                     limit = min(limit, int(word))
     return limit
+
+
+def available_memory_bytes(root: str = "/") -> int | None:
+    """Memory that may still be used, by this machine and this control group; None where nothing tells.
+
+    Pages of files that the kernel could drop count as available.
+    """
+    found = []
+    for line in _lines(pathlib.Path(root) / "proc/meminfo"):
+        if line[:1] == ["MemAvailable:"]:
+            found.append(int(line[1]) * 1024)
+    for group in _groups("memory", pathlib.Path(root)):
+        for most, used, droppable in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            limit, usage = _words(group / most), _words(group / used)
+            if not (limit and usage and limit[0].isdigit() and int(limit[0]) < _NO_LIMIT_BYTES):
+                continue
+            dropped = [int(line[1]) for line in _lines(group / "memory.stat") if line[:1] == [droppable]]
+            found.append(max(0, int(limit[0]) - int(usage[0]) + sum(dropped)))
+    return min(found, default=None)
 
 
 def out_of_memory_kills(root: str = "/") -> int | None:

@@ -1,14 +1,33 @@
-"""Who holds an address that is taken, as far as ``/proc`` shows it.
+"""What the kernel shows of sockets: who holds an address that is taken, and how many clients wait at a listener.
 
-Functions take ``root``, the folder that stands for ``/``. Knows no listener.
+Functions that read ``/proc`` take ``root``, the folder that stands for ``/``.
 """
 
 import os
 import pathlib
+import socket
+import struct
 from collections.abc import Iterable
 
 _LISTEN = "0A"
 _SYN_RECEIVED = "03"
+
+_TCP_INFO_BYTES = 104
+_TCP_UNACKED = struct.Struct("=24xI")
+
+# linux/netlink.h, linux/sock_diag.h and linux/unix_diag.h.
+_NETLINK_SOCK_DIAG = 4
+_BY_FAMILY = 20
+_REQUEST = 1
+_NETLINK_HEAD = struct.Struct("=IHHII")
+_UNIX_DIAG_REQUEST = struct.Struct("=BBHIIIII")
+_UNIX_DIAG_MESSAGE_BYTES = 16
+_ALL_STATES = _NO_COOKIE = 0xFFFFFFFF
+_SHOW_QUEUE = 0x10
+_ATTRIBUTE, _QUEUE = struct.Struct("=HH"), struct.Struct("=II")
+_QUEUE_ATTRIBUTE = 4
+_DIAG_S = 0.1
+"""The kernel responds at once; the arbiter must not wait for it in any case."""
 
 
 def _lines(path: pathlib.Path) -> list[list[str]]:
@@ -36,6 +55,36 @@ def handshakes(ports: Iterable[int], root: str = "/") -> int:
         words for name in ("tcp", "tcp6") for words in (_lines(pathlib.Path(root) / "proc/net" / name) if ends else ())
     ]
     return sum(len(words) > 3 and words[3] == _SYN_RECEIVED and words[1].endswith(ends) for words in lines)
+
+
+def waiting_connections(sock: socket.socket) -> int:
+    """How many connections wait in the queue of a listener to be accepted; 0 where the kernel does not tell."""
+    try:
+        if sock.family == socket.AF_UNIX:
+            return _waiting_at_unix(os.fstat(sock.fileno()).st_ino)
+        # linux/tcp.h: of a listener, tcpi_unacked is the length of its queue.
+        return int(_TCP_UNACKED.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES))[0])
+    except (OSError, struct.error):
+        # Another kernel than Linux, or one without that module.
+        return 0
+
+
+def _waiting_at_unix(inode: int) -> int:
+    """The same of a Unix socket, of which only sock_diag(7) tells."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as netlink:
+        netlink.settimeout(_DIAG_S)
+        wanted = _UNIX_DIAG_REQUEST.pack(socket.AF_UNIX, 0, 0, _ALL_STATES, inode, _SHOW_QUEUE, _NO_COOKIE, _NO_COOKIE)
+        netlink.send(_NETLINK_HEAD.pack(_NETLINK_HEAD.size + len(wanted), _BY_FAMILY, _REQUEST, 0, 0) + wanted)
+        answer = netlink.recv(4096)
+    if _NETLINK_HEAD.unpack_from(answer)[1] != _BY_FAMILY:
+        return 0
+    at = _NETLINK_HEAD.size + _UNIX_DIAG_MESSAGE_BYTES
+    while at + _ATTRIBUTE.size <= len(answer):
+        length, kind = _ATTRIBUTE.unpack_from(answer, at)
+        if kind == _QUEUE_ATTRIBUTE:
+            return int(_QUEUE.unpack_from(answer, at + _ATTRIBUTE.size)[0])
+        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    return 0
 
 
 def unix_inodes(path: str, root: str = "/") -> set[str]:

@@ -51,7 +51,7 @@ def worker_facts(settings: Settings, assignment: Assignment, multithread: bool) 
         # As the application's import has left it.
         "SCRIPT_NAME": place_of(os.environ),
         "wsgi.multithread": multithread,
-        "wsgi.multiprocess": settings.workers > 1,
+        "wsgi.multiprocess": settings.workers_most > 1,
         "wsgicluster.slot": assignment.slot,
         "wsgicluster.ready": assignment.board.is_ready,
     }

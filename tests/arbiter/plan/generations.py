@@ -3,7 +3,7 @@
 from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.rollout import ALL_WORKERS, QUARTER
-from wsgicluster.settings.types.values import Portion
+from wsgicluster.settings.types.values import Portion, WorkerRange
 
 
 def generation(
@@ -14,10 +14,11 @@ def generation(
     surge: Portion = QUARTER,
     min_ready: int = ALL_WORKERS,
     smoke: bool = False,
+    most: int = 0,
 ) -> Generation:
-    """A generation of so many workers; with ``smoke`` its first one has something to try."""
+    """A generation of so many workers, or up to ``most``; with ``smoke`` its first one has something to try."""
     settings = Settings(
-        workers=workers,
+        workers=WorkerRange(workers, most) if most else workers,
         preload_app=preload,
         reload_surge=surge,
         min_ready=min_ready,

@@ -182,3 +182,37 @@ def test_scaling_down_leaves_a_way_to_replace_the_last_workers() -> None:
 @pytest.mark.parametrize(("workers", "batch"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (64, 16)])
 def test_batch_is_a_quarter(workers: int, batch: int) -> None:
     assert started(workers).batch == batch
+
+
+def test_a_range_bounds_what_may_be_wanted() -> None:
+    rollout = Rollout()
+    rollout.begin(generation(1, 2, most=4))
+    rollout.first_ready(10.0)
+    assert (rollout.workers, rollout.most) == (2, 4)
+    assert [rollout.scale(+1) for _ in range(3)] == [3, 4, 4]
+    assert rollout.scale(-9) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "present", "new", "wanted"),
+    [
+        # The load is as before the reload, and so is the number.
+        ((2, 16), 8, (2, 16), 8),
+        ((2, 16), 8, (2, 4), 4),
+        ((2, 16), 3, (6, 16), 6),
+        ((4, 0), 8, (2, 16), 8),
+        # A number alone is what is wanted.
+        ((2, 16), 8, (3, 0), 3),
+        ((4, 0), 8, (3, 0), 3),
+    ],
+)
+def test_how_many_a_reload_leaves(old: tuple[int, int], present: int, new: tuple[int, int], wanted: int) -> None:
+    rollout = Rollout()
+    rollout.begin(generation(1, old[0], most=old[1]))
+    rollout.first_ready(10.0)
+    rollout.scale(present - rollout.workers)
+    rollout.begin(generation(2, new[0], most=new[1]))
+    rollout.first_ready(20.0)
+    assert rollout.workers == present
+    rollout.settle(20.0 + PROBATION_S)
+    assert rollout.workers == wanted

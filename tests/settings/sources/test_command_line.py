@@ -37,7 +37,10 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
         (["-Q"], "command line: -Q: no such flag; expected one of those that --help shows"),
         (["--worker", "2"], "no such flag"),
         (["a", "b"], "command line: 'b': a second argument; expected one APPLICATION"),
-        (["-w"], "command line --workers: workers: no value; expected a number from 1 to 500, or auto"),
+        (
+            ["-w"],
+            "command line --workers: workers: no value; expected a number from 1 to 500, a range such as 2..16, or auto",  # noqa: E501
+        ),
         (["--bind"], "command line --bind: bind: no value; expected HOST:PORT"),
         (["--daemon=5"], "command line --daemon: daemon: a value; expected none"),
         (["--version=5"], "command line: "),

@@ -74,8 +74,11 @@ def test_variables_of_platforms(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-w", "many"], "command line --workers: workers: 'many'; expected a number from 1 to 500, or auto"),
-        (["-w", "99999999"], "workers: '99999999'; expected a number from 1 to 500, or auto"),
+        (
+            ["-w", "many"],
+            "command line --workers: workers: 'many'; expected a number from 1 to 500, a range such as 2..16, or auto",
+        ),
+        (["-w", "99999999"], "workers: '99999999'; expected a number from 1 to 500, a range such as 2..16, or auto"),
         (["-D", "-b", "fd://0"], "command line --bind: bind: 'fd://0'; expected a descriptor above 2"),
         (["--timeout", "-1"], "command line --timeout: timeout: '-1'; expected a time such as"),
         (["-k", "gevnt"], "did you mean gevent?"),

@@ -8,7 +8,7 @@ import pytest
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.types import general
 from wsgicluster.settings.types.general import SettingType
-from wsgicluster.settings.types.values import Automatic, MemoryShare, TcpAddress, UnixAddress
+from wsgicluster.settings.types.values import Automatic, MemoryShare, TcpAddress, UnixAddress, WorkerRange
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,10 @@ from wsgicluster.settings.types.values import Automatic, MemoryShare, TcpAddress
         (general.WORKERS, "auto", Automatic()),
         (general.WORKERS, "4", 4),
         (general.WORKERS, 500, 500),
+        (general.WORKERS, "2..16", WorkerRange(2, 16)),
+        (general.WORKERS, " 1 .. 500 ", WorkerRange(1, 500)),
+        (general.WORKERS, WorkerRange(2, 16), WorkerRange(2, 16)),
+        (general.WORKERS, "4..4", 4),
         (general.DURATION, 2, 2.0),
         (general.DURATION, "500ms", 0.5),
         (general.SIZE, 8190, 8190),
@@ -80,6 +84,13 @@ def test_reads(value_type: SettingType[Any], raw: object, value: object) -> None
         (general.COUNT_FROM_ONE, 0),
         (general.WORKERS, 0),
         (general.WORKERS, 501),
+        (general.WORKERS, "2..501"),
+        (general.WORKERS, "0..4"),
+        (general.WORKERS, "8..4"),
+        (general.WORKERS, "2.."),
+        (general.WORKERS, "2..4..8"),
+        (general.WORKERS, "2...4"),
+        (general.WORKERS, 2.5),
         (general.WORKERS, "99999999"),
         (general.WORKERS, "many"),
         (general.WORKERS, None),

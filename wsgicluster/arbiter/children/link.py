@@ -22,6 +22,7 @@ from wsgicluster.ipc.messages import (
     TraceMemory,
 )
 from wsgicluster.ipc.scoreboard import Cell, Page, PageSnapshot, WorkerState
+from wsgicluster.system import process
 
 _STACKS_BYTES = 256 * 1024
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
@@ -52,6 +53,11 @@ class ChildLink:
         if self.child.pid:
             with contextlib.suppress(ProcessLookupError):  # it exited just now and will be reaped
                 os.kill(self.child.pid, number)
+
+    def processor_s(self) -> float:
+        """The processor time that the process has taken, in seconds; 0.0 where the system does not tell."""
+        times = process.processor_times_s(self.child.pid) if self.child.pid else None
+        return sum(times) if times is not None else 0.0
 
     def request_stop(self, ask: Ask) -> None:
         """Send the signal that requests a stop so urgently, as `signal` does."""

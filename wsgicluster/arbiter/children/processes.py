@@ -122,6 +122,10 @@ class ChildProcesses:
             child.take(Input.STARTED)
         return child
 
+    def sockets(self, numbers: Iterable[int]) -> ListenerSet:
+        """The listeners with these numbers."""
+        return self._sockets(numbers)
+
     def listeners_of(self, child: Child) -> ListenerSet:
         """The listeners that a child has, but for those of which it has been notified that they end."""
         return self._sockets(self._links[child.key].listeners)

@@ -15,6 +15,7 @@ from wsgicluster.arbiter.plan.requester import Requester
 from wsgicluster.arbiter.plan.rollout import Result
 from wsgicluster.arbiter.plan.status import ServiceStatus
 from wsgicluster.arbiter.supervision.observation import BOUNDS_S, Observation, attempt_as_json, rfc3339, state_of
+from wsgicluster.arbiter.supervision.supervisor import Supervisor
 from wsgicluster.control import protocol
 from wsgicluster.control.event_history import EventHistory
 from wsgicluster.control.protocol import ControlError, ErrorCode
@@ -41,6 +42,18 @@ def child_in(observation: Observation, slot: int) -> Child:
             ErrorCode.NO_SUCH_SLOT, f"no worker has slot {slot}; {slots if known else 'there is no worker'}"
         )
     return child
+
+
+def wanted_workers(supervisor: Supervisor, given: int | str) -> int:
+    """How many workers a number or a change such as ``+1`` stands for. Raises ControlError beyond a range."""
+    wanted, most = given if isinstance(given, int) else supervisor.status().wanted + int(given), supervisor.most_workers
+    settings = supervisor.serving
+    if settings is not None and settings.has_worker_range and wanted > most:
+        message = (
+            f"{wanted} workers are more than workers = {settings.workers} allows; change that and reload, or use {most}"
+        )
+        raise ControlError(ErrorCode.REFUSED, message)
+    return wanted
 
 
 class CommandHandlers:
@@ -122,7 +135,11 @@ class CommandHandlers:
             "listeners": self._parts.addresses.queues(),
             "worker_class": kind_name(settings.worker_class),
             "scheduling": self._parts.children.scheduling.policy,
-            "workers": {"wanted": status.wanted, "ready": status.ready},
+            "workers": {
+                "wanted": status.wanted,
+                "ready": status.ready,
+                "range": str(settings.workers) if settings.has_worker_range else None,
+            },
             "last_reload": attempt_as_json(status.last),
             **self._observation.events_counted(),
             "bounds_seconds": BOUNDS_S,
@@ -176,10 +193,8 @@ class CommandHandlers:
     def scale(self, call: Call) -> None:
         """Another number of workers."""
         self._refuse_while_stopping("scale")
-        wanted, before = call.args["workers"], self._status().wanted
-        workers = self._operations.scale_to(
-            wanted if isinstance(wanted, int) else before + int(wanted), requester_of(call)
-        )
+        before = self._status().wanted
+        workers = self._operations.scale_to(wanted_workers(self._supervisor, call.args["workers"]), requester_of(call))
         begun = {"workers": workers, "before": before}
 
         def outcome() -> object:

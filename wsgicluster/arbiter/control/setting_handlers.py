@@ -1,9 +1,10 @@
 """The commands of the control socket that read settings, and that change those which need no reload."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from wsgicluster.arbiter.control.handlers import requester_of
+from wsgicluster.arbiter.control.handlers import requester_of, wanted_workers
 from wsgicluster.arbiter.operations import Operations, Parts
 from wsgicluster.control import protocol
 from wsgicluster.control.commands import check
@@ -24,6 +25,7 @@ class SettingHandlers:
 
     def __init__(self, parts: Parts, operations: Operations) -> None:
         self._operations = operations
+        self._supervisor = parts.supervisor
         self._scheduling = parts.supervisor.scheduling
 
     def table(self) -> Mapping[str, Handler]:
@@ -51,17 +53,15 @@ class SettingHandlers:
         if self._operations.is_stopping:
             raise ControlError(ErrorCode.REFUSED, "set is refused: the server is stopping")
         if name == "workers":
-            workers = check("scale", {"workers": value})["workers"]
-            before = self._scheduling.in_force().workers
-            self._operations.scale_to(
-                workers if isinstance(workers, int) else before + int(workers), requester_of(call)
-            )
+            wanted = wanted_workers(self._supervisor, check("scale", {"workers": value})["workers"])
+            workers = self._operations.scale_to(wanted, requester_of(call))
+            settings = dataclasses.replace(self._scheduling.in_force(), workers=workers)
         else:
             try:
                 self._operations.set_scheduling({name: value}, requester_of(call), "set")
             except UsageError as error:
                 raise ControlError(ErrorCode.INVALID, str(error)) from error
-        settings = self._scheduling.in_force()
+            settings = self._scheduling.in_force()
         call.succeed({"schema": protocol.SCHEMA, "settings": {name: _described(name, settings, Settings())}})
 
 

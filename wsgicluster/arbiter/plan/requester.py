@@ -3,7 +3,9 @@
 import dataclasses
 
 OPERATOR, ARBITER, APPLICATION, STEWARD = "operator", "arbiter", "application", "steward"
-"""As events name them; `OPERATOR` is who sends signals, `STEWARD` the code of the configuration file."""
+AUTOSCALING = "autoscaling"
+"""As events name them; `OPERATOR` is who sends signals, `STEWARD` the code of the configuration file, `AUTOSCALING` the
+policy that has workers follow the load."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -170,7 +170,14 @@ class Rollout:
         """How many workers are wanted now."""
         if self.base is None or self.retired:
             return 0
-        return min(MOST_WORKERS, max(0, self.base.settings.workers + self._adjusted))
+        return min(self.most, max(0, self.base.settings.workers + self._adjusted))
+
+    @property
+    def most(self) -> int:
+        """How many workers may be wanted at the most."""
+        if self.base is not None and self.base.settings.has_worker_range:
+            return self.base.settings.workers_most
+        return MOST_WORKERS
 
     @property
     def least_ready(self) -> int:
@@ -221,7 +228,7 @@ class Rollout:
         self.scaled_by = by
         if self.base is not None:
             at_least = min(1, self.workers)
-            wanted = min(MOST_WORKERS, max(at_least, self.workers + more))
+            wanted = min(self.most, max(at_least, self.workers + more))
             if wanted:
                 self._adjusted, self.retired = wanted - self.base.settings.workers, False
         return self.workers
@@ -261,11 +268,22 @@ class Rollout:
         return True
 
     def _promote(self) -> None:
-        self.serving, self.trial = self.trial, None
-        # What TTIN and TTOU changed before the reload belonged to the old settings.
-        self._adjusted -= self._adjusted_at_begin
+        before, self.serving, self.trial = self.serving, self.trial, None
         if self._retired_at_begin:
             self.retired = False
+        self._adjusted = self._adjustment(before.settings if before is not None else None)
+
+    def _adjustment(self, before: Settings | None) -> int:
+        """How many workers more are wanted than the settings say that are in force now, instead of those before."""
+        new = self.serving.settings if self.serving is not None else None
+        if before is not None and new is not None and new.has_worker_range:
+            # The number of now is what the load has asked for, and still does.
+            wanted = before.workers + self._adjusted
+            return min(new.workers_most, max(new.workers, wanted)) - new.workers
+        if before is not None and before.has_worker_range:
+            return 0
+        # What TTIN and TTOU changed before the reload belonged to the old settings.
+        return self._adjusted - self._adjusted_at_begin
 
     def abort(self) -> None:
         """The generation on trial does not work: all stays as it was."""

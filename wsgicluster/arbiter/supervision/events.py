@@ -187,11 +187,13 @@ class EventReporter:
             )  # fmt: skip
             self._add(event)
 
-    def scaled(self, before: int) -> None:
+    def scaled(self, before: int, reason: str = "") -> None:
         """Another number of workers is wanted."""
         if self.is_wanted:
             workers, by = self._pool.rollout.workers, self._pool.rollout.scaled_by
-            self._add(ScaleEvent(at=self._clock.time(), asked=True, by=by, workers=workers, before=before))
+            self._add(
+                ScaleEvent(at=self._clock.time(), reason=reason, asked=True, by=by, workers=workers, before=before)
+            )
 
     def degraded(self, recovered: bool = False, reason: str = "") -> None:
         """Workers are missing, or all of them serve again."""

@@ -212,7 +212,12 @@ class Observation:
     def events_counted(self) -> dict[str, Any]:
         """How often what has happened to workers since the server was started."""
         tallies = self.tallies
-        return {"exits": dict(tallies.exits), "boots": dict(tallies.boots), "reloads": dict(tallies.reloads)}
+        return {
+            "exits": dict(tallies.exits),
+            "boots": dict(tallies.boots),
+            "reloads": dict(tallies.reloads),
+            "scalings": {direction: dict(reasons) for direction, reasons in tallies.scalings.items()},
+        }
 
 
 BOUNDS_S = list(HISTOGRAM_BOUNDS_S)

@@ -43,9 +43,11 @@ class LiveScheduling:
         base = self._pool.rollout.base
         assert base is not None, "the first generation comes before any command"
         present = self._children.scheduling
+        # A range is in force as it is, whatever the present number.
+        workers = base.settings.workers if base.settings.has_worker_range else self._pool.rollout.workers
         return dataclasses.replace(
             base.settings,
-            workers=self._pool.rollout.workers,
+            workers=workers,
             scheduling=present.policy,
             weights=present.weights,
             sticky=Sticky(present.form, present.name),

@@ -19,6 +19,7 @@ from wsgicluster.arbiter.plan.rollout import Attempt, Generation, Result
 from wsgicluster.arbiter.plan.status import ServiceStatus, status_of
 from wsgicluster.arbiter.plan.support import wants
 from wsgicluster.arbiter.postmortem import report
+from wsgicluster.arbiter.supervision.autoscaler import Autoscaler
 from wsgicluster.arbiter.supervision.child_messages import ChildMessages
 from wsgicluster.arbiter.supervision.order_executor import OrderExecutor
 from wsgicluster.arbiter.supervision.parts import SupervisionParts
@@ -53,6 +54,7 @@ class Supervisor:
         """What has failed, and what the server exits with therefore."""
         self.scheduling = parts.scheduling
         """The policy that the workers follow, and how it is set."""
+        self._autoscaler = Autoscaler(parts.pool, children, parts.events, parts.log)
         self._planner = Planner(parts.pool)
         self._executor = OrderExecutor(parts, self.messages.read)
         self._log = logs.error
@@ -115,6 +117,11 @@ class Supervisor:
     def scale_to(self, workers: int, by: str = OPERATOR) -> int:
         """Want so many workers; returns how many are wanted then."""
         return self.scale(workers - self._pool.rollout.workers, by)
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers may be wanted at the most."""
+        return self._pool.rollout.most
 
     def replace(self, slot: int, by: str) -> bool:
         """Replace the worker of a slot, once another one is ready; False where there is none to replace."""
@@ -204,6 +211,7 @@ class Supervisor:
             self.failures.next_due(),
             self._progress.recovered_at(),
             self._probation.next_due(),
+            self._autoscaler.next_due(),
             self._children.events.next_due(self._clock.monotonic()),
             math.inf if self._pool.stopping else self._children.mailboxes.next_due(),
         )
@@ -215,6 +223,7 @@ class Supervisor:
         if self._pool.rollout.settle(now):
             self.scheduling.promoted()
             self._progress.promoted(self._clock.time())
+        self._autoscaler.advance(now)
         for child in self._pool.workers():
             if child.ready_at is None:
                 child.takes_requests = self._children.link(child).takes_requests

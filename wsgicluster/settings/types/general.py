@@ -19,10 +19,12 @@ from wsgicluster.settings.types.values import (
     Automatic,
     InvalidValue,
     MemoryShare,
+    WorkerRange,
     read_address,
     read_duration,
     read_share,
     read_size,
+    read_worker_range,
     show_duration,
     show_size,
     split_addresses,
@@ -99,8 +101,11 @@ def _count(least: int, expected: str, unit: str = "") -> SettingType[int]:
 def _read_workers(value: object) -> int:
     if isinstance(value, Automatic) or (isinstance(value, str) and value.strip().lower() == "auto"):
         return Automatic()
-    number = whole_number(value)
-    if not 1 <= number <= MOST_WORKERS:
+    if isinstance(value, str) and ".." in value:
+        value = read_worker_range(value)
+    number = value if isinstance(value, WorkerRange) else whole_number(value)
+    most = number.most if isinstance(number, WorkerRange) else number
+    if number < 1 or most > MOST_WORKERS:
         raise ValueError
     return number
 
@@ -355,7 +360,9 @@ def _read_schemes(value: object) -> Mapping[str, str]:
 
 
 SWITCH = SettingType(_read_switch, "true or false", "", lambda value: "true" if value else "false")
-WORKERS = SettingType(_read_workers, f"a number from 1 to {MOST_WORKERS}, or auto", "N", choices=("auto",))
+WORKERS = SettingType(
+    _read_workers, f"a number from 1 to {MOST_WORKERS}, a range such as 2..16, or auto", "N", choices=("auto",)
+)
 COUNT = _count(0, "a whole number from 0")
 COUNT_FROM_ONE = _count(1, "a whole number from 1")
 FIELDS = SettingType(_zero_means(COUNT.read, 32768), COUNT.expected, COUNT.metavar)

@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.ASCII)
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+_RANGE = re.compile(r"(\d{1,4})\s*\.\.\s*(\d{1,4})", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._*-]+")
 _HOST_V6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
 _FD_NAME = re.compile(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,254}")
@@ -90,6 +91,31 @@ class Automatic(int):
     __repr__ = __str__
 
 
+class WorkerRange(int):
+    """From so many workers, which it counts as, to ``most``: as many as there is work for."""
+
+    most: int
+
+    def __new__(cls, least: int, most: int) -> "WorkerRange":
+        found = super().__new__(cls, least)
+        found.most = most
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkerRange) and int(self) == int(other) and self.most == other.most
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # int has its own
+
+    def __hash__(self) -> int:
+        return hash((int(self), self.most))
+
+    def __str__(self) -> str:
+        return f"{int(self)}..{self.most}"
+
+    __repr__ = __str__
+
+
 class MemoryShare(int):
     """A percentage of the usable memory; counts as 0 bytes, which means no limit, until it is resolved."""
 
@@ -132,6 +158,15 @@ class Portion:
 
     def __str__(self) -> str:
         return f"{self.number:g}%" if self.percent else str(int(self.number))
+
+
+def read_worker_range(text: str) -> WorkerRange | int:
+    """``2..16``; a plain number where both are the same."""
+    found = _RANGE.fullmatch(text.strip())
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError
+    least, most = int(found[1]), int(found[2])
+    return WorkerRange(least, most) if least < most else least
 
 
 def read_portion(text: str) -> Portion:

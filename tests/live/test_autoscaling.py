@@ -1,0 +1,125 @@
+"""Servers whose number of workers follows their load, with real requests."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.conftest import LiveServer, StartServer, wait_until
+from tests.live.client import BrokenResponse, Connection, fetch
+
+pytestmark = pytest.mark.live
+
+APP = """\
+import time
+
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/quick":
+        start_response("200 OK", [("Content-Length", "1")])
+        return [b"1" if environ["wsgi.multiprocess"] else b"0"]
+    time.sleep(0.05)
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+class Rush:
+    """Clients that ask without a pause, each on new connections."""
+
+    def __init__(self, live: LiveServer, clients: int) -> None:
+        self.losses: list[str] = []
+        self.served = 0
+        self._live = live
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> "Rush":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _ask(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Connection(self._live.port) as connection:
+                    response = connection.exchange(extra="Connection: close\r\n")
+                self.served += 1
+                if response.status != 200:
+                    self.losses.append(str(response.status))
+            except (OSError, BrokenResponse) as error:
+                self.losses.append(repr(error))
+
+
+def ctl(live: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run wsgiclusterctl for a server."""
+    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "clients"), [(("sync",), 12), (("gthread", "--threads", "2"), 24)], ids=["sync", "gthread"]
+)
+def test_workers_follow_a_step_of_load_up_and_down(server: StartServer, kind: tuple[str, ...], clients: int) -> None:
+    live = server("app", "-w", "2..8", "-k", *kind, "--worker-idle-timeout", "3", source=APP)
+    live.wait_log("Started: 2 workers serve")
+    assert fetch(live.port, "/quick").body == b"1"
+    with Rush(live, clients) as rush:
+        live.wait_log(r"Autoscaling: 2 -> 4 workers, busy: \d+ % of 2 workers' time", 20)
+        live.wait_log("-> 8 workers, ", 30)
+        wait_until(lambda: len(live.children()) == 8, 20)
+        server_now = json.loads(ctl(live, "list", "--json").stdout)["server"]
+        assert server_now["workers"]["range"] == "2..8"
+        assert sum(server_now["scalings"]["up"].values()) >= 2
+    live.wait_log("Autoscaling: 3 -> 2 workers, idle: ", 40)
+    wait_until(lambda: len(live.children()) == 2, 20)
+    assert rush.losses == []
+    assert rush.served > 50
+    # It ends there.
+    assert not live.said("Autoscaling: 2 -> 1")
+    assert "2/2 workers (2..8)" in ctl(live, "list").stdout
+    assert live.stop() == 0
+
+
+def test_an_operator_may_choose_within_the_range(server: StartServer) -> None:
+    # Nothing is decided in between.
+    live = server("app", "-w", "2..4", "--worker-idle-timeout", "10m", source=APP)
+    live.wait_workers(2)
+    assert ctl(live, "scale", "3", "--wait").stdout == "2 -> 3 workers\n"
+    found = ctl(live, "scale", "5")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == (
+        "wsgiclusterctl: error: 5 workers are more than workers = 2..4 allows; change that and reload, or use 4\n"
+    )
+    assert ctl(live, "set", "workers", "+9").stderr.startswith("wsgiclusterctl: error: 12 workers are more than ")
+    assert ctl(live, "get", "workers").stdout == "2..4\n"
+    assert ctl(live, "set", "workers", "4").stdout == "workers = 4 (at once, until the next reload)\n"
+    live.send(signal.SIGTTIN)
+    live.wait_log("SIGTTIN: 4 workers")
+    wait_until(lambda: len(live.children()) == 4, 20)
+    live.send(signal.SIGTTOU)
+    live.wait_log("SIGTTOU: 3 workers")
+    wait_until(lambda: len(live.children()) == 3, 20)
+    # A reload keeps the number that is there.
+    assert ctl(live, "reload", "--wait").stdout.startswith("generation 2 serves with 3 workers ")
+    assert live.stop() == 0
+
+
+def test_a_reload_gives_and_takes_a_range(server: StartServer) -> None:
+    live = server("app", "--worker-idle-timeout", "10m", source=APP)
+    live.wait_workers(1)
+    for text, workers, says in (('"2..4"', 2, "workers: 1 -> 2..4"), ("1", 1, "workers: 2..4 -> 1")):
+        (live.folder / "wsgicluster.conf.py").write_text(f"workers = {text}\n", "utf-8")
+        found = ctl(live, "reload", "--wait")
+        assert f" serves with {workers} worker" in found.stdout
+        live.wait_log(f"Changed settings: {says}")
+        wait_until(lambda workers=workers: len(live.children()) == workers, 20)  # type: ignore[misc]
+    assert live.stop() == 0
