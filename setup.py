@@ -1,10 +1,12 @@
-"""The compiled modules; everything else is declared in setup.cfg, which has no way to declare these.
+"""The compiled modules and the manual pages; the rest is declared in setup.cfg, which has no way to declare these.
 
-They are optional: without Cython or a compiler the installation works, and the plain Python
+The modules are optional: without Cython or a compiler the installation works, and the plain Python
 that they are twins of does their work. So it does where Python has no global lock: these modules
 rely on one, and loading them would bring it back for the application's threads, too.
 """
 
+import pathlib
+import runpy
 import subprocess
 import sysconfig
 
@@ -56,4 +58,10 @@ def extensions() -> list[Extension]:
     return cythonize(found, language_level=3)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWhatCompiles})
+def manual_pages() -> list[tuple[str, list[str]]]:
+    """The manual pages and where they are installed; written anew, since they follow from the code."""
+    pages = runpy.run_path("docs/manual.py")["write"](pathlib.Path("build/man"))
+    return [("share/man/man1", [str(path) for path in pages])]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildWhatCompiles}, data_files=manual_pages())

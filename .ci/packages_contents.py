@@ -9,6 +9,8 @@ import zipfile
 ROOT = pathlib.Path(__file__).parent.parent
 WHEEL_LIMIT_BYTES = 2_000_000
 SDIST_LIMIT_BYTES = 1_000_000
+TAGS = (".dist-info", ".data")
+MANUAL_PAGES = {f"data/share/man/man1/{name}.1" for name in ("wsgicluster", "wsgiclusterctl")}
 
 
 def sources(*patterns: str) -> set[str]:
@@ -32,7 +34,9 @@ def complaints(sdist: pathlib.Path, wheel: pathlib.Path) -> list[str]:
     found += [f"wheel: without {name}" for name in sorted(code - installed)]
     found += [f"wheel: {name}" for name in sorted(matching(installed, "tests*", "*.c", "*.pyx", "*.pxd", "*.pyc"))]
     top = {name.partition("/")[0] for name in installed}
-    found += [f"wheel: {name}" for name in sorted(top) if name != "wsgicluster" and not name.endswith(".dist-info")]
+    found += [f"wheel: {name}" for name in sorted(top) if name != "wsgicluster" and not name.endswith(TAGS)]
+    data = {name.partition(".data/")[2] for name in installed if ".data/" in name}
+    found += [f"wheel: other files than the manual pages: {name}" for name in sorted(data ^ MANUAL_PAGES)]
     for path, limit in ((sdist, SDIST_LIMIT_BYTES), (wheel, WHEEL_LIMIT_BYTES)):
         size = path.stat().st_size
         print(f"{path.name}: {size / 1000:,.0f} kB")

@@ -399,3 +399,28 @@ def test_a_busy_sync_worker_is_named_with_its_request(server: StartServer) -> No
             found.stderr,
         )
     wait_until(lambda: ctl(live, "memory", "1").returncode == 0, 20, "what was asked for has been done since")
+
+
+def test_the_doctor_finds_what_has_happened(server: StartServer) -> None:
+    live = server("app:app", "-w", "1", "--max-requests", "50", source=WORKS)
+    live.wait_log("Started: 1 worker serves")
+    before = json.loads(ctl(live, "doctor", "--json").stdout)
+    assert "exits" not in [each["subject"] for each in before["findings"]]
+    os.kill(int(ctl(live, "pid", "1").stdout), signal.SIGKILL)
+    live.wait_log("Worker 1 .* is ready", count=2)
+    found = ctl(live, "doctor")
+    assert found.returncode == 1
+    *lines, last = found.stdout.splitlines()
+    assert last == f"{len(lines)} finding{'s' * (len(lines) != 1)}"
+    assert any(line.startswith("exits: since the start, of workers: 1 killed from outside; ") for line in lines), lines
+    assert any(line.startswith("max_requests: each worker is replaced after 50 requests") for line in lines), lines
+
+
+def test_the_full_doctor_runs_the_command_of_the_server(server: StartServer) -> None:
+    live = server("app:app", "-w", "1", source=WORKS, environ={"WSGICLUSTER_WORKERS": "1"})
+    live.wait_log("Started: 1 worker serves")
+    (live.folder / "app.py").write_text("raise LookupError('broken since')\n")
+    found = ctl(live, "doctor", "--full", timeout_s=60)
+    assert found.returncode == 1
+    assert "broken since" in found.stdout + found.stderr
+    assert ctl(live, "health").returncode == 0

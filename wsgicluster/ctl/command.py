@@ -4,6 +4,7 @@ What was asked for goes to standard output and nothing else does; messages go to
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -18,7 +19,10 @@ from wsgicluster.control.client import ControlConnection, NoServer
 from wsgicluster.control.commands import MOST_WAIT_S
 from wsgicluster.control.protocol import ControlError, ErrorCode
 from wsgicluster.control.status import complete, rates
+from wsgicluster.control.surroundings import live_surroundings
 from wsgicluster.ctl import options, systemd, tables
+from wsgicluster.ctl.doctor.findings import LiveFacts, findings
+from wsgicluster.ctl.doctor.start import examine_start
 from wsgicluster.ctl.find import Wanted, connect
 from wsgicluster.ctl.logs.show import show
 from wsgicluster.ctl.profiling import result
@@ -227,6 +231,21 @@ class Run:
             allowed = f" ({workers['range']})" if workers.get("range") else ""
             self._say(f"{server['state']}: {workers['ready']} of {workers['wanted']} workers{allowed} ready")
         return 0 if healthy else FAILED
+
+    def _doctor(self, connection: ControlConnection) -> int:
+        status = complete(connection.call("status"))
+        settings = {name: each["value"] for name, each in connection.call("get")["settings"].items()}
+        pids = [each["pid"] for each in status["workers"] if each["pid"]]
+        surroundings = live_surroundings(status["server"]["pid"], pids)
+        found = findings(LiveFacts(status, settings, surroundings))
+        if self._given.json:
+            _print_json({"schema": 1, "findings": [dataclasses.asdict(each) for each in found]})
+        else:
+            for each in found:
+                print(each)
+            self._say(f"{len(found)} finding{'s' * (len(found) != 1)}" if found else "no findings")
+        sound = not self._given.full or examine_start(connection.call("launch"))
+        return FAILED if found or not sound else 0
 
     def _systemd(self, connection: ControlConnection) -> int:
         print(systemd.unit(connection.call("launch"), str(connection.call("hello")["name"])), end="")

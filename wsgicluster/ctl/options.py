@@ -17,6 +17,7 @@ exit codes:
   5  stop: requests were aborted, or workers killed
   6  it is not over within --timeout; it continues
   health: 0 serving, 1 degraded or not serving, 3 no server
+  doctor: 0 no findings, 1 findings, 3 no server
 """
 _EXAMPLES = """\
 examples:
@@ -129,6 +130,14 @@ class CommandParsers:
         get.add_argument("name_of_setting", nargs="?", metavar="NAME")
         _add_json(get)
         _add_json(self._add("health", "One line and an exit code: 0 serving, 1 not."))
+        doctor = self._add(
+            "doctor", "What is wrong with the server, or soon will be, with the remedy: exit code 1 for findings."
+        )
+        doctor.add_argument(
+            "--full", action="store_true",
+            help="also run the server's own command with --doctor, which loads the application once more",
+        )  # fmt: skip
+        _add_json(doctor)
         self._add("systemd", "Print a unit of systemd that starts this server as it was started.")
         pid = self._add("pid", "The arbiter's pid, or those of a slot's workers.")
         pid.add_argument("slot", type=int, nargs="?", metavar="SLOT")

@@ -40,9 +40,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
     """Parse the arguments after the program's name; errors name ``where`` they come from. Raises UsageError."""
-    parser = _parser(where)
+    reader = _parser(where)
     try:
-        namespace, rest = parser.parse_known_args(list(argv))
+        namespace, rest = reader.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         raise _refused(error, where) from error
     if rest:
@@ -73,7 +73,12 @@ def source_of(setting: Setting, where: str = WHERE) -> str:
 
 def help_text() -> str:
     """What ``--help`` shows."""
-    return _parser(WHERE).format_help()
+    return parser().format_help()
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads the arguments, for pages that describe them."""
+    return _parser(WHERE)
 
 
 def _parser(where: str) -> argparse.ArgumentParser:
