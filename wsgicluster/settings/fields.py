@@ -331,6 +331,10 @@ class Settings:
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
 
+    haproxy_agent: Address | None = declare(None, Declaration(  # noqa: RUF009
+        admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
+        "Address at which the admin worker responds to HAProxy's agent-check, with state and weight.",
+        ("--haproxy-agent",), default_text="none"))
     health_path: str | None = declare(None, Declaration(
         health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
         "Path at which workers respond with 200 themselves, without the application: for probes that reach no other "
@@ -418,6 +422,11 @@ class Settings:
     def has_tls(self) -> bool:
         """Whether clients have to use TLS."""
         return self.certfile is not None or self.ssl_context is not None
+
+    @property
+    def admin_addresses(self) -> tuple[Address, ...]:
+        """Where the admin worker listens: for HTTP first, and for HAProxy, if it does."""
+        return tuple(address for address in (self.admin, self.haproxy_agent) if address is not None)
 
     @property
     def scheme(self) -> str:
