@@ -248,6 +248,16 @@ class Settings:
         proxy.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
         "Header field for the request ID, in requests and responses.", ("--request-id-header",)))
 
+    trace: str = declare("off", Declaration(
+        proxy.TRACE, Group.PROXIES, NEXT_WORKER,
+        "Add the trace of W3C Trace Context to each request: make always begins one; accept continues the one in "
+        "traceparent that a proxy in forwarded_allow_ips sent. The flag alone means accept.",
+        ("--trace",), bare_value="accept"))
+    trace_header: str | None = declare(None, Declaration(
+        proxy.OPTIONAL_HEADER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Header field of responses for the ID of the trace; used with trace.", ("--trace-header",),
+        default_text="none"))
+
     certfile: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
         "File with the server's certificate chain, in PEM format; enables TLS.", ("--certfile",)))
