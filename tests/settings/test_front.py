@@ -147,3 +147,15 @@ def test_names_of_requests(tmp_path: pathlib.Path) -> None:
     for name in ("X Trace", "X_Trace", "", "Content-Length", "X:"):
         with pytest.raises(UsageError, match=r"request_id_header: .*; expected the name of a header field"):
             settings(tmp_path, source=f"request_id_header = {name!r}")
+
+
+def test_traces(tmp_path: pathlib.Path) -> None:
+    found = settings(tmp_path)
+    assert (found.trace, found.trace_header) == ("off", None)
+    assert settings(tmp_path, "--trace").trace == "accept"
+    found = settings(tmp_path, "--trace", "make", "--trace-header", "Trace-ID")
+    assert (found.trace, found.trace_header) == ("make", "Trace-ID")
+    with pytest.raises(UsageError, match="trace: 'on'; expected off, accept or make"):
+        settings(tmp_path, source="trace = 'on'")
+    with pytest.raises(UsageError, match=r"trace_header: .*; expected the name of a header field"):
+        settings(tmp_path, source="trace_header = 'a b'")

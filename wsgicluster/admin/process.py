@@ -2,11 +2,14 @@
 
 import gc
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from wsgicluster.admin.access import AdminAccess
+from wsgicluster.admin.agent_line import LoadMeter, agent_line
+from wsgicluster.admin.agent_server import AgentServer
 from wsgicluster.admin.event_stream import KEPT, EventStreams
 from wsgicluster.admin.host_rule import HostRule, Respond
 from wsgicluster.admin.http_server import AdminServer
@@ -14,6 +17,7 @@ from wsgicluster.admin.routes import AdminRoutes
 from wsgicluster.admin.scrape_facts import ScrapeFacts
 from wsgicluster.admin.status_source import StatusSource, UsageReader
 from wsgicluster.clock import SystemClock
+from wsgicluster.control.protocol import ControlError
 from wsgicluster.control.shared_connection import SharedConnection
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import Online, Ready
@@ -52,7 +56,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
     facts = ScrapeFacts(settings.certfile, clock)
     routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), facts.look)
-    server = AdminServer(assignment.listeners, _respond(settings, routes.respond), logs.error)
+    server = AdminServer(assignment.listeners[:1], _respond(settings, routes.respond), logs.error)
+    agent = _agent(assignment.listeners[1:], source, clock, logs)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
     assignment.channel.send(Online())
     gc.collect()
@@ -60,12 +65,16 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     arbiter.start()
     arbiter.follow("events", {"last": KEPT, "follow": True}, events.add)
     server.start()
+    if agent is not None:
+        agent.start()
     forks.booted()
     assignment.channel.send(Ready(time.monotonic() - began))
     loop.run(lambda: None)
     server.stop()
     events.close()
     loop.finish(lambda: server.is_done, FINISH_S)
+    if agent is not None:
+        agent.stop()
     arbiter.close()
 
 
@@ -73,3 +82,19 @@ def _respond(settings: Settings, respond: Respond) -> Respond:
     """No browser reaches a Unix socket by itself."""
     address = settings.admin
     return HostRule((*settings.admin_host, address.host)).guard(respond) if isinstance(address, TcpAddress) else respond
+
+
+def _agent(
+    listeners: Sequence[socket.socket], source: StatusSource, clock: SystemClock, logs: Logs
+) -> AgentServer | None:
+    """What responds to HAProxy, if there is an address for that."""
+    meter = LoadMeter(clock)
+
+    def line() -> str:
+        try:
+            status = source.status()
+        except ControlError:
+            return ""  # the workers may serve nevertheless, and HAProxy keeps to the last line
+        return agent_line(status, meter.load(status))
+
+    return AgentServer(listeners[0], line, logs.error) if listeners else None

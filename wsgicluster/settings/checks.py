@@ -264,11 +264,17 @@ def _check_admin(settings: Settings, sources: Mapping[str, str], directory: str)
     """Whether the token can be had; the admin worker reads the file again."""
     if settings.admin_token is not None and settings.admin_token_file is not None:
         raise complaint(sources["admin_token"], "admin_token", MASK, "either this or admin_token_file, not both")
-    for name in ("admin_host", "admin_token", "admin_token_file"):
+    for name in ("admin_host", "admin_token", "admin_token_file", "haproxy_agent"):
         if settings.admin is None and getattr(settings, name):
             raise complaint(sources[name], name, "given without admin", "admin as well, the address")
-    if isinstance(settings.admin, UnixAddress):
-        _check_owner("admin", settings.admin, sources)
+    if settings.haproxy_agent is not None and settings.haproxy_agent == settings.admin:
+        raise complaint(
+            sources["haproxy_agent"], "haproxy_agent", quoted(str(settings.admin)), "another address than admin"
+        )
+    for name in ("admin", "haproxy_agent"):
+        address = getattr(settings, name)
+        if isinstance(address, UnixAddress):
+            _check_owner(name, address, sources)
     if settings.admin_token_file is not None:
         read_token_file(os.path.join(directory, settings.admin_token_file), sources["admin_token_file"])
 

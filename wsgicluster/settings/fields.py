@@ -270,6 +270,16 @@ class Settings:
         proxy.HEADER_NAME, Group.PROXIES, NEXT_WORKER,
         "Header field for the request ID, in requests and responses.", ("--request-id-header",)))
 
+    trace: str = declare("off", Declaration(
+        proxy.TRACE, Group.PROXIES, NEXT_WORKER,
+        "Add the trace of W3C Trace Context to each request: make always begins one; accept continues the one in "
+        "traceparent that a proxy in forwarded_allow_ips sent. The flag alone means accept.",
+        ("--trace",), bare_value="accept"))
+    trace_header: str | None = declare(None, Declaration(
+        proxy.OPTIONAL_HEADER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Header field of responses for the ID of the trace; used with trace.", ("--trace-header",),
+        default_text="none"))
+
     certfile: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,
         "File with the server's certificate chain, in PEM format; enables TLS.", ("--certfile",)))
@@ -353,6 +363,10 @@ class Settings:
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
 
+    haproxy_agent: Address | None = declare(None, Declaration(  # noqa: RUF009
+        admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
+        "Address at which the admin worker responds to HAProxy's agent-check, with state and weight.",
+        ("--haproxy-agent",), default_text="none"))
     health_path: str | None = declare(None, Declaration(
         health.PROBE_PATH, Group.ADMIN, NEXT_WORKER,
         "Path at which workers respond with 200 themselves, without the application: for probes that reach no other "
@@ -450,6 +464,11 @@ class Settings:
     def has_tls(self) -> bool:
         """Whether clients have to use TLS."""
         return self.certfile is not None or self.ssl_context is not None
+
+    @property
+    def admin_addresses(self) -> tuple[Address, ...]:
+        """Where the admin worker listens: for HTTP first, and for HAProxy, if it does."""
+        return tuple(address for address in (self.admin, self.haproxy_agent) if address is not None)
 
     @property
     def scheme(self) -> str:

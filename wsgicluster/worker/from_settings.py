@@ -11,6 +11,7 @@ from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.settings import Settings
 from wsgicluster.wsgi.environ import place_of
 from wsgicluster.wsgi.request_id import RequestIds
+from wsgicluster.wsgi.trace_context import TraceContexts
 from wsgicluster.wsgi.trust import Forwarding, Trust
 
 
@@ -37,6 +38,16 @@ def request_ids(settings: Settings) -> RequestIds | None:
     if settings.request_id == "off":
         return None
     return RequestIds(settings.request_id_header, settings.request_id == "accept")
+
+
+def traces(settings: Settings) -> TraceContexts | None:
+    """How requests get their traces, if they do."""
+    return None if settings.trace == "off" else TraceContexts(settings.trace == "accept", settings.trace_header)
+
+
+def fast_paths_fit(settings: Settings) -> bool:
+    """Whether fast paths may take requests: these know only HTTP, and of what is forwarded only the scheme."""
+    return not settings.forwarded_hops and settings.protocol == "http" and not settings.raw_socket
 
 
 def trust(settings: Settings) -> Trust:

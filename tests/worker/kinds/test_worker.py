@@ -10,6 +10,7 @@ from tests.worker.kinds.gated import KEPT, WAIT, Gate, busy_with, running
 from tests.worker.own_worker import OwnWorker, hello
 from wsgicluster.ipc.handoff import Handed, Lost, hand_over, nudge, take_over
 from wsgicluster.ipc.messages import ListenersEnd, MemoryLimit, Ready, RecycleWanted
+from wsgicluster.ipc.reasons import ShedReason
 from wsgicluster.ipc.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.intake.load_shedding import ShedCounter
@@ -272,7 +273,7 @@ def test_requests_that_have_waited_for_too_long_are_shed(kind: KindParts) -> Non
         own.turn_until(lambda: own.context.connections)
         (connection,) = own.context.connections
         ShedCounter(own.context).add(connection, True)
-        assert own.page.cells[Cell.SHED] == 1
+        assert own.page.cells[Cell.SHED + ShedReason.CLIENT_LEFT] == 1
         assert "has left while its request waited" in own.said
         own.turn_until(lambda: "1 request not run after having waited" in own.said)
         client.close()

@@ -31,7 +31,7 @@ class AdminAddresses:
     def open(self, settings: Settings, passed: Sequence[Passed] = ()) -> None:
         """Listen where these settings say, if they do, or take over what was ``passed`` on. Raises AddressError."""
         owner = Owner(settings.user, settings.group, _UMASK) if os.geteuid() == 0 else Owner(umask=_UMASK)
-        wanted = [] if settings.admin is None else [settings.admin]
+        wanted = settings.admin_addresses
         try:
             numbers = self._addresses.open(
                 wanted, lambda missing: open_listeners(missing, _QUEUE, owner, "admin"), passed
@@ -41,14 +41,13 @@ class AdminAddresses:
         for address, number in zip(wanted, numbers, strict=True):
             if self._numbers.get(address) != number:
                 self._numbers[address] = number
-                (url,) = self._addresses.urls("http", [number])
-                self._log.info("Admin worker at: %s", url)
+                (url,) = self._addresses.urls("http" if address == settings.admin else "tcp", [number])
+                self._log.info("%s at: %s", "Admin worker" if address == settings.admin else "HAProxy agent", url)
 
     def sockets(self, settings: Settings) -> tuple[socket.socket, ...]:
-        """Where the admin worker of these settings listens."""
-        if settings.admin is None:
-            return ()
-        return tuple(sock for _, sock in self._addresses.sockets([self._numbers[settings.admin]]))
+        """Where the admin worker of these settings listens, in the order of `Settings.admin_addresses`."""
+        numbers = [self._numbers[address] for address in settings.admin_addresses]
+        return tuple(sock for _, sock in self._addresses.sockets(numbers))
 
     def numbers(self) -> set[int]:
         """Those of all that are open."""

@@ -176,7 +176,7 @@ class Supervisor:
     @property
     def admin_addresses(self) -> set[Address]:
         """Where the admin workers of these generations listen."""
-        return {each.settings.admin for each in self._pool.rollout.in_use if each.settings.admin is not None}
+        return {address for each in self._pool.rollout.in_use for address in each.settings.admin_addresses}
 
     def pids(self) -> set[int]:
         """All processes of this server, as far as they are known."""

@@ -78,3 +78,10 @@ HEADER_MAP = choice(("drop", "refuse", "dangerous"), "drop, refuse or dangerous"
 HEADER_NAMES = SettingType(_read_header_names, "names of header fields separated by commas, or *", "NAMES", ",".join)
 HEADER_NAME = SettingType(_read_header_name, "the name of a header field that the server itself does not use", "NAME")
 REQUEST_ID = choice(("off", "accept", "make"), "off, accept or make", "HOW")
+TRACE = choice(("off", "accept", "make"), "off, accept or make", "HOW")
+OPTIONAL_HEADER_NAME: SettingType[str | None] = SettingType(
+    lambda value: None if value is None or value == "" else _read_header_name(value),
+    "the name of a header field that the server itself does not use",
+    "NAME",
+    lambda value: value or "",
+)

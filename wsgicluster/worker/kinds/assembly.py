@@ -9,7 +9,7 @@ from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.context import PolicyInForce, WorkerContext
-from wsgicluster.worker.from_settings import request_ids, trust
+from wsgicluster.worker.from_settings import fast_paths_fit, request_ids, traces, trust
 from wsgicluster.worker.hosting.factory import ConnectionFactory
 from wsgicluster.worker.hosting.host import ConnectionHost, HostParts
 from wsgicluster.worker.hosting.probe_paths import probe_paths
@@ -25,7 +25,7 @@ from wsgicluster.worker.intake.policy_switch import PolicySwitch, SwitchParts
 from wsgicluster.worker.intake.reserve import DescriptorReserve
 from wsgicluster.worker.intake.sharing import SiblingOffers
 from wsgicluster.worker.kinds.parts import KindParts, RunnerParts
-from wsgicluster.worker.kinds.requests import request_steps
+from wsgicluster.worker.kinds.requests import RequestNames, request_steps
 from wsgicluster.worker.kinds.worker import Worker, WorkerParts
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
@@ -57,18 +57,16 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     settings, assignment, logs, preamble = booted.settings, booted.assignment, booted.logs, booted.preamble
     context = _context(booted, kind)
     scheduler = scheduler_of(context, trust(settings))
-    ids = request_ids(settings)
-    wrap = _as_it_is if ids is None else ids.wrap
-    cycle = _cycle(booted, context, wrap(application))
+    names = RequestNames(request_ids(settings), traces(settings))
+    cycle = _cycle(booted, context, names.wrap(application))
     exit_request = ExitRequest(context.state, settings.graceful_timeout, assignment.stacks_fd)
     channel = ArbiterChannel(assignment, context.loop, logs.error, exit_request.orphan)
     log_writer = LogWriter(logs, context.error_stream, booted.signals)
     refusals = Refusals(context.slot, logs.error, logs.access, context.loop)
     listeners = WatchedListeners(assignment, context.loop, context.state)
-    # Fast paths know only HTTP, and of what is forwarded only the scheme.
-    fast = not settings.forwarded_hops and settings.protocol == "http" and not settings.raw_socket
+    fast = fast_paths_fit(settings)
     runner = kind.runner(
-        context, RunnerParts(cycle, listeners, trust(settings), refusals, channel, log_writer, ids, fast)
+        context, RunnerParts(cycle, listeners, trust(settings), refusals, channel, log_writer, bool(names), fast)
     )
     # A preamble has to come before the first request, which arrivals would be answered to at once.
     arrivals = runner.arrivals if preamble is None else None
@@ -76,7 +74,7 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     offers = SiblingOffers(context, listeners, runner.load)
     mail = ConnectionMail(context, listeners)
     probes = probe_paths(context, cycle)
-    on_request = request_steps(runner, settings.raw_socket, ids, probes)
+    on_request = request_steps(runner, settings.raw_socket, names, probes)
     offer = offers.offer if probes is None else probes.offer(offers.offer)
     fast_path = runner.fast_path_for(on_request)
     host = ConnectionHost(context, HostParts(cycle, runner, fast_path, offer, exit_request, refusals, on_request))
@@ -89,7 +87,9 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     if scheduler is not None:
         scheduler.capacity = runner.load.capacity if kind.multithread else 1
         switch = PolicySwitch(
-            context, SwitchParts(scheduler, acceptor, factory, host, fast_path, cycle, preamble, wrap), application
+            context,
+            SwitchParts(scheduler, acceptor, factory, host, fast_path, cycle, preamble, names.wrap),
+            application,
         )
         switch.follow()
     drain = Drain(context, DrainParts(listeners, acceptor, adoption, runner.load, host, exit_request, channel, mail))
@@ -120,10 +120,6 @@ def _cycle(booted: Booted, context: WorkerContext, application: Application) -> 
     if assignment.is_judged:
         cycle.on_failure = FirstFailure(assignment.channel.send).note
     return cycle
-
-
-def _as_it_is(application: Application) -> Application:
-    return application
 
 
 def _context(booted: Booted, kind: KindParts) -> WorkerContext:

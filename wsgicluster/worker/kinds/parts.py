@@ -16,7 +16,6 @@ from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.loop.loop import Loop, do_nothing
 from wsgicluster.worker.request.cycle import Cycle
 from wsgicluster.worker.runner import KindRunner
-from wsgicluster.wsgi.request_id import RequestIds
 from wsgicluster.wsgi.trust import Trust
 
 T = TypeVar("T")
@@ -32,7 +31,8 @@ class RunnerParts:
     refusals: Refusals
     channel: ArbiterChannel
     logs: LogWriter
-    ids: RequestIds | None
+    named: bool
+    """Whether requests get an ID or a trace before they run."""
     fast: bool
     """Whether requests are such that a fast path may take them."""
 

@@ -28,7 +28,7 @@ def _use_cycle(_context: WorkerContext, _parts: RunnerParts, _slow_s: float) -> 
 
 
 def _use_python(context: WorkerContext, parts: RunnerParts, _slow_s: float) -> Way:
-    asked_first = context.settings.queue_timeout or parts.ids is not None
+    asked_first = context.settings.queue_timeout or parts.named
     return CycleAlone() if asked_first else PythonWay(parts)
 
 

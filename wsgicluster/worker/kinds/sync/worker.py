@@ -133,7 +133,7 @@ def usual_way(context: WorkerContext, parts: RunnerParts, slow_s: float) -> Way:
 
 def _asked_first(settings: Settings, parts: RunnerParts) -> bool:
     """Whether each request gets a name, or is asked how long it has waited or if it is a probe, before it may run."""
-    return settings.queue_timeout > 0 or parts.ids is not None or bool(settings.health_path or settings.ready_path)
+    return settings.queue_timeout > 0 or parts.named or bool(settings.health_path or settings.ready_path)
 
 
 class InlineLoad:
