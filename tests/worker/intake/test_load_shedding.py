@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from wsgicluster.errors import Overloaded, ProtocolError
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.worker.intake.load_shedding import SAY_S, Admission, AdmissionParts, Tally, age_s
 from wsgicluster.worker.intake.policy import QUEUE_LOOK_S as LOOK_S
 
@@ -39,8 +40,8 @@ class FakeConnection:
         self.looks += 1
         return self.gone
 
-    def close(self) -> None:
-        self.fate.append("closed")
+    def close(self, reason: CloseReason) -> None:
+        self.fate.append(reason)
 
     def refuse(self, error: ProtocolError) -> None:
         self.fate.append(error)
@@ -110,7 +111,7 @@ def test_a_fresh_request_is_run_without_a_look_at_its_client() -> None:
 def test_one_that_has_waited_is_run_while_its_client_is_there() -> None:
     worker = FakeWorker(2.0)
     assert worker.admit(FakeConnection(1900)) == ["run"]
-    assert worker.admit(FakeConnection(60, gone=True)) == ["closed"]
+    assert worker.admit(FakeConnection(60, gone=True)) == [CloseReason.CLIENT]
     assert [gone for _, gone in worker.shed_ones] == [True]
 
 
@@ -122,7 +123,7 @@ def test_one_that_has_waited_for_too_long_is_refused() -> None:
     (error,) = connection.fate
     assert isinstance(error, Overloaded)
     assert error.fields in ("Retry-After: 1\r\n", "Retry-After: 2\r\n")
-    assert worker.admit(FakeConnection(2001, gone=True)) == ["closed"]
+    assert worker.admit(FakeConnection(2001, gone=True)) == [CloseReason.CLIENT]
 
 
 def test_where_the_kernel_does_not_tell_only_the_turn_of_the_loop_counts() -> None:
@@ -146,7 +147,7 @@ def test_the_queue_is_looked_through_when_the_first_in_it_is_due() -> None:
     assert second.fate == ["run"]
     worker.pass_time(102.1)
     assert status_of(second.fate[1:]) == 503
-    assert third.fate[1:] == ["closed"]
+    assert third.fate[1:] == [CloseReason.CLIENT]
     worker.pass_time(103.0)
     assert not worker.calls
     assert worker.admit(FakeConnection()) == ["run"]
@@ -176,7 +177,7 @@ def test_a_thread_leaves_what_is_unwanted_to_the_loop() -> None:
     assert served == [fresh]
     for call in worker.later:
         call()
-    assert left.fate[1:] == ["closed"]
+    assert left.fate[1:] == [CloseReason.CLIENT]
     assert status_of(late.fate[1:]) == 503
 
 
