@@ -233,8 +233,11 @@ def test_an_interrupt_ends_a_profile_with_its_picture(live: LiveServer) -> None:
 def has_stacks(live: LiveServer) -> bool:
     """Has a worker written stacks to its file?"""
     folder = pathlib.Path(f"/proc/{live.pid}/fd")
-    links = [entry for entry in folder.iterdir() if "wsgicluster-stacks" in os.readlink(entry)]
-    return any(entry.stat().st_size > 0 for entry in links)
+    for entry in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if "wsgicluster-stacks" in os.readlink(entry) and entry.stat().st_size > 0:
+                return True
+    return False
 
 
 CRASHES = """

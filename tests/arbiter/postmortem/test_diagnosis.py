@@ -156,6 +156,8 @@ def test_stacks_are_shown_without_the_frames_of_the_arbiter() -> None:
 
 def test_a_hang_shows_each_thread_once_though_a_profile_has_written_them_too() -> None:
     assert diagnosis.hang_stacks(STACKS + STACKS) == diagnosis.hang_stacks(STACKS)
+    torn = '  File "/app/torn.py", line 7 in torn\n\n'
+    assert diagnosis.hang_stacks(torn + STACKS).splitlines() == diagnosis.hang_stacks(STACKS).splitlines()
 
 
 def test_crash_stacks_are_those_of_the_fault() -> None:

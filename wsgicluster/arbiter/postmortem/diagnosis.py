@@ -154,15 +154,19 @@ def hang_stacks(stacks: str) -> str:
 
 
 def _each_thread_once(stacks: str) -> str:
-    """The stacks without what is written again: a profile may have asked for them at the same moment."""
-    kept, seen = [], set()
+    """The stacks without what is written again: a profile may have asked for them at the same moment.
+
+    Frames in front of the first thread are the rest of what was being written when the file was emptied.
+    """
+    kept, seen = [], set[str]()
     for line in stacks.splitlines():
         thread = _THREAD.match(line)
         if thread is not None:
             if thread[1] in seen:
                 break
             seen.add(thread[1])
-        kept.append(line)
+        if seen or not line.startswith("  "):
+            kept.append(line)
     return "\n".join(kept)
 
 
