@@ -160,6 +160,14 @@ def test_a_hang_shows_each_thread_once_though_a_profile_has_written_them_too() -
     assert diagnosis.hang_stacks(torn + STACKS).splitlines() == diagnosis.hang_stacks(STACKS).splitlines()
 
 
+def test_a_crash_shows_each_thread_once_though_a_signal_has_come_in_the_middle() -> None:
+    begin, frames, rest = FATAL.partition('  File "/app/views.py", line 3 in pay\n')
+    again = "Current thread 0x00007e (most recent call first):\n" + frames + rest.partition("\n\n")[0] + "\n"
+    for at in range(len(frames) + 1):
+        mixed = begin + frames[:at] + again + frames[at:] + rest
+        assert diagnosis.crash_stacks(mixed).splitlines() == diagnosis.crash_stacks(FATAL).splitlines(), at
+
+
 def test_crash_stacks_are_those_of_the_fault() -> None:
     assert diagnosis.crash_stacks(STACKS + FATAL).splitlines() == [
         "Fatal Python error: Segmentation fault",
