@@ -48,7 +48,18 @@ def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> 
     assert "commands:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [["dance"], ["show", "one"], ["list", "--wide"], ["-n", "a", "-p", "b", "list"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["dance"],
+        ["show", "one"],
+        ["list", "--wide"],
+        ["profile", "1", "nan"],
+        ["memory", "1", "--timeout", "inf"],
+        ["list", "--sample", "-1"],
+        ["-n", "a", "-p", "b", "list"],
+    ],
+)
 def test_a_wrong_command_line_is_exit_code_2(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         command.main(argv)
@@ -77,6 +88,13 @@ def test_a_wrong_command_line_is_exit_code_2(argv: list[str]) -> None:
         (
             ["list", "--wide"],
             "wsgiclusterctl: error: unrecognized arguments: --wide; see wsgiclusterctl --help",
+        ),
+        (
+            ["reload", "--wait", "--timeout", "nan"],
+            (
+                "wsgiclusterctl reload: error: argument --timeout: 'nan' is not a number of seconds; "
+                "see wsgiclusterctl reload --help"
+            ),
         ),
         (
             ["scale"],

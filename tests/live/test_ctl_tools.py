@@ -224,17 +224,20 @@ def test_an_interrupt_ends_a_profile_with_its_picture(live: LiveServer) -> None:
     with profiling(live, 1, 600) as found:
         wait_until(lambda: has_stacks(live), 20)
         found.send_signal(signal.SIGINT)
-        assert found.wait(20) == 1
+        assert found.wait(20) == 0
         assert found.stderr is not None
-        assert found.stderr.read().splitlines()[-1] == "wsgiclusterctl: error: the profile ended early: interrupted"
+        assert re.match(r"profile\.svg: \d+ looks at worker 1 ", found.stderr.read())
     assert (live.folder / "profile.svg").exists()
 
 
 def has_stacks(live: LiveServer) -> bool:
     """Has a worker written stacks to its file?"""
     folder = pathlib.Path(f"/proc/{live.pid}/fd")
-    links = [entry for entry in folder.iterdir() if "wsgicluster-stacks" in os.readlink(entry)]
-    return any(entry.stat().st_size > 0 for entry in links)
+    for entry in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if "wsgicluster-stacks" in os.readlink(entry) and entry.stat().st_size > 0:
+                return True
+    return False
 
 
 CRASHES = """

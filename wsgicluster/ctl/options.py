@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import math
 import re
 from typing import NoReturn
 
@@ -103,7 +104,7 @@ class CommandParsers:
         _add_json(listed)
         listed.add_argument("--no-header", dest="header", action="store_false", help="leave out the titles")
         listed.add_argument(
-            "--sample", type=float, default=0.3, metavar="SECONDS",
+            "--sample", type=_seconds, default=0.3, metavar="SECONDS",
             help="how long to count for REQ/S and CPU%% (default: 0.3; 0 leaves them out)",
         )  # fmt: skip
         shown = self._add("show", "Everything about the worker of a slot.")
@@ -111,7 +112,7 @@ class CommandParsers:
         _add_json(shown)
         top = self._add("top", "A table of workers and requests that is renewed; q quits.")
         top.add_argument(
-            "--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"
+            "--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two looks (default: 1)"
         )
         _add_json(self._add("requests", "The oldest request in progress of each worker."))
         events = self._add("events", "What has happened to workers and the server.")
@@ -163,7 +164,7 @@ class CommandParsers:
         )
         profile.add_argument("slot", type=int, metavar="SLOT")
         profile.add_argument(
-            "seconds", type=float, nargs="?", default=10.0, metavar="SECONDS", help="default: 10; most: 600"
+            "seconds", type=_seconds, nargs="?", default=10.0, metavar="SECONDS", help="default: 10; most: 600"
         )
         profile.add_argument(
             "-o", "--output", metavar="FILE",
@@ -193,7 +194,7 @@ class CommandParsers:
             help="how many lines of each list (default: 20; most: 50)",
         )
         memory.add_argument(
-            "--timeout", type=float, default=10.0, metavar="SECONDS",
+            "--timeout", type=_seconds, default=10.0, metavar="SECONDS",
             help="how long the worker may take to answer; a sync worker answers between two requests (default: 10)",
         )  # fmt: skip
         _add_json(memory)
@@ -228,6 +229,16 @@ class CommandParsers:
         self._add("reopen-logs", "Open the log files anew, after they were rotated.")
 
 
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return found
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
@@ -240,7 +251,9 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 def _add_wait(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--wait", action="store_true", help=f"return when {what}")
-    command.add_argument("--timeout", type=float, default=None, metavar="SECONDS", help="with --wait: the longest wait")
+    command.add_argument(
+        "--timeout", type=_seconds, default=None, metavar="SECONDS", help="with --wait: the longest wait"
+    )
 
 
 def completion(shell: str) -> str:

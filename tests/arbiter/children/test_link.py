@@ -141,6 +141,9 @@ def test_of_long_stacks_the_end_is_read_and_they_are_forgotten_when_they_are_too
     link.limit_stacks(1000)
     os.write(link.stacks_fd, b"anew")
     assert link.stacks() == "anew"
+    os.write(link.stacks_fd, b"a" * 1000 + b"\nFatal Python error: Segmentation fault\n")
+    link.limit_stacks(1000)
+    assert "Segmentation fault" in link.stacks(), "the record of the crash is still to be made"
     theirs.close()
     link.close()
     board.close()

@@ -156,6 +156,16 @@ def test_stacks_are_shown_without_the_frames_of_the_arbiter() -> None:
 
 def test_a_hang_shows_each_thread_once_though_a_profile_has_written_them_too() -> None:
     assert diagnosis.hang_stacks(STACKS + STACKS) == diagnosis.hang_stacks(STACKS)
+    torn = '  File "/app/torn.py", line 7 in torn\n\n'
+    assert diagnosis.hang_stacks(torn + STACKS).splitlines() == diagnosis.hang_stacks(STACKS).splitlines()
+
+
+def test_a_crash_shows_each_thread_once_though_a_signal_has_come_in_the_middle() -> None:
+    begin, frames, rest = FATAL.partition('  File "/app/views.py", line 3 in pay\n')
+    again = "Current thread 0x00007e (most recent call first):\n" + frames + rest.partition("\n\n")[0] + "\n"
+    for at in range(len(frames) + 1):
+        mixed = begin + frames[:at] + again + frames[at:] + rest
+        assert diagnosis.crash_stacks(mixed).splitlines() == diagnosis.crash_stacks(FATAL).splitlines(), at
 
 
 def test_crash_stacks_are_those_of_the_fault() -> None:

@@ -25,6 +25,7 @@ from wsgicluster.ipc.scoreboard import Cell, Page, PageSnapshot, WorkerState
 from wsgicluster.system import process
 
 _STACKS_BYTES = 256 * 1024
+_FAULT = "Fatal Python error: "
 _SIGNALS = {Ask.DRAIN: signal.SIGTERM, Ask.QUICK: signal.SIGQUIT, Ask.KILL: signal.SIGKILL}
 
 
@@ -207,9 +208,9 @@ class ChildLink:
             os.lseek(self.stacks_fd, 0, os.SEEK_SET)
 
     def limit_stacks(self, most_bytes: int) -> None:
-        """Forget them if they are longer than this."""
+        """Forget them if they are longer than this, unless the child has written where a fault ends it."""
         with contextlib.suppress(OSError):  # as above
-            if os.fstat(self.stacks_fd).st_size > most_bytes:
+            if os.fstat(self.stacks_fd).st_size > most_bytes and _FAULT not in self.stacks():
                 self.clear_stacks()
 
     def close(self) -> None:

@@ -154,16 +154,24 @@ def hang_stacks(stacks: str) -> str:
 
 
 def _each_thread_once(stacks: str) -> str:
-    """The stacks without what is written again: a profile may have asked for them at the same moment."""
-    kept, seen = [], set()
+    """The stacks as they were written last, where a profile has had them written at the same moment.
+
+    What a signal writes may be in the middle of what a fault writes, even of a line. Frames in front of the first
+    thread are the rest of what was being written when the file was emptied.
+    """
+    threads: dict[str, list[str]] = {"": []}
+    name, is_torn = "", False
     for line in stacks.splitlines():
-        thread = _THREAD.match(line)
-        if thread is not None:
-            if thread[1] in seen:
-                break
-            seen.add(thread[1])
-        kept.append(line)
-    return "\n".join(kept)
+        found = _THREAD.search(line)
+        if found is not None:
+            name, is_torn = found[1], found.start() > 0
+            threads.pop(name, None)
+            threads[name] = [line[found.start() :]]
+        elif is_torn and line and not line.startswith("  "):
+            is_torn = False  # the rest of the line that was interrupted
+        elif name or not line.startswith("  "):
+            threads[name].append(line)
+    return "\n".join(line for lines in threads.values() for line in lines)
 
 
 def crash_stacks(stacks: str) -> str:
@@ -171,7 +179,7 @@ def crash_stacks(stacks: str) -> str:
     _, found, text = stacks.rpartition(_FATAL)
     # The loaded extension modules are many, and the same each time.
     kept = [line for line in text.splitlines() if not line.startswith(_MODULES)]
-    return own_frames(found + "\n".join(kept)) if found else ""
+    return own_frames(_each_thread_once(found + "\n".join(kept))) if found else ""
 
 
 class OomKillCounter:
