@@ -8,6 +8,8 @@ import collections
 import dataclasses
 import math
 
+from wsgicluster.counting import count_of
+
 LOOK_S = 1.0
 """How often the arbiter asks."""
 
@@ -207,7 +209,7 @@ def _numbers(look: Look) -> str:
     workers = "1 worker's" if look.ready == 1 else f"{look.ready} workers'"
     parts = [f"{look.share * 100:.0f} % of {workers} time"]
     if look.waiting:
-        parts.append(f"{look.waiting} connection{'s' * (look.waiting != 1)} waiting")
+        parts.append(f"{count_of(look.waiting, 'connection')} waiting")
     if look.wait_s >= 0.001:
         parts.append(f"requests waited {look.wait_s * 1e3:.0f} ms")
     return ", ".join(parts)

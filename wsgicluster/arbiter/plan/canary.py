@@ -110,7 +110,7 @@ def judge(canary: Figures, others: Figures, bounds: Bounds, is_over: bool) -> tu
     if _is_slower(canary, others, bounds, is_over):
         new, old = _milliseconds(canary.mean_s), _milliseconds(others.mean_s)
         compared = f"against {old} for {others.requests} in the old workers"
-        return Judgement.WORSE, f"{canary.requests} requests took {new} on the average, {compared}"
+        return Judgement.WORSE, f"{count_of(canary.requests, 'request')} took {new} on the average, {compared}"
     if not is_over:
         return Judgement.OPEN, ""
     return Judgement.NOT_WORSE, f"{canary}; the old workers: {others}"

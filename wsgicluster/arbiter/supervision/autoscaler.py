@@ -22,6 +22,7 @@ from wsgicluster.arbiter.plan.child import Child
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.requester import AUTOSCALING
 from wsgicluster.arbiter.supervision.events import EventReporter
+from wsgicluster.counting import count_of
 from wsgicluster.ipc.scoreboard import STATUS_CLASSES, Cell, Page
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.worker import kind_row
@@ -93,7 +94,7 @@ class Autoscaler:
 
     def _scale(self, step: ScalingStep, before: int) -> None:
         self._pool.rollout.scale(step.workers - before, AUTOSCALING)
-        self._log.info("Autoscaling: %d -> %d workers, %s", before, step.workers, step)
+        self._log.info("Autoscaling: %d -> %s, %s", before, count_of(step.workers, "worker"), step)
         self._events.scaled(before, str(step))
 
     def _that_fits(self, step: ScalingStep, wanted: int) -> ScalingStep | None:
