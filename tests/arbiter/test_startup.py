@@ -11,6 +11,7 @@ from wsgicluster.arbiter.listeners.sockets import backlog_limit
 from wsgicluster.arbiter.startup import shell_as_pid1_warning
 from wsgicluster.ipc.assignment import HAND_OFF_FORMAT
 from wsgicluster.settings import Settings, TcpAddress
+from wsgicluster.settings.types.values import WorkerRange
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,7 @@ def test_a_backlog_that_the_kernel_does_not_grant(caplog: pytest.LogCaptureFixtu
 def test_surroundings_without_harm(caplog: pytest.LogCaptureFixture) -> None:
     startup.warn_about_environment(logging.getLogger("tests.startup"))
     assert os.getppid() == 1 or caplog.text == ""
+
+
+def test_pages_are_laid_out_for_all_workers_that_there_may_be() -> None:
+    assert startup.most_children(Settings(workers=WorkerRange(2, 16))) == startup.most_children(Settings(workers=16))

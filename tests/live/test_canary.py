@@ -29,7 +29,7 @@ def application(environ, start_response):
         time.sleep(3)
     if VERSION == "raises" and next(TURNS) % 5 == 0:
         raise LookupError("no table called users")
-    time.sleep(0.1 if VERSION == "slow" else 0.02)
+    time.sleep({"steady": 0.05, "slow": 0.25}.get(VERSION, 0.02))
     body = VERSION.encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -149,7 +149,7 @@ def test_code_that_is_as_good_goes_through(live: LiveServer) -> None:
 def test_code_that_is_five_times_slower_is_rolled_back(
     server: StartServer, tmp_path: pathlib.Path, kind: tuple[str, ...]
 ) -> None:
-    write(tmp_path, "first")
+    write(tmp_path, "steady")
     # The old worker may be slow, too, on a busy machine; a factor of two is enough to find out five.
     live = server(
         "app", "-w", "2", "-k", *kind, "--reload-probation", "60", "--reload-latency-factor", "2",
@@ -157,7 +157,7 @@ def test_code_that_is_five_times_slower_is_rolled_back(
     )  # fmt: skip
     live.wait_log("Started: 2 workers serve")
     with Visitors(live.port) as visitors:
-        wait_until(lambda: visitors.count("first") > 20, 20)
+        wait_until(lambda: visitors.count("steady") > 20, 20)
         write(live.folder, "slow")
         live.send(signal.SIGHUP)
         live.wait_log(r"Reload aborted: generation 2 did worse on probation: .* requests took .* keeps serving", 60)

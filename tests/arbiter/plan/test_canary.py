@@ -1,5 +1,6 @@
 """What the figures of a new worker mean beside those of the old ones: a table, and the texts that go with it."""
 
+import dataclasses
 import random
 
 import pytest
@@ -39,6 +40,14 @@ CASES = [
     (alike(19, failed=19), alike(700), OPEN, OPEN),
     (Figures(), Figures(), OPEN, OPEN),
     (Figures(), alike(700), OPEN, OPEN),
+    # Requests that do not end.
+    (Figures(2, oldest_s=29.0), alike(700), OPEN, WORSE),
+    (Figures(oldest_s=29.0), alike(700), OPEN, WORSE),
+    (Figures(oldest_s=29.0), alike(19), OPEN, OPEN),
+    (Figures(oldest_s=29.0), Figures(700, 0, 7.0, (700,), oldest_s=10.0), OPEN, OPEN),
+    (Figures(oldest_s=0.9), alike(700), OPEN, OPEN),
+    (Figures(oldest_s=29.0), alike(700, 10_000.0), OPEN, OPEN),
+    (dataclasses.replace(alike(60), oldest_s=29.0), alike(700), OPEN, NOT_WORSE),
     # Times.
     (alike(60, 50.0), alike(700), WORSE, WORSE),
     (alike(59, 50.0), alike(700), OPEN, WORSE),
@@ -93,6 +102,11 @@ def test_without_bounds_nothing_is_worse(
             alike(60, 1500.0),
             Figures(),
             "0 of 60 requests failed (0.0 %), 1.50 s on the average; the old workers: no request",
+        ),
+        (
+            Figures(2, oldest_s=29.3),
+            alike(700),
+            "a request has been running for 29.30 s, of 700 requests in the old workers none does",
         ),
         (alike(1, failed=1), alike(700), "only 1 request, reload_least_requests is 20"),
         (Figures(), alike(700), "only 0 requests, reload_least_requests is 20"),

@@ -141,6 +141,18 @@ def test_too_few_requests_abort_nothing(world: Supervised) -> None:
     )
 
 
+def test_requests_that_hang_abort_the_reload(world: Supervised) -> None:
+    old, _, new = on_probation(world, reload_probation=20.0)
+    serve(old, 200)
+    serve(new, 2)
+    new.page.floats[Cell.STARTED] = world.hands.now + 0.5
+    advance(world, 19.0)
+    assert outcome(world) is Result.UNDER_WAY
+    advance(world, 1.0)
+    assert outcome(world) is Result.ABORTED
+    assert "a request has been running for 19.50 s, of 200 requests in the old workers none does" in world.lines[-1]
+
+
 def test_a_reload_as_ever_compares_nothing(world: Supervised) -> None:
     _, _, new = on_probation(world)
     serve(new, 100, failed=100)

@@ -22,6 +22,9 @@ slow because the application loads what it needs."""
 SLOWER_S = 0.01
 """A worker counts as slower from this difference on: three times one millisecond is nothing to stop for."""
 
+HANGS_S = 1.0
+"""A request that is not over counts as slower from this time on."""
+
 SLOW_QUARTER = 0.75
 """At least a quarter of the requests have to be slower, too: a few outliers raise an average."""
 
@@ -30,13 +33,15 @@ SLOW_QUARTER = 0.75
 class Figures:
     """The requests that are over: how many, how many of them failed, and how long the application took.
 
-    ``times`` has how many took at most as long as each of the histogram's bounds.
+    ``times`` has how many took at most as long as each of the histogram's bounds. ``oldest_s`` is for how long the
+    oldest request has been running that is not over, 0.0 without any.
     """
 
     requests: int = 0
     failed: int = 0
     application_s: float = 0.0
     times: tuple[int, ...] = ()
+    oldest_s: float = 0.0
 
     @property
     def failed_share(self) -> float:
@@ -60,6 +65,7 @@ class Figures:
             self.failed + other.failed,
             self.application_s + other.application_s,
             tuple(map(sum, itertools.zip_longest(self.times, other.times, fillvalue=0))),
+            max(self.oldest_s, other.oldest_s),
         )
 
     def __str__(self) -> str:
@@ -94,6 +100,9 @@ def judge(canary: Figures, others: Figures, bounds: Bounds, is_over: bool) -> tu
 
     ``is_over`` says that its probation is; before, only what is clear counts.
     """
+    if is_over and _hangs(canary, others, bounds):
+        compared = f"of {count_of(others.requests, 'request')} in the old workers none does"
+        return Judgement.WORSE, f"a request has been running for {_milliseconds(canary.oldest_s)}, {compared}"
     if canary.requests < bounds.least_requests:
         return Judgement.OPEN, _too_few(canary, bounds)
     if _fails_more(canary, others, bounds, is_over):
@@ -101,10 +110,17 @@ def judge(canary: Figures, others: Figures, bounds: Bounds, is_over: bool) -> tu
     if _is_slower(canary, others, bounds, is_over):
         new, old = _milliseconds(canary.mean_s), _milliseconds(others.mean_s)
         compared = f"against {old} for {others.requests} in the old workers"
-        return Judgement.WORSE, f"{canary.requests} requests took {new} on the average, {compared}"
+        return Judgement.WORSE, f"{count_of(canary.requests, 'request')} took {new} on the average, {compared}"
     if not is_over:
         return Judgement.OPEN, ""
     return Judgement.NOT_WORSE, f"{canary}; the old workers: {others}"
+
+
+def _hangs(canary: Figures, others: Figures, bounds: Bounds) -> bool:
+    """Are there too few requests because those that have begun do not end, as they do in the old workers?"""
+    if not bounds.latency_factor or canary.requests >= bounds.least_requests or others.requests < bounds.least_requests:
+        return False
+    return canary.oldest_s >= max(HANGS_S, bounds.latency_factor * max(others.mean_s, others.oldest_s))
 
 
 def _too_few(canary: Figures, bounds: Bounds) -> str:

@@ -101,7 +101,7 @@ class Probation:
         if now < present.next_look and not is_over:
             return
         present.next_look = now + _pace_s(trial.probation_s)
-        self._judge(present, canary, is_over, at)
+        self._judge(present, canary, now, at)
 
     def _trace_of(self, generation: Generation) -> str | None:
         first = self._first_failure
@@ -114,11 +114,12 @@ class Probation:
         began = {child.key: counted(self._children.link(child).page) for child in self._pool.workers()}
         return Comparison(trial, bounds, began, {}, now + _pace_s(trial.probation_s))
 
-    def _judge(self, present: Comparison, canary: Child, is_over: bool, at: float) -> None:
+    def _judge(self, present: Comparison, canary: Child, now: float, at: float) -> None:
+        is_over = now >= self._pool.rollout.settles_at
         for child in self._pool.workers():
             if self._is_old(child):
-                present.old[child.key] = self._served(child, present)
-        judgement, why = judge(self._served(canary, present), total(present.old.values()), present.bounds, is_over)
+                present.old[child.key] = self._served(child, present, now)
+        judgement, why = judge(self._served(canary, present, now), total(present.old.values()), present.bounds, is_over)
         if judgement is Judgement.WORSE:
             self._pool.rollout.abort()
             self._progress.did_worse(present.generation, why, self._trace_of(present.generation) or "", at)
@@ -131,9 +132,11 @@ class Probation:
         serving = self._pool.rollout.serving
         return serving is not None and child.generation == serving.number
 
-    def _served(self, child: Child, present: Comparison) -> Figures:
-        now = counted(self._children.link(child).page)
-        return figures(now, present.began.get(child.key, [0] * len(now)))
+    def _served(self, child: Child, present: Comparison, now: float) -> Figures:
+        page = self._children.link(child).page
+        found, started = counted(page), page.floats[Cell.STARTED]
+        served = figures(found, present.began.get(child.key, [0] * len(found)))
+        return dataclasses.replace(served, oldest_s=now - started if 0.0 < started < now else 0.0)
 
 
 def _pace_s(probation_s: float) -> float:
