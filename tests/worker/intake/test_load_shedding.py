@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from wsgicluster.errors import Overloaded, ProtocolError
+from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.worker.intake.load_shedding import SAY_S, Admission, AdmissionParts, Tally, age_s
 from wsgicluster.worker.intake.policy import QUEUE_LOOK_S as LOOK_S
 
@@ -39,7 +40,8 @@ class FakeConnection:
         self.looks += 1
         return self.gone
 
-    def close(self) -> None:
+    def close(self, reason: CloseReason) -> None:
+        assert reason is CloseReason.CLIENT
         self.fate.append("closed")
 
     def refuse(self, error: ProtocolError) -> None:
