@@ -1,101 +1,38 @@
 """The dashboard in a real browser: it shows what happens, reloads, and asks nobody else for anything."""
 
 import contextlib
+import importlib.util
 import json
+import os
 import pathlib
-import shutil
-import subprocess
+import signal
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-import simple_websocket
 
 from tests.conftest import StartServer, wait_until
+from tests.live.browser import BROWSER, LONGEST_S, Page, opened
+from tests.live.client import Connection
 from tests.live.test_admin import APP, TOKEN, admin_port, wait_admin
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LONGEST_S = 90
-"""A browser takes long to start on a busy machine."""
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
 
 
-class Page:
-    """One page of a browser, by the Chrome DevTools Protocol; ``messages`` are the events that have come."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = simple_websocket.Client.connect(address)
-        self._number = 0
-        self.messages: list[dict[str, Any]] = []
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        self._number += 1
-        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
-        while True:
-            received = self._socket.receive(timeout=LONGEST_S)
-            assert received is not None, f"no answer to {method}"
-            message: dict[str, Any] = json.loads(received)
-            if message.get("id") == self._number:
-                assert "error" not in message, message
-                found: dict[str, Any] = message["result"]
-                return found
-            self.messages.append(message)
-
-    def value(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def text(self, name: str) -> str:
-        return str(self.value(f"document.getElementById({json.dumps(name)})?.textContent ?? ''"))
-
-    def of(self, method: str) -> list[dict[str, Any]]:
-        """The parameters of all events of a method so far."""
-        return [each["params"] for each in self.messages if each.get("method") == method]
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _first_page(port: str) -> str | None:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as response:
-            found = json.load(response)
-    except OSError:
-        return None
-    return next((str(each["webSocketDebuggerUrl"]) for each in found if each["type"] == "page"), None)
+def axe_core() -> str | None:
+    """The script of axe-core: of the file that the variable AXE_CORE names, or of the package axe-core-python."""
+    path = os.environ.get("AXE_CORE")
+    spec = importlib.util.find_spec("axe_core_python")
+    if path is None and spec is not None and spec.origin is not None:
+        path = str(pathlib.Path(spec.origin).with_name("axe.min.js"))
+    return pathlib.Path(path).read_text("utf-8") if path is not None else None
 
 
 @pytest.fixture
 def open_page(tmp_path: pathlib.Path) -> Iterator[Callable[[int, int], Page]]:
     """Opens the one empty page of a browser with this width and height."""
     with contextlib.ExitStack() as owned:
-
-        def start(width: int, height: int) -> Page:
-            assert BROWSER is not None
-            profile = tmp_path / "browser"
-            command = [
-                BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                "--disable-background-networking", "--remote-debugging-port=0", "--remote-allow-origins=*",
-                f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank",
-            ]  # fmt: skip
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            owned.callback(process.wait, 30)
-            owned.callback(process.kill)
-            told = profile / "DevToolsActivePort"
-            wait_until(lambda: told.exists() and "\n" in told.read_text(), LONGEST_S, "the browser has started")
-            port = told.read_text().splitlines()[0]
-            address = wait_until(lambda: _first_page(port), LONGEST_S, "the browser has a page")
-            assert address
-            page = Page(address)
-            owned.callback(page.close)
-            for domain in ("Page", "Runtime", "Log", "Network"):
-                page.call(f"{domain}.enable")
-            return page
-
-        yield start
+        yield lambda width, height: owned.enter_context(opened(tmp_path / "browser", width, height))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)], ids=["desk", "phone"])
@@ -140,3 +77,55 @@ def test_it_shows_what_happens_and_reloads(
     # A response of 401 is logged by the browser, and so is a connection that a reload has ended.
     violations = [each["entry"]["text"] for each in page.of("Log.entryAdded") if each["entry"]["source"] == "security"]
     assert not violations
+
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core finds wrong with the page as it is now: rule, element and reason."""
+    if not page.value("typeof axe === 'object'"):
+        page.value(axe)
+    options = json.dumps({"runOnly": RULES, "resultTypes": ["violations"]})
+    found = page.call(
+        "Runtime.evaluate", expression=f"axe.run(document, {options})", awaitPromise=True, returnByValue=True
+    )
+    assert "exceptionDetails" not in found, found
+    result = found["result"]["value"]
+    assert len(result["passes"]) > 10, "it has looked"
+    return [
+        f"{each['id']}: {node['target']}: {node['failureSummary']}"
+        for each in result["violations"]
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)], ids=["desk", "phone"])
+def test_axe_core_finds_nothing(
+    server: StartServer, open_page: Callable[[int, int], Page], width: int, height: int, scheme: str
+) -> None:
+    """Contrast (AA) and the other rules of WCAG 2.1: with a request in progress, a result, and without connection."""
+    axe = axe_core()
+    if axe is None:
+        pytest.skip("needs axe-core: the package axe-core-python, or AXE_CORE=PATH of its axe.min.js")
+    live = server("app:app", "-w", "2", "--admin", "0", "--admin-token", TOKEN, source=APP)
+    live.wait_log("Started: 2 workers serve")
+    wait_admin(live)
+    page = open_page(width, height)
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    with Connection(live.port) as busy:
+        busy.ask("/hang")
+        page.call("Page.navigate", url=f"http://127.0.0.1:{admin_port(live)}/")
+        wait_until(lambda: "/hang" in page.text("workers"), LONGEST_S, "the request is shown")
+        wait_until(lambda: "ready: worker 2" in page.text("events"), LONGEST_S, "events are shown")
+        assert violations(page, axe) == []
+        page.value("document.getElementById('token').value = 'wrong-but-long-enough'")
+        page.value("document.getElementById('reload').click()")
+        wait_until(lambda: "the token is wrong" in page.text("result"), LONGEST_S, "a result is shown")
+        assert violations(page, axe) == []
+        (live.folder / "go-on").touch()
+        assert busy.response().status == 200
+    live.stop(signal.SIGQUIT)
+    wait_until(lambda: not page.value("document.getElementById('lost').hidden"), LONGEST_S, "the connection is lost")
+    assert violations(page, axe) == []
