@@ -68,7 +68,7 @@ class Settings:
         "Address to listen on; may be repeated. Port 0 lets the system choose one.",
         ("-b", "--bind"), Fallback("PORT", "0.0.0.0:{}")))
     backlog: int = declare(2048, Declaration(
-        general.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
+        general.COUNT, Group.ADDRESSES, RESTART,
         "Connections that may wait in the kernel to be accepted.", ("--backlog",)))
     reuse_port: bool = declare(False, Declaration(
         general.SWITCH, Group.ADDRESSES, RESTART,
@@ -88,7 +88,7 @@ class Settings:
         "Kind of worker: sync, gthread, gevent or a class; the configuration file may also give the class itself.",
         ("-k", "--worker-class")))
     threads: int = declare(1, Declaration(
-        general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        general.THREADS, Group.WORKERS, NEXT_WORKER,
         "Threads of a gthread worker that run the application; more than 1 switches sync to gthread.", ("--threads",)))
     worker_connections: int = declare(1000, Declaration(
         general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,

@@ -142,6 +142,36 @@ def test_unknown_variables_are_remarked_on(tmp_path: pathlib.Path) -> None:
     assert loaded(tmp_path, WSGICLUSTER_TIMEOUT="3").remarks == ()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "user", "group", "errorlog", "bind", "wsgi_app", "pythonpath", "worker_class", "sendfile", "proxy_protocol",
+        "preload_app", "daemon", "forwarded_allow_ips", "suppress_ragged_eofs", "chdir", "access_log_format",
+        "pidfile", "accesslog", "umask", "logconfig_dict", "proc_name", "certfile",
+    ],
+)  # fmt: skip
+def test_none_is_as_if_it_were_not_there(tmp_path: pathlib.Path, name: str) -> None:
+    before = loaded(tmp_path).settings
+    (tmp_path / "gunicorn.conf.py").write_text(f"{name} = None\n")
+    assert loaded(tmp_path).settings == before
+
+
+def test_so_is_an_empty_text_where_none_is_meant(tmp_path: pathlib.Path) -> None:
+    before = loaded(tmp_path).settings
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "chdir = errorlog = wsgi_app = access_log_format = pidfile = accesslog = certfile = keyfile = ''\n"
+    )
+    assert loaded(tmp_path).settings == before
+    (tmp_path / "gunicorn.conf.py").write_text("bind = None\n")
+    assert str(loaded(tmp_path, PORT="5000").settings.bind[0]) == "0.0.0.0:5000"
+
+
+@pytest.mark.parametrize("name", ["workers", "timeout", "keepalive", "max_requests", "loglevel"])
+def test_none_is_no_number_and_no_word(tmp_path: pathlib.Path, name: str) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(f"{name} = None\n")
+    assert f": {name}: None; expected" in complaint(tmp_path)
+
+
 def test_the_name_of_a_server_that_has_none(tmp_path: pathlib.Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("default_proc_name = 'shop'\n")
     found = loaded(tmp_path)

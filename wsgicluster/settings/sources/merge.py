@@ -176,6 +176,8 @@ def merge(sources_in_order: Sequence[Given]) -> tuple[Settings, dict[str, str]]:
     for given in sources_in_order:
         complaints += given.complaints
         for name, raw in given.values.items():
+            if _is_unset(SETTINGS[name], raw):
+                continue
             try:
                 values[name] = read_value(SETTINGS[name], raw, given.sources[name])
             except UsageError as error:
@@ -183,6 +185,11 @@ def merge(sources_in_order: Sequence[Given]) -> tuple[Settings, dict[str, str]]:
             sources[name] = given.sources[name]
     raise_all(complaints)
     return Settings(**values), sources
+
+
+def _is_unset(setting: Setting, raw: object) -> bool:
+    # By type, too: 0 and False are equal.
+    return any(type(raw) is type(each) and raw == each for each in setting.about.type.unset)
 
 
 def read_value(setting: Setting, raw: object, source: str) -> Any:

@@ -187,7 +187,7 @@ def split_addresses(text: str) -> list[str]:
     """A text split at commas, but for those before the options of a Unix socket."""
     parts: list[str] = []
     for part in text.split(","):
-        if parts and parts[-1].lstrip().startswith("unix:") and _UNIX_OPTION.match(part):
+        if parts and parts[-1].lstrip().startswith(("unix:", "/")) and _UNIX_OPTION.match(part):
             parts[-1] += "," + part
         else:
             parts.append(part)
@@ -199,6 +199,8 @@ def read_address(text: str) -> Address:
     text = text.strip()
     if text.startswith("unix:"):
         return _read_unix(text.removeprefix("unix:"))
+    if text.startswith("/"):
+        return _read_unix(text)
     if text.startswith("fd://"):
         return _read_fd(text.removeprefix("fd://"))
     return _read_tcp(text.removeprefix("tcp://"))
