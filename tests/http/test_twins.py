@@ -14,7 +14,7 @@ from tests.corpus.heads import HEADS
 from tests.http.generated import heads
 from tests.http.implementations import COMPILED, FORMATTERS, PARSERS
 from wsgicluster.errors import ProtocolError
-from wsgicluster.http.limits import HeadLimits
+from wsgicluster.http.limits import HeadLimits, Leniency
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="the compiled modules were not built in this environment")
 
@@ -48,6 +48,16 @@ def test_heads_made_at_random(data: bytes) -> None:
     agree_on_head(data, 0, len(data) - 4, HeadLimits())
 
 
+LENIENT = HeadLimits(leniency=Leniency(False, capitalize_methods=True, versions=True, folding=True, spaces=True))
+
+
+@pytest.mark.exhaustive
+@given(data=heads())
+@settings(max_examples=1000)
+def test_heads_made_at_random_read_leniently(data: bytes) -> None:
+    agree_on_head(data, 0, len(data) - 4, LENIENT)
+
+
 @pytest.mark.exhaustive
 @given(data=heads(), place=st.integers(0, 10_000), size=st.integers(1, 10_000))
 @settings(max_examples=500)
@@ -67,6 +77,7 @@ def test_any_bytes(data: bytes) -> None:
 def test_any_single_byte_changed(at: int, byte: int) -> None:
     data = BROWSER[:at] + bytes([byte]) + BROWSER[at + 1 :]
     agree_on_head(data, 0, len(data), HeadLimits())
+    agree_on_head(data, 0, len(data), LENIENT)
 
 
 @pytest.mark.parametrize("refused", sorted({case.refused for case in HEADS}))

@@ -238,7 +238,7 @@ class TestReopen:
         [
             {"errorlog": "/none/x"},
             {"accesslog": "/none/x"},
-            {"access_log_format": "%(z)s"},
+            {"access_log_format": "%(h"},
             {"logconfig_dict": {"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}},
             {"logconfig_dict": {"version": 2}},
             {"logconfig_dict": {"loggers": 5}},

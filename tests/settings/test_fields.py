@@ -62,8 +62,12 @@ def test_flags_of_gunicorn(name: str) -> None:
 def test_no_flag_has_two_meanings() -> None:
     flags = [flag for setting in SETTINGS.values() for flag in setting.about.flags]
     assert len(flags) == len(set(flags))
-    assert not set(flags) & gunicorn_names.FLAGS
-    assert not set(SETTINGS) & (gunicorn_names.SETTINGS | gunicorn_names.HOOKS)
+    accepted = [flag for row in gunicorn_names.ACCEPTED.values() for flag in row.flags]
+    assert len(accepted) == len(set(accepted))
+    assert not set(flags) & set(accepted)
+    assert not set(SETTINGS) & (gunicorn_names.ACCEPTED.keys() | gunicorn_names.HOOKS)
+    assert not gunicorn_names.ACCEPTED.keys() & gunicorn_names.HOOKS
+    assert set(flags) | set(accepted) | {"--help", "--version"} >= gunicorn_names.FLAGS
 
 
 def test_each_is_described() -> None:

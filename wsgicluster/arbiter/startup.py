@@ -60,7 +60,7 @@ def open_addresses(settings: Settings, addresses: Addresses, passed: Sequence[Pa
     """The numbers of the listeners that these settings ask for, opened or taken over. Raises AddressError."""
     umask = settings.umask or 0
     owner = Owner(settings.user, settings.group, umask) if os.geteuid() == 0 else Owner(umask=umask)
-    queue = Backlog(settings.backlog, settings.defer_accept)
+    queue = Backlog(settings.backlog, settings.defer_accept, settings.reuse_port)
     return addresses.open(settings.bind, lambda missing: open_listeners(missing, queue, owner), passed)
 
 

@@ -11,6 +11,9 @@ TCHAR = r"!#$%&'*+\-.^_`|~0-9A-Za-z"
 
 TOKEN = re.compile(f"[{TCHAR}]+")
 
+# As registered methods are written, and those of most extensions.
+USUAL_METHOD = re.compile("[!$%&'*+\\-.^_`|~0-9A-Z]{3,20}")
+
 # RFC 9110, section 5.6.1: a comma-separated list with at least one element and no empty one.
 TOKEN_LIST = re.compile(f"[{TCHAR}]+(?:[ \t]*,[ \t]*[{TCHAR}]+)*")
 

@@ -23,9 +23,10 @@ from wsgicluster.http.grammar import (
     TARGET,
     TOKEN,
     TOKEN_LIST,
+    USUAL_METHOD,
     VERSION,
 )
-from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Underscores
+from wsgicluster.http.limits import EVERY_NAME, STRICT, HeadLimits, Leniency, Underscores
 
 # The flags are plain integers: one operation on an IntFlag costs as much as reading a field.
 KEEP_ALIVE: Final = 1
@@ -107,7 +108,7 @@ def parse_head_fast(raw: bytes, template: dict[str, Any], limits: HeadLimits) ->
         return None
 
     if version != "HTTP/1.1" or target[:1] != "/" or "#" in target or method not in _METHODS:
-        flags, authority = _read_line(line, environ)
+        flags, authority = _read_line(line, environ, limits.leniency)
         return _finish(environ, flags, authority, limits)
     environ["REQUEST_METHOD"] = method
     if "?" in target:
@@ -155,7 +156,7 @@ def check_partial(data: bytes, start: int, limits: HeadLimits) -> None:
         line = data[start:line_end].decode("latin-1")
         if len(line) > limits.line_bytes:
             raise ProtocolError(414, "the request line is too long")
-        _read_line(line, {})
+        _read_line(line, {}, limits.leniency)
         unfinished = len(data) - data.rfind(b"\n") - 1 - data.endswith(b"\r")
         if unfinished > limits.field_bytes or size > limits.head_bytes + 2:
             raise ProtocolError(431, "the header fields are too large")
@@ -166,9 +167,11 @@ def check_partial(data: bytes, start: int, limits: HeadLimits) -> None:
         raise ProtocolError(400, "a line is not ended by CRLF")
 
 
-def read_field(line: str) -> tuple[str, str]:
+def read_field(line: str, leniency: Leniency = STRICT) -> tuple[str, str]:
     """Name and value of a field line (latin-1, without its CRLF; RFC 9112, section 5)."""
     name, colon, value = line.partition(":")
+    if leniency.spaces and colon:
+        name = name.rstrip(" \t")
     if not TOKEN.fullmatch(name):
         if line[:1] in (" ", "\t"):
             raise ProtocolError(400, "a field line is folded")
@@ -185,9 +188,11 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
     line, *fields = raw.decode("latin-1").split("\r\n")
     if len(line) > limits.line_bytes:
         raise ProtocolError(414, "the request line is too long")
-    flags, authority = _read_line(line, environ)
+    flags, authority = _read_line(line, environ, limits.leniency)
     if len(raw) > limits.head_bytes:
         raise ProtocolError(431, "the header fields are too large")
+    if limits.leniency.folding:
+        fields = _unfolded(fields)
     if len(fields) > limits.fields:
         raise ProtocolError(431, "there are too many header fields")
     # With no control character but the line ends there is nothing left to check in the values.
@@ -200,7 +205,7 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
         name, colon, value = field.partition(":")
         key = _keys.get(f"\n{name}{colon}") if clean else None
         if key is None:
-            name, value = read_field(field)
+            name, value = read_field(field, limits.leniency)
             if "_" in name:
                 if _is_admitted(name, limits):
                     admitted.setdefault("HTTP_" + name.upper().replace("-", "_"), []).append(value)
@@ -217,6 +222,17 @@ def _parse_remarkable(raw: bytes, template: dict[str, Any], limits: HeadLimits) 
     if admitted:
         _add_admitted(environ, admitted, limits)
     return _finish(environ, flags, authority, limits)
+
+
+def _unfolded(fields: list[str]) -> list[str]:
+    """The fields with those lines joined that continue one (RFC 9112, section 5.2); the first continues nothing."""
+    whole: list[str] = []
+    for field in fields:
+        if whole and field[:1] in (" ", "\t"):
+            whole[-1] = whole[-1].rstrip(" \t") + " " + field.strip(" \t")
+        else:
+            whole.append(field)
+    return whole
 
 
 def _is_admitted(name: str, limits: HeadLimits) -> bool:
@@ -262,7 +278,7 @@ def _key_of(name: str) -> str:
     return key
 
 
-def _read_line(line: str, environ: dict[str, Any]) -> tuple[int, str]:
+def _read_line(line: str, environ: dict[str, Any], leniency: Leniency) -> tuple[int, str]:
     """Write the request line's variables; returns its flags, and the authority of an absolute-form target."""
     words = line.split(" ")
     if len(words) != 3:
@@ -270,10 +286,14 @@ def _read_line(line: str, environ: dict[str, Any]) -> tuple[int, str]:
     method, target, version = words
     if not TOKEN.fullmatch(method):
         raise ProtocolError(400, "the method is not a token")
+    if not leniency.methods and not USUAL_METHOD.fullmatch(method):
+        raise ProtocolError(400, "the method is unconventional")
+    if leniency.capitalize_methods:
+        method = method.upper()
     known = VERSION.fullmatch(version)
     if not known:
         raise ProtocolError(400, "the protocol version is malformed")
-    if known[1] != "1":
+    if known[1] != "1" and not leniency.versions:
         raise ProtocolError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     if not TARGET.fullmatch(target):
         raise ProtocolError(400, "the request target has a character that must be encoded")
@@ -283,7 +303,7 @@ def _read_line(line: str, environ: dict[str, Any]) -> tuple[int, str]:
     environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     environ["QUERY_STRING"] = query
     flags = IS_HEAD if method == "HEAD" else 0
-    if known[2] == "0":
+    if known[0] == "HTTP/1.0" or known[1] == "0":
         environ["SERVER_PROTOCOL"] = "HTTP/1.0"
         return flags, authority
     environ["SERVER_PROTOCOL"] = "HTTP/1.1"

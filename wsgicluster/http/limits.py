@@ -22,6 +22,27 @@ class Underscores(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Leniency:
+    """What is accepted beyond the strict reading of a head; nothing of it occurs in what usual clients send.
+
+    HTTP allows methods of any letters, so those are accepted unless ``methods`` is false.
+    """
+
+    methods: bool = True
+    """Methods with lower-case letters or ``#``, of less than 3 or more than 20 characters."""
+    capitalize_methods: bool = False
+    versions: bool = False
+    """Any version of HTTP in a request line: below 1.1 it is taken for 1.0, from there on for 1.1."""
+    folding: bool = False
+    """RFC 9112, section 5.2: a field that continues on the next line, joined with one space."""
+    spaces: bool = False
+    """RFC 9112, section 5.1: spaces and tabs between a field's name and its colon."""
+
+
+STRICT = Leniency()
+
+
+@dataclass(frozen=True, slots=True)
 class HeadLimits:
     """The limits of one request, in bytes without line ends, and in fields.
 
@@ -38,6 +59,7 @@ class HeadLimits:
     body_bytes: int = 1 << 30
     underscores: Underscores = Underscores.DROP
     forwarder_names: frozenset[str] = frozenset()
+    leniency: Leniency = STRICT
     plain_bytes: int = field(init=False, repr=False)
     """Derived: no line of a head that is at most this long can exceed the limit of its kind."""
 

@@ -43,10 +43,11 @@ _ATOMS = {
 }
 """Atom to the expression that computes it, from the parameters of `LineOf`."""
 
+_NOTHING = '"-"'
 _REFUSED_LINE = '(environ["REQUEST_LINE"] or "-")'
 """The same for ``r`` where there is no request."""
 
-_PIECE = re.compile(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|(\w))\)([#0\- +]*\d*(?:\.\d+)?[sdrfgxi]))")
+_PIECE = re.compile(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|([^(){}]+))\)([#0\- +]*\d*(?:\.\d+)?[sdrfgxi]))")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -113,7 +114,8 @@ def compile_format(text: str) -> LineFormat:
     """A function that formats one request, and computes only the atoms that the format names.
 
     Values from clients cannot forge a line or end its quotes: control characters, quotes,
-    backslashes and all that is not ASCII come out escaped. Raises UsageError for an unknown atom.
+    backslashes and all that is not ASCII come out escaped. An unknown atom is ``-``. Raises UsageError for a
+    format that cannot be read.
     """
     pieces: list[str | tuple[str, str]] = []
     quotes = at = 0
@@ -125,7 +127,7 @@ def compile_format(text: str) -> LineFormat:
         if found[1]:
             pieces.append("%")
         else:
-            pieces.append((_variable(found[2], found[3]) if found[2] else _atom(found[4], text), "%" + found[5]))
+            pieces.append((_variable(found[2], found[3]) if found[2] else _atom(found[4]), "%" + found[5]))
     quotes += text[at:].count('"')
     pieces.append(_literal(text[at:], text))
     try:
@@ -189,10 +191,9 @@ def _literal(literal: str, text: str) -> str:
     return literal
 
 
-def _atom(name: str, text: str) -> str:
-    if name not in _ATOMS:
-        raise _wrong(text, f"'%({name})'")
-    return f"({_ATOMS[name]})"
+def _atom(name: str) -> str:
+    # As in Gunicorn, where an application's own logger class may know more of them.
+    return f"({_ATOMS.get(name, _NOTHING)})"
 
 
 def _variable(name: str, kind: str) -> str:

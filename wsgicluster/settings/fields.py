@@ -68,8 +68,12 @@ class Settings:
         "Address to listen on; may be repeated. Port 0 lets the system choose one.",
         ("-b", "--bind"), Fallback("PORT", "0.0.0.0:{}")))
     backlog: int = declare(2048, Declaration(
-        general.COUNT_FROM_ONE, Group.ADDRESSES, RESTART,
+        general.COUNT, Group.ADDRESSES, RESTART,
         "Connections that may wait in the kernel to be accepted.", ("--backlog",)))
+    reuse_port: bool = declare(False, Declaration(
+        general.SWITCH, Group.ADDRESSES, RESTART,
+        "Let other servers of the same user listen on the same TCP port (SO_REUSEPORT); the kernel divides new "
+        "connections among them.", ("--reuse-port",)))
     defer_accept: float = declare(1.0, Declaration(
         general.DURATION, Group.ADDRESSES, RESTART,
         "How long the kernel holds back a TCP connection on which no byte has arrived; 0 passes each to a worker at "
@@ -89,7 +93,7 @@ class Settings:
         "Kind of worker: sync, gthread, gevent or a class; the configuration file may also give the class itself.",
         ("-k", "--worker-class")))
     threads: int = declare(1, Declaration(
-        general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
+        general.THREADS, Group.WORKERS, NEXT_WORKER,
         "Threads of a gthread worker that run the application; more than 1 switches sync to gthread.", ("--threads",)))
     worker_connections: int = declare(1000, Declaration(
         general.COUNT_FROM_ONE, Group.WORKERS, NEXT_WORKER,
@@ -224,6 +228,25 @@ class Settings:
     limit_request_body: int = declare(1 << 30, Declaration(
         general.SIZE, Group.REQUESTS, NEXT_WORKER,
         "Longest request body; 0 means no limit.", ("--limit-request-body",)))
+    permit_unconventional_http_method: bool = declare(False, Declaration(
+        general.SWITCH, Group.REQUESTS, NEXT_WORKER,
+        "Accept methods with lower-case letters or #, and those of less than 3 or more than 20 characters.",
+        ("--permit-unconventional-http-method",)))
+    casefold_http_method: bool = declare(False, Declaration(
+        general.SWITCH, Group.REQUESTS, NEXT_WORKER,
+        "Turn methods into capitals; lower-case ones have to be permitted as well.", ("--casefold-http-method",)))
+    permit_unconventional_http_version: bool = declare(False, Declaration(
+        general.SWITCH, Group.REQUESTS, NEXT_WORKER,
+        "Accept requests with another version than HTTP/1.0 and HTTP/1.1 in their request line, and respond with "
+        "HTTP/1.1.", ("--permit-unconventional-http-version",)))
+    permit_obsolete_folding: bool = declare(False, Declaration(
+        general.SWITCH, Group.REQUESTS, NEXT_WORKER,
+        "Accept header fields that continue on a line that begins with a space. Other servers on a request's way may "
+        "read these differently.", ("--permit-obsolete-folding",)))
+    strip_header_spaces: bool = declare(False, Declaration(
+        general.SWITCH, Group.REQUESTS, NEXT_WORKER,
+        "Accept spaces between the name of a header field and its colon. Other servers on a request's way may read "
+        "these differently.", ("--strip-header-spaces",)))
 
     forwarded_allow_ips: tuple[str, ...] = declare(("127.0.0.1", "::1"), Declaration(
         general.PEERS, Group.PROXIES, NEXT_WORKER,
@@ -385,6 +408,9 @@ class Settings:
     proc_name: str | None = declare(None, Declaration(
         general.OPTIONAL_TEXT, Group.PROCESS, NEXT_WORKER,
         "Name of this server in process titles (ps, top).", ("-n", "--name"), default_text="the application"))
+    default_proc_name: str | None = declare(None, Declaration(
+        general.OPTIONAL_TEXT, Group.PROCESS, NEXT_WORKER,
+        "Name of this server in process titles where proc_name is not set.", default_text="the application"))
     control_socket: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.PROCESS, RESTART,
         "Unix socket at which wsgiclusterctl reaches the server.", ("--control-socket",),
@@ -438,6 +464,10 @@ class Settings:
         general.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,
         "Configuration file, as PATH, file:PATH or python:MODULE.",
         ("-c", "--config"), default_text="./wsgicluster.conf.py, then ./gunicorn.conf.py"))
+    strict: bool = declare(False, Declaration(
+        general.SWITCH, Group.CONFIGURATION, RESTART,
+        "Fail where the configuration has a name that is similar to a setting's, or a setting of Gunicorn without "
+        "effect here, instead of a warning.", ("--strict",)))
     print_config: bool = declare(False, Declaration(
         general.SWITCH, Group.CONFIGURATION, RESTART,
         "Print every setting, its value and its source, and exit.", ("--print-config",)))

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from wsgicluster.http.connection import RequestReader
-from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Underscores
+from wsgicluster.http.limits import EVERY_NAME, HeadLimits, Leniency, Underscores
 from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.settings import Settings
@@ -23,6 +23,13 @@ def head_limits(settings: Settings) -> tuple[HeadLimits, HeadLimits]:
         field_bytes=settings.limit_request_field_size,
         body_bytes=settings.limit_request_body,
         underscores=Underscores(settings.header_map),
+        leniency=Leniency(
+            methods=settings.permit_unconventional_http_method,
+            capitalize_methods=settings.casefold_http_method,
+            versions=settings.permit_unconventional_http_version,
+            folding=settings.permit_obsolete_folding,
+            spaces=settings.strip_header_spaces,
+        ),
     )
     names = frozenset(name for name in settings.forwarder_headers if "_" in name or name == EVERY_NAME)
     return strangers, dataclasses.replace(strangers, forwarder_names=names)

@@ -238,6 +238,15 @@ def test_holders_without_proc(tmp_path: pathlib.Path) -> None:
     assert sockets.pids({"1"}, str(tmp_path)) == []
 
 
+def test_servers_that_share_a_port(opened: list[Listener]) -> None:
+    shared = Backlog(16, reuse_port=True)
+    opened += open_all([TcpAddress("127.0.0.1", 0)], shared)
+    port = opened[0].sock.getsockname()[1]
+    opened += open_all([TcpAddress("127.0.0.1", port)], shared)
+    with pytest.raises(AddressError, match="the address is in use"):
+        open_all([TcpAddress("127.0.0.1", port)], QUEUE)
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="only Linux defers")
 def test_a_silent_connection_stays_with_the_kernel(opened: list[Listener]) -> None:
     """(Node 98)"""

@@ -23,6 +23,27 @@ from wsgicluster.settings.sources.command_line import help_text, parse
         (["--log-file", "-"], {"errorlog": "-"}),
         (["--timeout", "-1"], {"timeout": "-1"}),
         (["--", "app"], {"wsgi_app": "app"}),
+        (["--error-log", "-", "--worker-con", "7"], {"errorlog": "-", "worker_connections": "7"}),
+        (["--keep=5"], {"keepalive": "5"}),  # --keep-alive, as in Gunicorn, although there is --keepalive-slow, too
+        (["--keepalive-s", "0"], {"keepalive_slow": "0"}),
+        (["-w", "1", "--", "--error"], {"workers": "1", "wsgi_app": "--error"}),
+        (
+            [
+                "-R",
+                "--log-syslog",
+                "--log-syslog-t",
+                "x",
+                "--spew",
+                "--paster",
+                "x",
+                "--dirty-app",
+                "a",
+                "--http2-c",
+                "off",
+                "app",
+            ],
+            {"wsgi_app": "app"},
+        ),
     ],
 )
 def test_given(arguments: list[str], given: dict[str, object]) -> None:
@@ -35,7 +56,12 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
         (["--wokers", "2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
         (["--wokers=2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
         (["-Q"], "command line: -Q: no such flag; expected one of those that --help shows"),
-        (["--worker", "2"], "no such flag"),
+        (
+            ["--worker", "2"],
+            "command line: --worker: abbreviates --worker-class, --worker-connections, --worker-tmp-dir,",
+        ),
+        (["--store-", "2", "--sto", "x"], "command line: --sto: abbreviates --store, --store-size; expected"),
+        (["--log-config"], "command line: argument --log-config: expected one argument"),
         (["a", "b"], "command line: 'b': a second argument; expected one APPLICATION"),
         (
             ["-w"],
@@ -44,9 +70,6 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
         (["--bind"], "command line --bind: bind: no value; expected HOST:PORT"),
         (["--daemon=5"], "command line --daemon: daemon: a value; expected none"),
         (["--version=5"], "command line: "),
-        (["--reuse-port"], "command line: --reuse-port: a flag of Gunicorn that wsgicluster does not support"),
-        (["-R", "app"], "command line: -R: a flag of Gunicorn"),
-        (["--paster", "x"], "command line: --paster: a flag of Gunicorn"),
     ],
 )
 def test_complaints(arguments: list[str], says: str) -> None:
@@ -54,6 +77,17 @@ def test_complaints(arguments: list[str], says: str) -> None:
         parse(arguments)
     assert str(caught.value).startswith(says) or says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_flags_without_effect() -> None:
+    found = parse(["--spew", "--log-config", "a.ini", "--http-protocols", "h1", "--reload-engine", "inotify"])
+    assert not found.given
+    assert [remark.partition(": ")[0] for remark in found.remarks] == [
+        "command line --spew",
+        "command line --reload-engine",
+        "command line --log-config",
+    ]
+    assert found.remarks[1].startswith("command line --reload-engine: reload_engine: 'inotify': not used: reload ")
 
 
 def test_help_is_grouped_and_whole() -> None:

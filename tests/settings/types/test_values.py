@@ -103,6 +103,8 @@ def test_automatic() -> None:
         ("[::]", TcpAddress("::", 8000), "[::]:8000"),
         ("[fe80::1%eth0]:1", TcpAddress("fe80::1%eth0", 1), "[fe80::1%eth0]:1"),
         ("unix:/run/a.sock", UnixAddress("/run/a.sock"), "unix:/run/a.sock"),
+        ("/run/a.sock", UnixAddress("/run/a.sock"), "unix:/run/a.sock"),
+        ("/run/a.sock,mode=0660", UnixAddress("/run/a.sock", 0o660), "unix:/run/a.sock,mode=0660"),
         ("unix:///run/a.sock", UnixAddress("/run/a.sock"), "unix:/run/a.sock"),
         (
             "unix:a.sock,mode=0660,user=root,group=daemon",

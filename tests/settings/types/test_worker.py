@@ -18,6 +18,15 @@ class Own:
     ("raw", "value", "shown"),
     [
         ("gthread", "gthread", "gthread"),
+        ("egg:gunicorn#sync", "sync", "sync"),
+        ("gunicorn.workers.gthread.ThreadWorker", "gthread", "gthread"),
+        ("gunicorn.workers.ggthread.ThreadWorker", "gthread", "gthread"),
+        ("gunicorn.workers.ggevent.GeventWorker", "gevent", "gevent"),
+        ("gunicorn.workers.ggevent:GeventPyWSGIWorker", "gevent", "gevent"),
+        ("gunicorn.workers.sync:SyncWorker", "sync", "sync"),
+        ("gevent_pywsgi", "gevent", "gevent"),
+        ("gevent_wsgi", "gevent", "gevent"),
+        ("egg:gunicorn#gevent_pywsgi", "gevent", "gevent"),
         (" gevent ", "gevent", "gevent"),
         ("package.module.Worker", "package.module.Worker", "package.module.Worker"),
         ("module:Worker", "module:Worker", "module:Worker"),
@@ -38,20 +47,37 @@ def test_reads(raw: object, value: object, shown: str) -> None:
         ("module:", ""),
         ("a..B", ""),
         ("no name", ""),
-        ("egg:gunicorn#sync", "sync"),
-        ("egg:gunicorn#eventlet", "gevent"),
-        ("egg:gunicorn#tornado", ""),
-        ("gunicorn.workers.gthread.ThreadWorker", "gthread"),
-        ("gunicorn.workers.ggevent.GeventWorker", "gevent"),
-        ("gunicorn.workers.sync:SyncWorker", "sync"),
-        ("eventlet", "gevent"),
-        ("gevent_pywsgi", "gevent"),
     ],
 )
 def test_names_what_is_meant(name: str, near: str) -> None:
     with pytest.raises(WrongEntry) as caught:
         WORKER_CLASS.read(name)
     assert caught.value.near == near
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("eventlet", "gevent: there are no workers for eventlet"),
+        ("egg:gunicorn#eventlet", "gevent: "),
+        ("gunicorn.workers.geventlet.EventletWorker", "gevent: "),
+        ("tornado", "gthread: there are no workers for tornado"),
+        ("gunicorn.workers.gtornado.TornadoWorker", "gthread: "),
+        ("meinheld.gmeinheld.MeinheldWorker", "gevent or gthread: there are no workers for meinheld"),
+        ("egg:meinheld#gunicorn_worker", "gevent or gthread: "),
+        ("uvicorn.workers.UvicornWorker", "sync, gthread or gevent for a WSGI application; one for ASGI"),
+        ("uvicorn_worker.UvicornWorker", "sync, gthread or gevent for a WSGI application; one for ASGI"),
+        ("aiohttp.GunicornWebWorker", "sync, gthread or gevent for a WSGI application; one for ASGI"),
+        ("asgi", "sync, gthread or gevent for a WSGI application; one for ASGI"),
+        ("gunicorn.workers.gasgi.ASGIWorker", "sync, gthread or gevent for a WSGI application; one for ASGI"),
+        ("egg:gunicorn#other", ""),
+        ("gunicorn.workers.other.Other", ""),
+    ],
+)
+def test_says_what_to_use_instead(name: str, instead: str) -> None:
+    with pytest.raises(WrongEntry) as caught:
+        WORKER_CLASS.read(name)
+    assert caught.value.expected.startswith(instead) if instead else not caught.value.expected
 
 
 @pytest.mark.parametrize("raw", [None, 5, "", Own()])
@@ -66,8 +92,9 @@ def test_a_name_has_a_module_and_a_class() -> None:
     assert split_dotted("C") is None
 
 
-def test_the_error_names_the_source_and_our_kind(tmp_path: pathlib.Path) -> None:
+def test_the_error_names_the_source_and_what_to_use(tmp_path: pathlib.Path) -> None:
     with pytest.raises(UsageError) as caught:
-        load(["app", "-k", "egg:gunicorn#gthread"], {}, str(tmp_path))
-    assert str(caught.value).startswith("command line --worker-class: worker_class: 'egg:gunicorn#gthread'; expected ")
-    assert str(caught.value).endswith("did you mean gthread?")
+        load(["app", "-k", "eventlet"], {}, str(tmp_path))
+    assert str(caught.value) == (
+        "command line --worker-class: worker_class: 'eventlet'; expected gevent: there are no workers for eventlet"
+    )

@@ -45,10 +45,14 @@ class Owner:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backlog:
-    """How new connections wait: at most ``backlog`` of them; one without a byte is not shown for ``defer_s``."""
+    """How new connections wait: at most ``backlog`` of them; one without a byte is not shown for ``defer_s``.
+
+    ``reuse_port`` lets other servers listen on the same TCP port, which then have queues of their own.
+    """
 
     backlog: int
     defer_s: float = 0
+    reuse_port: bool = False
 
 
 class Listener:
@@ -207,6 +211,8 @@ def _open_tcp(address: TcpAddress, queue: Backlog) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if queue.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted connections inherit it, which spares each of them the call.

@@ -4,8 +4,9 @@ Values are texts here; `merge` has the settings' types read them.
 """
 
 import argparse
+import functools
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,9 +22,13 @@ APPLICATION = "wsgi_app"
 
 @dataclass(frozen=True)
 class CommandLine:
-    """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions."""
+    """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions.
+
+    ``remarks`` are about flags of Gunicorn that have no effect.
+    """
 
     given: Mapping[str, str | list[str] | bool]
+    remarks: tuple[str, ...] = ()
     help: bool = False
     version: bool = False
     verbose: bool = False
@@ -42,14 +47,19 @@ def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
     """Parse the arguments after the program's name; errors name ``where`` they come from. Raises UsageError."""
     reader = _parser(where)
     try:
-        namespace, rest = reader.parse_known_args(list(argv))
+        namespace, rest = reader.parse_known_args(list(_unabbreviated(argv, where)))
     except argparse.ArgumentError as error:
         raise _refused(error, where) from error
     if rest:
         raise _not_understood(rest, where)
     values = vars(namespace)
     questions = {name: values.pop(name, False) for name in ("help", "version", "verbose")}
-    return CommandLine(values, **questions)
+    accepted = {name: values.pop(name) for name in gunicorn_names.ACCEPTED if name in values}
+    remarks = [
+        gunicorn_names.ACCEPTED[name].remark(value, f"{where} {_long(gunicorn_names.ACCEPTED[name].flags)}")
+        for name, value in accepted.items()
+    ]
+    return CommandLine(values, tuple(remark for remark in remarks if remark is not None), **questions)
 
 
 def parse_variable(text: str, name: str) -> CommandLine:
@@ -105,7 +115,60 @@ def _parser(where: str) -> argparse.ArgumentParser:
         for setting in SETTINGS.values():
             if setting.about.group is group and setting.about.flags:
                 _add(section, setting)
+    for accepted in gunicorn_names.ACCEPTED.values():
+        if accepted.flags:
+            _add_accepted(parser, accepted)
     return parser
+
+
+def _add_accepted(parser: argparse.ArgumentParser, accepted: gunicorn_names.Accepted) -> None:
+    # Not shown by --help: only those who come from Gunicorn have a use for them.
+    if not accepted.argument:
+        parser.add_argument(*accepted.flags, dest=accepted.name, action="store_true", help=argparse.SUPPRESS)
+    else:
+        action = "append" if accepted.argument == "each" else "store"
+        parser.add_argument(*accepted.flags, dest=accepted.name, action=action, help=argparse.SUPPRESS)
+
+
+def _unabbreviated(argv: Sequence[str], where: str) -> Iterator[str]:
+    """The arguments with whole flags: an abbreviation means what it means in Gunicorn, else the only flag it begins.
+
+    Raises UsageError for one that begins several.
+    """
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            yield word
+            break
+        flag, equals, value = word.partition("=")
+        yield (_whole(flag, where) + equals + value) if flag.startswith("--") else word
+    yield from words
+
+
+def _whole(flag: str, where: str) -> str:
+    known = _long_flags()
+    if flag in known:
+        return flag
+    for choice in (known.keys() & gunicorn_names.FLAGS, known):
+        begun = sorted(each for each in choice if each.startswith(flag))
+        if len({known[each] for each in begun}) == 1:
+            return begun[0]
+        if begun:
+            raise complaint(where, flag, f"abbreviates {', '.join(begun)}", "the whole name of a flag")
+    return flag
+
+
+@functools.cache
+def _long_flags() -> Mapping[str, str]:
+    """Every long flag, and the name of what it sets."""
+    flags = {flag: setting.name for setting in SETTINGS.values() for flag in setting.about.flags}
+    flags |= {flag: row.name for row in gunicorn_names.ACCEPTED.values() for flag in row.flags}
+    flags |= {f"--{name}": name for name in ("help", "version", "verbose")}
+    return {flag: name for flag, name in flags.items() if flag.startswith("--")}
+
+
+def _long(flags: Sequence[str]) -> str:
+    return next(flag for flag in flags if flag.startswith("--"))
 
 
 def _add(section: "argparse._ArgumentGroup", setting: Setting) -> None:
@@ -154,7 +217,7 @@ def _setting_of(argument_name: str) -> Setting | None:
 def _refused(error: argparse.ArgumentError, where: str) -> UsageError:
     setting = _setting_of(error.argument_name or "")
     if setting is None:
-        return UsageError(f"{where}: {error}")
+        return UsageError(" ".join(f"{where}: {error}".split()))
     if setting.is_switch:
         return complaint(f"{where} {setting.flag}", setting.name, "a value", "none: the flag is a switch")
     return complaint(f"{where} {setting.flag}", setting.name, "no value", setting.about.type.expected)
@@ -164,8 +227,6 @@ def _not_understood(rest: Sequence[str], where: str) -> UsageError:
     flag = next((word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"), None)
     if flag is None:
         return complaint(where, quoted(rest[0]), "a second argument", "one APPLICATION, and flags")
-    if flag in gunicorn_names.FLAGS:
-        return complaint(where, flag, "a flag of Gunicorn that wsgicluster does not support")
     known = [known for setting in SETTINGS.values() for known in setting.about.flags]
     near = nearest(flag, [*known, "--help", "--version"]) if flag.startswith("--") else ""
     return complaint(where, flag, "no such flag", "" if near else "one of those that --help shows", near)

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -17,16 +17,19 @@ from typing import Any
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
-from wsgicluster.settings.wording import complaint, nearest
+from wsgicluster.settings.sources.near_misses import near_miss
+from wsgicluster.settings.wording import complaint
 
 DEFAULT_NAMES = ("wsgicluster.conf.py", "gunicorn.conf.py")
+MODULE_NAME = "__config__"
+"""What the file is called among the modules, as in Gunicorn, while it is executed and afterwards."""
 
 
 @dataclass(frozen=True)
 class ConfigFile:
     """The settings of a configuration file (or module): ``source`` names it, ``names`` are its settings.
 
-    ``remarks`` are about names that may be misspelt settings; ``path`` is empty for a module.
+    ``remarks`` are about names that may be misspelt settings, or that have no effect; ``path`` is empty for a module.
     """
 
     source: str
@@ -36,7 +39,7 @@ class ConfigFile:
 
 
 class WrongNames(UsageError):
-    """A file has names that are neither settings nor its own: one line for each; ``file`` is the rest."""
+    """A file has names that are not supported: one line for each; ``file`` is the rest."""
 
     def __init__(self, complaints: Sequence[UsageError], file: ConfigFile) -> None:
         super().__init__("\n".join(map(str, complaints)))
@@ -46,8 +49,8 @@ class WrongNames(UsageError):
 def read_config(location: str | None, directory: str) -> ConfigFile | None:
     """Execute the file or module at a location, or the first default one that is there.
 
-    Raises UsageError when a named one is missing or when it raises, and WrongNames when it holds names that are not
-    settings.
+    Raises UsageError when a named one is missing or when it raises, and WrongNames when it holds names of Gunicorn
+    that are not supported.
     """
     if location is None:
         paths = (os.path.join(directory, name) for name in DEFAULT_NAMES)
@@ -65,11 +68,28 @@ def _execute(path: str, directory: str) -> ConfigFile:
             source = file.read()
     except OSError as error:
         raise UsageError(f"configuration file {path}: cannot be read: {error.strerror}") from error
-    names: dict[str, Any] = {"__name__": "__config__", "__file__": path, "__doc__": None, "__package__": None}
-    with _on_module_path(directory), _located_errors(path):
+    module = ModuleType(MODULE_NAME)
+    module.__file__ = path
+    with _on_module_path(directory), _in_place(module), _located_errors(path):
         tree = compile(source, path, "exec", ast.PyCF_ONLY_AST)
-        exec(compile(source, path, "exec"), names)
-    return _settings(f"file {path}", names, _imported_names(tree), path)
+        exec(compile(source, path, "exec"), vars(module))
+    return _settings(f"file {path}", vars(module), _imported_names(tree), path)
+
+
+@contextlib.contextmanager
+def _in_place(module: ModuleType) -> Iterator[None]:
+    """Have the module be the one that is called so; the one before it returns if it fails."""
+    name = module.__name__
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = before
+        raise
 
 
 def _import(name: str, directory: str) -> ConfigFile:
@@ -140,35 +160,20 @@ def _imported_names(tree: ast.AST) -> set[str]:
 
 
 def _settings(source: str, names: Mapping[str, Any], imported: set[str], path: str = "") -> ConfigFile:
-    settings, complaints, own = {}, [], []
+    settings, complaints, remarks = {}, [], []
     for name, value in names.items():
         if name in SETTINGS:
             settings[name] = value
-        elif name in gunicorn_names.HOOKS or name in gunicorn_names.SETTINGS:
-            kind = "hook" if name in gunicorn_names.HOOKS else "setting"
-            complaints.append(complaint(source, name, f"a {kind} of Gunicorn that wsgicluster does not support"))
-        elif name in imported or callable(value) or isinstance(value, ModuleType):
-            continue
-        elif _is_own(name):
-            own.append(name)
-        else:
-            near = nearest(name, SETTINGS)
-            expected = "" if near else "a setting, or _NAME for a variable of your own"
-            complaints.append(complaint(source, name, "no such setting", expected, near))
-    file = ConfigFile(source, settings, tuple(_near_misses(source, own, settings)), path)
+        elif name in gunicorn_names.HOOKS:
+            complaints.append(complaint(source, name, "a hook of Gunicorn that wsgicluster does not support"))
+        elif name in gunicorn_names.ACCEPTED:
+            remarks.append(gunicorn_names.ACCEPTED[name].remark(value, source))
+    for name, value in names.items():
+        is_own = name.startswith("_") or name in imported or callable(value) or isinstance(value, ModuleType)
+        if not is_own and name not in gunicorn_names.ACCEPTED and name not in gunicorn_names.HOOKS:
+            near = near_miss(name, value, settings)
+            remarks.append(str(complaint(source, name, "not a setting", near=near)) if near else None)
+    file = ConfigFile(source, settings, tuple(remark for remark in remarks if remark is not None), path)
     if complaints:
         raise WrongNames(complaints, file)
     return file
-
-
-def _is_own(name: str) -> bool:
-    return name.startswith("_") or name[0].isupper()
-
-
-def _near_misses(source: str, own: Sequence[str], given: Collection[str]) -> Iterator[str]:
-    """Remarks on the file's own names that are spelt like a setting that it does not set."""
-    alike = {setting.replace("_", ""): setting for setting in SETTINGS}
-    for name in own:
-        near = "" if name.startswith("_") else alike.get(name.lower().replace("_", ""), "")
-        if near and near not in given:
-            yield str(complaint(source, name, "not a setting, because of its capitals", near=near))

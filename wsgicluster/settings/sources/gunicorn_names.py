@@ -1,44 +1,135 @@
-"""Names of Gunicorn that wsgicluster does not support.
+"""Names of Gunicorn beside our settings: its settings that are accepted without effect, its hooks and its flags.
 
-They are distinguished from misspelt names, so that a deployment that moves from Gunicorn gets an
-error that names what is missing.
+A setting without effect is accepted in silence at the values that change nothing in Gunicorn either; at any other, one
+line says what is not done, so that a deployment that moves starts, and its operator knows.
 """
 
-# fmt: off
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wsgicluster.settings.wording import complaint, quoted
+
 HOOKS = frozenset(
     {
         "on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int",
         "worker_abort", "pre_exec", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed",
-        "on_exit", "on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit",
+        "on_exit",
     }
+)  # fmt: skip
+"""Hooks that wsgicluster does not support: an error, since what they do would be missing silently."""
+
+ANY = object()
+"""As a value: whatever it is, nothing is said, because it does nothing in Gunicorn either."""
+
+_NOTHING: tuple[object, ...] = (None, "", False, (), [], {}, 0, "0", "false", "False")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One setting without effect; ``missing`` says what is not done, and ``usual`` are the values that change nothing.
+
+    ``argument`` is how often its flags take one: ``""`` for a switch, ``"once"``, or ``"each"`` if it may be repeated.
+    """
+
+    name: str
+    missing: str
+    usual: tuple[object, ...] = ()
+    flags: tuple[str, ...] = ()
+    argument: str = "once"
+
+    def remark(self, value: object, source: str) -> str | None:
+        """What to say of a value, None for nothing."""
+        if ANY in self.usual or any(type(value) is type(each) and value == each for each in (*_NOTHING, *self.usual)):
+            return None
+        if isinstance(value, str) and value.strip().lower() in map(str, self.usual):
+            return None
+        return str(complaint(source, self.name, f"{_short(value)}: {self.missing}"))
+
+
+def _short(value: object) -> str:
+    return getattr(value, "__name__", "") if callable(value) else quoted(value)
+
+
+def _rows(missing: str, *rows: tuple[Any, ...]) -> Iterable[Accepted]:
+    """Rows that say the same: each is a name, then its usual values; the flag follows from the name."""
+    return (Accepted(name, missing, tuple(usual), ("--" + name.replace("_", "-"),)) for name, *usual in rows)
+
+
+_NO_ASGI = "not used: wsgicluster serves WSGI applications; use an ASGI server for others"
+_NO_HTTP2 = "not done: workers speak HTTP/1.1; let a proxy in front, such as nginx, speak HTTP/2 with clients"
+_NO_DIRTY = "not done: there are no dirty workers; use jobs_worker, or a task queue"
+_NO_LOGS = "not done: use errorlog, accesslog and logconfig_dict for logs, and admin for metrics"
+_NO_PASTE = "not done: name the application as module:factory"
+
+ACCEPTED: Mapping[str, Accepted] = {
+    row.name: row
+    for row in (
+        Accepted("spew", "not done: lines are not traced; use a debugger", (), ("--spew",), ""),
+        Accepted(
+            "reload_engine", "not used: reload compares the times of files", ("auto", "poll"), ("--reload-engine",)
+        ),
+        Accepted(
+            "http_parser", "not used: WSGICLUSTER_PURE=1 selects plain Python", ("auto", "fast"), ("--http-parser",)
+        ),
+        Accepted("ssl_version", "not used; see tls_minimum", (ANY,), ("--ssl-version",)),
+        Accepted("logger_class", _NO_LOGS, ("gunicorn.glogging.logger", "simple"), ("--logger-class",)),
+        Accepted("logconfig", _NO_LOGS, (), ("--log-config",)),
+        Accepted("logconfig_json", _NO_LOGS, (), ("--log-config-json",)),
+        Accepted("syslog", _NO_LOGS, (), ("--log-syslog",), ""),
+        Accepted("syslog_addr", _NO_LOGS, (ANY,), ("--log-syslog-to",)),
+        Accepted("syslog_prefix", _NO_LOGS, (ANY,), ("--log-syslog-prefix",)),
+        Accepted("syslog_facility", _NO_LOGS, (ANY,), ("--log-syslog-facility",)),
+        Accepted(
+            "disable_redirect_access_to_syslog", _NO_LOGS, (ANY,), ("--disable-redirect-access-to-syslog",), ""
+        ),
+        Accepted(
+            "enable_stdio_inheritance", _NO_LOGS, (ANY,), ("-R", "--enable-stdio-inheritance"), ""
+        ),
+        *_rows(_NO_LOGS, ("statsd_host",), ("statsd_prefix", ANY), ("dogstatsd_tags", ANY)),
+        Accepted("enable_backlog_metric", _NO_LOGS, (ANY,), ("--enable-backlog-metric",), ""),
+        Accepted("paste", _NO_PASTE, (), ("--paste", "--paster")),
+        Accepted("raw_paste_global_conf", _NO_PASTE, (), ("--paste-global",), "each"),
+        *_rows(
+            _NO_HTTP2, ("http_protocols", "h1", ["h1"], ("h1",)), ("http2_cleartext", "off"),
+            ("http2_max_concurrent_streams", ANY), ("http2_initial_window_size", ANY), ("http2_max_frame_size", ANY),
+            ("http2_max_header_list_size", ANY),
+        ),
+        *_rows(
+            _NO_ASGI, ("asgi_loop", "auto"), ("asgi_lifespan", "auto", "off"),
+            ("asgi_disconnect_grace_period", 3, "3"), ("root_path",), ("websocket_max_message_size", ANY),
+        ),
+        Accepted("dirty_apps", _NO_DIRTY, (), ("--dirty-app",), "each"),
+        *_rows(
+            _NO_DIRTY, ("dirty_workers",), ("dirty_timeout", ANY), ("dirty_threads", ANY),
+            ("dirty_graceful_timeout", ANY),
+        ),
+        *(
+            Accepted(name, _NO_DIRTY)
+            for name in ("on_dirty_starting", "dirty_post_fork", "dirty_worker_init", "dirty_worker_exit")
+        ),
+    )
+}  # fmt: skip
+"""Settings of Gunicorn that are accepted without effect, by name."""
+
+FLAGS = frozenset(
+    """
+    --access-logfile --access-logformat --asgi-disconnect-grace-period --asgi-lifespan --asgi-loop --backlog --bind
+    --ca-certs --capture-output --casefold-http-method --cert-reqs --certfile --chdir --check-config --ciphers --config
+    --control-socket --control-socket-mode --daemon --dirty-app --dirty-graceful-timeout --dirty-threads --dirty-timeout
+    --dirty-workers --disable-redirect-access-to-syslog --do-handshake-on-connect --dogstatsd-tags
+    --enable-backlog-metric --enable-stdio-inheritance --env --error-logfile --forwarded-allow-ips --forwarder-headers
+    --graceful-timeout --group --header-map --http-parser --http-protocols --http2-cleartext
+    --http2-initial-window-size --http2-max-concurrent-streams --http2-max-frame-size --http2-max-header-list-size
+    --initgroups --keep-alive --keyfile --limit-request-field_size --limit-request-fields --limit-request-line
+    --log-config --log-config-json --log-file --log-level --log-syslog --log-syslog-facility --log-syslog-prefix
+    --log-syslog-to --logger-class --max-requests --max-requests-jitter --name --no-control-socket --no-sendfile --paste
+    --paste-global --paster --permit-obsolete-folding --permit-unconventional-http-method
+    --permit-unconventional-http-version --pid --preload --print-config --protocol --proxy-allow-from --proxy-protocol
+    --pythonpath --reload --reload-engine --reload-extra-file --reuse-port --root-path --spew --ssl-version
+    --statsd-host --statsd-prefix --strip-header-spaces --suppress-ragged-eofs --threads --timeout --umask --user
+    --uwsgi-allow-from --websocket-max-message-size --worker-class --worker-connections --worker-tmp-dir --workers
+    --help --version
+    """.split()
 )
-
-SETTINGS = frozenset(
-    {
-        "reload_engine", "spew", "reuse_port", "disable_redirect_access_to_syslog", "logger_class", "logconfig",
-        "logconfig_json", "syslog_addr", "syslog", "syslog_prefix", "syslog_facility", "enable_stdio_inheritance",
-        "statsd_host", "dogstatsd_tags", "statsd_prefix", "enable_backlog_metric", "default_proc_name", "paste",
-        "ssl_version", "http_protocols", "http2_cleartext", "http2_max_concurrent_streams", "http2_initial_window_size",
-        "http2_max_frame_size", "http2_max_header_list_size", "raw_paste_global_conf", "permit_obsolete_folding",
-        "strip_header_spaces", "permit_unconventional_http_method", "permit_unconventional_http_version",
-        "casefold_http_method", "asgi_loop", "asgi_lifespan", "asgi_disconnect_grace_period", "http_parser",
-        "root_path", "dirty_apps", "dirty_workers", "dirty_timeout", "dirty_threads", "dirty_graceful_timeout",
-    }
-)
-# fmt: on
-
-_FLAGS_THAT_DIFFER = {
-    "logconfig": ("--log-config",),
-    "logconfig_json": ("--log-config-json",),
-    "syslog": ("--log-syslog",),
-    "syslog_addr": ("--log-syslog-to",),
-    "syslog_prefix": ("--log-syslog-prefix",),
-    "syslog_facility": ("--log-syslog-facility",),
-    "enable_stdio_inheritance": ("-R", "--enable-stdio-inheritance"),
-    "paste": ("--paste", "--paster"),
-    "raw_paste_global_conf": ("--paste-global",),
-    "dirty_apps": ("--dirty-app",),
-    "default_proc_name": (),
-}
-
-FLAGS = frozenset(flag for name in SETTINGS for flag in _FLAGS_THAT_DIFFER.get(name, ("--" + name.replace("_", "-"),)))
+"""Gunicorn's long flags: an abbreviation that means one of them in Gunicorn means the same here."""

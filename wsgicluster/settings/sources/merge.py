@@ -45,6 +45,7 @@ class Given:
     values: Mapping[str, Any]
     sources: Mapping[str, str]
     complaints: Sequence[UsageError] = ()
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,15 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     named = next((given.values["config"] for given in reversed(outside) if "config" in given.values), None)
     location = None if named is None else SETTINGS["config"].about.type.read(named)
     file, in_file = _from_file(location, directory)
-    settings, sources = merge([fallbacks(environ), in_file, *outside])
+    given = [fallbacks(environ), in_file, *outside]
+    settings, sources = merge(given)
+    remarks = [*(remark for each in given for remark in each.remarks), *unknown_variables(environ)]
     check(settings, sources, directory)
+    if settings.strict:
+        raise_all([UsageError(remark) for remark in remarks])
     whole = complete(settings, sources)
-    remarks = (*whole.remarks, *(file.remarks if file else ()), *unknown_variables(environ))
     found = file.path if file is not None and named is None else ""
-    return Loaded(whole.settings, whole.sources, _action(settings), remarks, found)
+    return Loaded(whole.settings, whole.sources, _action(settings), (*whole.remarks, *remarks), found)
 
 
 def _from_file(location: str | None, directory: str) -> tuple[ConfigFile | None, Given]:
@@ -90,7 +94,7 @@ def _from_file(location: str | None, directory: str) -> tuple[ConfigFile | None,
         file, complaints = error.file, [error]
     if file is None:
         return None, Given({}, {})
-    return file, Given(file.names, dict.fromkeys(file.names, file.source), complaints)
+    return file, Given(file.names, dict.fromkeys(file.names, file.source), complaints, file.remarks)
 
 
 def _question(arguments: command_line.CommandLine) -> Action | None:
@@ -136,14 +140,14 @@ def from_gunicorn(environ: Mapping[str, str]) -> Given:
     return Given(
         arguments.given,
         {name: command_line.source_of(SETTINGS[name], GUNICORN_ARGUMENTS) for name in arguments.given},
+        remarks=arguments.remarks,
     )
 
 
 def from_command_line(arguments: command_line.CommandLine) -> Given:
     """Values of flags and of the application's argument."""
-    return Given(
-        arguments.given, {name: command_line.source_of(SETTINGS[name]) for name in arguments.given}
-    )  # fmt: skip
+    sources = {name: command_line.source_of(SETTINGS[name]) for name in arguments.given}
+    return Given(arguments.given, sources, remarks=arguments.remarks)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -172,6 +176,8 @@ def merge(sources_in_order: Sequence[Given]) -> tuple[Settings, dict[str, str]]:
     for given in sources_in_order:
         complaints += given.complaints
         for name, raw in given.values.items():
+            if _is_unset(SETTINGS[name], raw):
+                continue
             try:
                 values[name] = read_value(SETTINGS[name], raw, given.sources[name])
             except UsageError as error:
@@ -179,6 +185,11 @@ def merge(sources_in_order: Sequence[Given]) -> tuple[Settings, dict[str, str]]:
             sources[name] = given.sources[name]
     raise_all(complaints)
     return Settings(**values), sources
+
+
+def _is_unset(setting: Setting, raw: object) -> bool:
+    # By type, too: 0 and False are equal.
+    return any(type(raw) is type(each) and raw == each for each in setting.about.type.unset)
 
 
 def read_value(setting: Setting, raw: object, source: str) -> Any:

@@ -56,7 +56,10 @@ _HIGHEST_ID = (1 << 32) - 2
 
 @dataclass(frozen=True)
 class SettingType(Generic[T]):
-    """``read`` raises ValueError or TypeError for what it does not accept; ``choices`` are for suggestions."""
+    """``read`` raises ValueError or TypeError for what it does not accept; ``choices`` are for suggestions.
+
+    A source that has one of ``unset`` counts as one that does not have the setting, as in Gunicorn.
+    """
 
     read: Callable[[Any], T]
     expected: str
@@ -65,6 +68,7 @@ class SettingType(Generic[T]):
     unit: str = ""
     repeats: bool = False
     choices: tuple[str, ...] = ()
+    unset: tuple[object, ...] = ()
 
 
 def _read_switch(value: object) -> bool:
@@ -105,9 +109,9 @@ def _read_workers(value: object) -> int:
         value = read_worker_range(value)
     number = value if isinstance(value, WorkerRange) else whole_number(value)
     most = number.most if isinstance(number, WorkerRange) else number
-    if number < 1 or most > MOST_WORKERS:
+    if number < 0 or most > MOST_WORKERS:
         raise ValueError
-    return number
+    return number or 1
 
 
 def _read_seconds(value: object) -> float:
@@ -129,9 +133,9 @@ def _read_bytes(value: object) -> int:
     return number
 
 
-def _zero_means(read: Callable[[object], int], most: int) -> Callable[[object], int]:
-    """A reader that replaces 0 by ``most``."""
-    return lambda value: read(value) or most
+def _zero_means(read: Callable[[object], int], number: int) -> Callable[[object], int]:
+    """A reader that replaces 0 by ``number``."""
+    return lambda value: read(value) or number
 
 
 def _read_memory(value: object) -> int:
@@ -262,11 +266,14 @@ def _show_function(value: object) -> str:
     return "none" if value is None else str(getattr(value, "__name__", "a function"))
 
 
-def choice(names: Sequence[str], expected: str, metavar: str) -> SettingType[str]:
-    """The type of a setting that is one of a few words."""
+def choice(
+    names: Sequence[str], expected: str, metavar: str, aliases: Mapping[str, str] | None = None
+) -> SettingType[str]:
+    """The type of a setting that is one of a few words; ``aliases`` are others that mean one of them."""
 
     def read(value: object) -> str:
         word = read_text(value).strip().lower()
+        word = (aliases or {}).get(word, word)
         if word not in names:
             raise ValueError
         return word
@@ -359,12 +366,15 @@ def _read_schemes(value: object) -> Mapping[str, str]:
     return dict(value)
 
 
-SWITCH = SettingType(_read_switch, "true or false", "", lambda value: "true" if value else "false")
+SWITCH = SettingType(
+    _read_switch, "true or false", "", lambda value: "true" if value else "false", unset=(None,)
+)  # fmt: skip
 WORKERS = SettingType(
     _read_workers, f"a number from 1 to {MOST_WORKERS}, a range such as 2..16, or auto", "N", choices=("auto",)
 )
 COUNT = _count(0, "a whole number from 0")
 COUNT_FROM_ONE = _count(1, "a whole number from 1")
+THREADS = SettingType(_zero_means(COUNT.read, 1), COUNT_FROM_ONE.expected, COUNT.metavar)
 FIELDS = SettingType(_zero_means(COUNT.read, 32768), COUNT.expected, COUNT.metavar)
 DURATION = SettingType(
     _read_seconds, "a time such as 30, 30s, 500ms, 2m or 1h", "TIME", show_duration, "seconds"
@@ -378,26 +388,38 @@ ADDRESSES = SettingType(
     "ADDRESS",
     lambda addresses: ", ".join(map(str, addresses)),
     repeats=True,
+    unset=(None,),
 )
 PATTERNS = SettingType(read_list, "a path, or a list of paths", "PATH", ", ".join, repeats=True)
-PATHS = SettingType(_read_paths, "paths separated by commas, or a list of paths", "PATHS", ",".join, repeats=True)
+PATHS = SettingType(
+    _read_paths, "paths separated by commas, or a list of paths", "PATHS", ",".join, repeats=True, unset=(None,)
+)
 ASSIGNMENTS = SettingType(
     _read_assignments, "NAME=VALUE, or a list of these", "NAME=VALUE", _show_assignments, repeats=True
 )
-PEERS = SettingType(_read_peers, "addresses and networks such as 10.0.0.0/8, or *", "ADDRESSES", ",".join)
-TEXT = SettingType(read_text, "a text that is not empty", "TEXT")
+PEERS = SettingType(
+    _read_peers, "addresses and networks such as 10.0.0.0/8, or *", "ADDRESSES", ",".join, unset=(None,)
+)
+TEXT = SettingType(read_text, "a text that is not empty", "TEXT", unset=(None, ""))
 OPTIONAL_TEXT = SettingType(_read_optional_text, "a text", "TEXT", _show_optional)
 OPTIONAL_PATH = SettingType(_read_optional_text, "a path", "PATH", _show_optional)
-FOLDER = SettingType(read_text, "the path of a folder", "PATH")
-LOG_FILE = SettingType(read_text, "a path, or - for standard error", "PATH")
+FOLDER = SettingType(read_text, "the path of a folder", "PATH", unset=(None, ""))
+LOG_FILE = SettingType(read_text, "a path, or - for standard error", "PATH", unset=(None, ""))
 OPTIONAL_LOG_FILE = SettingType(_read_optional_text, "a path, or - for standard output", "PATH", _show_optional)
 LOG_LEVEL = choice(
-    ("debug", "info", "warning", "error", "critical"), "debug, info, warning, error or critical", "LEVEL"
+    ("debug", "info", "warning", "error", "critical"),
+    "debug, info, warning, error or critical",
+    "LEVEL",
+    {"warn": "warning", "notset": "debug", "fatal": "critical"},
 )
 STREAM_BODY = choice(("off", "large", "all"), "off, large or all", "WHICH")
 OPTIONAL_MODE = SettingType(_read_optional_mode, "an octal number from 0 to 777", "MODE", _show_optional_mode)
-USER = SettingType(lambda value: _read_id(value, _uid_of), "the name of a user of this system, or a number", "USER")
-GROUP = SettingType(lambda value: _read_id(value, _gid_of), "the name of a group of this system, or a number", "GROUP")
+USER = SettingType(
+    lambda value: _read_id(value, _uid_of), "the name of a user of this system, or a number", "USER", unset=(None,)
+)
+GROUP = SettingType(
+    lambda value: _read_id(value, _gid_of), "the name of a group of this system, or a number", "GROUP", unset=(None,)
+)
 CERT_REQS = SettingType(_read_cert_reqs, "none, optional or required", "DEMAND", choices=CERTIFICATE_DEMANDS)
 TLS_VERSION = choice(("1.2", "1.3"), "1.2 or 1.3", "VERSION")
 FUNCTION = SettingType(_read_function, "a function, in the configuration file", "", _show_function)

@@ -20,6 +20,7 @@ def _read_proxy_mode(value: object) -> str:
     if isinstance(value, bool):
         return "auto" if value else "off"
     word = read_text(value).strip().lower()
+    word = {"true": "auto", "on": "auto", "false": "off", "none": "off"}.get(word, word)
     if word not in PROXY_MODES:
         raise ValueError
     return word
@@ -58,7 +59,7 @@ def _read_header_name(value: object) -> str:
     return name
 
 
-PROXY_MODE = SettingType(_read_proxy_mode, "off, v1, v2 or auto", "MODE", choices=PROXY_MODES)
+PROXY_MODE = SettingType(_read_proxy_mode, "off, v1, v2 or auto", "MODE", choices=PROXY_MODES, unset=(None,))
 HOPS = SettingType(
     _read_hops,
     "a whole number from 0, or auto",

@@ -163,7 +163,7 @@ class Portion:
 def read_worker_range(text: str) -> WorkerRange | int:
     """``2..16``; a plain number where both are the same."""
     found = _RANGE.fullmatch(text.strip())
-    if found is None or int(found[1]) > int(found[2]):
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ValueError
     least, most = int(found[1]), int(found[2])
     return WorkerRange(least, most) if least < most else least
@@ -222,7 +222,7 @@ def split_addresses(text: str) -> list[str]:
     """A text split at commas, but for those before the options of a Unix socket."""
     parts: list[str] = []
     for part in text.split(","):
-        if parts and parts[-1].lstrip().startswith("unix:") and _UNIX_OPTION.match(part):
+        if parts and parts[-1].lstrip().startswith(("unix:", "/")) and _UNIX_OPTION.match(part):
             parts[-1] += "," + part
         else:
             parts.append(part)
@@ -234,6 +234,8 @@ def read_address(text: str) -> Address:
     text = text.strip()
     if text.startswith("unix:"):
         return _read_unix(text.removeprefix("unix:"))
+    if text.startswith("/"):
+        return _read_unix(text)
     if text.startswith("fd://"):
         return _read_fd(text.removeprefix("fd://"))
     return _read_tcp(text.removeprefix("tcp://"))

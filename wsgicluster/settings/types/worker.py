@@ -61,9 +61,23 @@ ENTRY_POINTS = "wsgicluster.workers"
 """The group of entry points under which packages offer kinds of workers."""
 
 _DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
-_GUNICORNS = {"ggevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "eventlet": "gevent",
-              "geventlet": "gevent"}  # fmt: skip
+_GUNICORNS = {"ggevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "ggthread": "gthread"}
 """Gunicorn's names for a kind of worker, or for its module, to ours."""
+
+_ASGI = (
+    "sync, gthread or gevent for a WSGI application; one for ASGI or asyncio needs a server for that, such as uvicorn"
+)
+_OTHERS = {
+    "eventlet": "gevent: there are no workers for eventlet",
+    "tornado": "gthread: there are no workers for tornado",
+    "meinheld": "gevent or gthread: there are no workers for meinheld",
+    "asgi": _ASGI,
+    "uvicorn": _ASGI,
+    "uvicorn_worker": _ASGI,
+    "aiohttp": _ASGI,
+    "sanic": _ASGI,
+}
+"""Packages, and Gunicorn's names without their g, whose workers cannot be had; and what to use instead."""
 
 
 OF_USER = WorkerKind("", "")
@@ -95,26 +109,29 @@ def _read(value: object) -> WorkerClass:
     if name in WORKER_CLASSES:
         return name
     ours = _our_name(name)
-    if ours is not None:
-        raise WrongEntry(name, ours)
+    if ours in WORKER_CLASSES:
+        return ours
+    instead = _OTHERS.get(ours) or _OTHERS.get(ours.removeprefix("g"), "")
+    if instead or (ours and ours != name):
+        raise WrongEntry(name, expected=instead)
     if split_dotted(name) is None and not _is_offered(name):
         raise WrongEntry(name, nearest(name, WORKER_CLASSES))
     return name
 
 
-def _our_name(name: str) -> str | None:
-    """Our name for the kind that Gunicorn calls ``name``, empty where there is none; None for other names."""
+def _our_name(name: str) -> str:
+    """The word for a kind in one of Gunicorn's names, ours where there is one; for others the package or the name."""
     package, _, rest = name.partition("#")
     if package == "egg:gunicorn":
         word = rest
     elif name.startswith("gunicorn.workers."):
         word = name.split(".")[2].partition(":")[0]
-    elif name in _GUNICORNS:
-        word = name
+    elif package.startswith("egg:"):
+        word = package.removeprefix("egg:")
     else:
-        return None
-    word = _GUNICORNS.get(word, word)
-    return word if word in WORKER_CLASSES else ""
+        word = name.partition(".")[0].partition(":")[0]
+        return _GUNICORNS.get(name) or (word if word in _OTHERS else name)
+    return _GUNICORNS.get(word, word)
 
 
 def _is_offered(name: str) -> bool:
@@ -134,4 +151,5 @@ WORKER_CLASS = SettingType(
     "KIND",
     _show,
     choices=WORKER_CLASSES,
+    unset=(None,),
 )
