@@ -170,7 +170,9 @@ POSITIONS: tuple[Callable[[Connection], None], ...] = (
 def start(server: StartServer, kind: str, core: str, *arguments: str) -> LiveServer:
     if kind == "gevent":
         pytest.importorskip("gevent")
-    return server("app", "-k", *KINDS[kind], *PATHS, *arguments, source=SOURCE, environ=CORES[core])
+    live = server("app", "-k", *KINDS[kind], *PATHS, *arguments, source=SOURCE, environ=CORES[core])
+    live.wait_log("Started: ")
+    return live
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -280,15 +282,16 @@ def application(environ, start_response):
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_count_for_no_limit(server: StartServer, kind: str, core: str) -> None:
-    live = start(server, kind, core, "--max-requests", "3", "--access-logfile", "-", "--access-log-health",
+    # A worker asks for its replacement before it has served so many, by how fast they come and how long it has booted.
+    live = start(server, kind, core, "--max-requests", "20", "--access-logfile", "-", "--access-log-health",
                  "--access-logformat", "line %(r)s %(s)s.")  # fmt: skip
     live.wait_log("Started: ")
     (worker,) = live.children()
-    for _ in range(10):
+    for _ in range(30):
         assert is_probe(fetch(live.port, "/healthz"))
     assert fetch(live.port, "/").status == 200
     live.wait_log(r"line GET / HTTP/1\.1 200\.")
-    assert live.said(r"line GET /healthz HTTP/1\.1 200\.", 10)
+    assert live.said(r"line GET /healthz HTTP/1\.1 200\.", 30)
     assert live.children() == [worker]
 
 

@@ -165,6 +165,7 @@ class Arbiter:
         if upgrade.predecessor is None:
             self._announcer.begin(self._clock.monotonic())
         self._supervisor = Supervisor(children, self._logs, self._clock)
+        self._supervisor.progress.on_started = self._tell_started
         owned.callback(self._supervisor.close)
         self._reload = Reload(settings, self._reload_settings, addresses, self._admin, shared_files, self._logs)
         ticket_keys = TicketKeys(self._origin.directory, self._clock)
@@ -284,12 +285,15 @@ class Arbiter:
         self._admin.keep(self._supervisor.admin_addresses)
         self._upgrade.still_keep(self._addresses.numbers() | self._admin.numbers())
 
+    def _tell_started(self) -> None:
+        """Tell the workers, which respond to probes, that the server serves."""
+        if self._board.told() is ServerState.STARTING:
+            self._board.tell(ServerState.SERVING)
+
     def _publish(self, status: ServiceStatus) -> None:
-        """Tell workers, the service manager and the server beside this one how the server is."""
+        """Tell the service manager and the server beside this one how the server is."""
         if self._background is not None and status.generation:
             self._background.succeeded()
             self._background = None
-        if status.started and self._board.told() is ServerState.STARTING:
-            self._board.tell(ServerState.SERVING)
         self._announcer.update(status, self._clock.monotonic())
         self._upgrade.tell_serving(status.started and status.serving)

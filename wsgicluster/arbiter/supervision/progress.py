@@ -5,6 +5,7 @@ Knows the pool and no process.
 
 import logging
 import math
+from collections.abc import Callable
 
 from wsgicluster.arbiter.plan import strength
 from wsgicluster.arbiter.plan.backoff import Wait
@@ -25,6 +26,8 @@ class Progress:
         self._log = log
         self.started = False
         """As many workers as ``min_ready`` asks for have been ready at the same time."""
+        self.on_started: Callable[[], object] = lambda: None
+        """Called before that is logged: who has read it finds the server so."""
         self.waits: dict[int, Wait] = {}
         """The last wait of each slot that has had to wait for a worker."""
         self._is_degraded = False
@@ -97,6 +100,8 @@ class Progress:
             self._say_complete(now)
 
     def _say_started(self) -> None:
+        if not self.started:
+            self.on_started()
         if not self.started and not strength.whole(self._pool):
             ready, wanted = strength.ready_slots(self._pool), self._pool.rollout.workers
             serve = count_of(wanted, "worker serves", "workers serve")

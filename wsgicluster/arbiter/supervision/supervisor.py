@@ -48,7 +48,8 @@ class Supervisor:
         """What children send and request."""
         self._pool = parts.pool
         self._children = children
-        self._progress = parts.progress
+        self.progress = parts.progress
+        """How far the service has come, and what is said of it."""
         self._probation = parts.probation
         self.failures = parts.failures
         """What has failed, and what the server exits with therefore."""
@@ -155,7 +156,7 @@ class Supervisor:
 
     def status(self, leaving: bool = False) -> ServiceStatus:
         """How the workers are now; ``leaving`` says that the server is about to stop."""
-        return status_of(self._pool, self._clock.monotonic(), started=self._progress.started, leaving=leaving)
+        return status_of(self._pool, self._clock.monotonic(), started=self.progress.started, leaving=leaving)
 
     @property
     def stopping(self) -> Stopping:
@@ -209,7 +210,7 @@ class Supervisor:
         return min(
             self._planner.next_due(),
             self.failures.next_due(),
-            self._progress.recovered_at(),
+            self.progress.recovered_at(),
             self._probation.next_due(),
             self._autoscaler.next_due(),
             self._children.events.next_due(self._clock.monotonic()),
@@ -222,7 +223,7 @@ class Supervisor:
         self._probation.advance(now, self._clock.time())
         if self._pool.rollout.settle(now):
             self.scheduling.promoted()
-            self._progress.promoted(self._clock.time())
+            self.progress.promoted(self._clock.time())
         self._autoscaler.advance(now)
         for child in self._pool.workers():
             if child.ready_at is None:
@@ -236,7 +237,7 @@ class Supervisor:
             self._children.mailboxes.hand_on()
         for order in self._planner.plan(now):
             self._executor.carry_out(order, now)
-        self._progress.update(now)
+        self.progress.update(now)
 
     def _keep_events(self) -> None:
         """Send what waits for the steward; drop it once no generation wants one and the last one has exited."""
