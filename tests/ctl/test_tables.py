@@ -81,6 +81,9 @@ def test_the_headline_says_what_is_wrong() -> None:
     assert text.startswith("shop (pid 7)")
     assert "reloading, 3/4 ready" in text
     assert text.endswith("last reload aborted")
+    assert " · 3/4 workers · shared" in text
+    ranged = {**server, "workers": {"wanted": 4, "ready": 3, "range": "2..16"}}
+    assert " · 3/4 workers (2..16) · shared" in tables.headline(ranged)
 
 
 def test_events_are_lines() -> None:

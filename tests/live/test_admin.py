@@ -158,7 +158,7 @@ def test_what_changes_something_needs_the_token(live: LiveServer) -> None:
     assert change(live, "/scale?workers=none").status == 400
     assert change(live, "/scale?workers=%2B1").json == {"workers": 3, "before": 2}
     live.wait_log("Worker 3 ")
-    ready = {"wanted": 3, "ready": 3}
+    ready = {"wanted": 3, "ready": 3, "range": None}
     wait_for(live, "/status", lambda a: a.json["server"]["workers"] == ready, "three workers")
     assert change(live, "/reload").status == 202
     wait_admin(live, generation="2")

@@ -29,7 +29,7 @@ def application(environ, start_response):
         time.sleep(3)
     if VERSION == "raises" and next(TURNS) % 5 == 0:
         raise LookupError("no table called users")
-    time.sleep({"steady": 0.05, "slow": 0.25}.get(VERSION, 0.02))
+    time.sleep({"steady": 0.05, "slow": 0.25, "hangs": 60}.get(VERSION, 0.02))
     body = VERSION.encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -163,6 +163,26 @@ def test_code_that_is_five_times_slower_is_rolled_back(
         live.wait_log(r"Reload aborted: generation 2 did worse on probation: .* requests took .* keeps serving", 60)
         live.wait_log(r"generation 2\) exited: stop requested")
     assert visitors.losses == []
+    assert visitors.failed() == 0
+    assert live.stop() == 0
+
+
+def test_code_whose_requests_never_end_is_rolled_back(server: StartServer, tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "first")
+    live = server("app", "-w", "2", "--reload-probation", "5", "--graceful-timeout", "1")
+    live.wait_log("Started: 2 workers serve")
+    with Visitors(live.port) as visitors:
+        wait_until(lambda: visitors.count("first") > 20, 20)
+        write(tmp_path, "hangs")
+        live.send(signal.SIGHUP)
+        live.wait_log(
+            r"did worse on probation: a request has been running for .* requests in the old workers none does"
+        )
+        live.wait_log(r"generation 2\) .*graceful_timeout")
+        before = visitors.count("first")
+        wait_until(lambda: visitors.count("first") > before + 20, 20)
+    # One at a time: only the request that hung was cut off.
+    assert len(visitors.losses) <= 1
     assert visitors.failed() == 0
     assert live.stop() == 0
 
