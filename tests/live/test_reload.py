@@ -143,9 +143,9 @@ def test_settings_are_read_again(server: StartServer, tmp_path: pathlib.Path) ->
     live.wait_log("Reload complete: 3 workers serve")
     workers = set(live.wait_children(3))
     assert fetch(live.port).status == 200
-    settings.write_text("workerz = 3\n")
+    settings.write_text("workers = 'many'\n")
     live.send(signal.SIGHUP)
-    live.wait_log("workerz")
+    live.wait_log("workers: 'many'")
     assert set(live.children()) == workers
     assert fetch(live.port).status == 200
 

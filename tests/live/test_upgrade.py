@@ -107,9 +107,9 @@ def test_new_servers_that_fail(server: StartServer, tmp_path: pathlib.Path) -> N
         write_app(live, versioned.RAISES)
         live.send(signal.SIGUSR2)
         live.wait_log(r"cannot start \(exit code 4: the application cannot be loaded\)", 15)
-        settings.write_text("workerz = 2\n")
+        settings.write_text("workers = 'many'\n")
         live.send(signal.SIGUSR2)
-        live.wait_log(r"cannot start \(exit code 2: .*workerz.*\); this one keeps serving: .* SIGUSR2 again", 15)
+        live.wait_log(r"cannot start \(exit code 2: .*workers: .many.*\); this one keeps serving: .* SIGUSR2 again", 15)
         assert live.children() == workers
         assert not (tmp_path / "pid.2").exists()
         assert fetch(path).status == 200
