@@ -10,6 +10,7 @@ from typing import Any
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import Settings
+from wsgicluster.settings.span_exporters import lacking
 from wsgicluster.settings.types.admin import TOKEN_EXPECTED, is_token
 from wsgicluster.settings.types.general import GROUP, MASK, MOST_WORKERS, SIZE, USER
 from wsgicluster.settings.types.proxy import ALL_TRUSTED
@@ -151,6 +152,7 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
         lambda: _check_protocol(settings, sources, inside),
         lambda: _check_admin(settings, sources, inside),
         lambda: _check_probe_paths(settings, sources),
+        lambda: _check_spans(settings, sources),
     )
     complaints = []
     for step in steps:
@@ -280,6 +282,16 @@ def _check_admin(settings: Settings, sources: Mapping[str, str], directory: str)
             _check_owner(name, address, sources)
     if settings.admin_token_file is not None:
         read_token_file(os.path.join(directory, settings.admin_token_file), sources["admin_token_file"])
+
+
+def _check_spans(settings: Settings, sources: Mapping[str, str]) -> None:
+    if not settings.trace_spans:
+        return
+    if settings.trace == "off":
+        raise complaint(sources["trace_spans"], "trace_spans", "given without trace", "trace as well: accept or make")
+    given = dict(each.split("=", 1) for each in settings.raw_env)
+    if missing := lacking({**os.environ, **given}):
+        raise UsageError(f"{sources['trace_spans']}: trace_spans: {missing}")
 
 
 def _check_probe_paths(settings: Settings, sources: Mapping[str, str]) -> None:

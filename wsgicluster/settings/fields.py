@@ -298,6 +298,10 @@ class Settings:
         "Add the trace of W3C Trace Context to each request: make always begins one; accept continues the one in "
         "traceparent that a proxy in forwarded_allow_ips sent. The flag alone means accept.",
         ("--trace",), bare_value="accept"))
+    trace_spans: bool = declare(False, Declaration(
+        general.SWITCH, Group.PROXIES, NEXT_WORKER,
+        "Export spans of each request with OpenTelemetry: read, queue, application and write. Its environment "
+        "variables say where to; used with trace.", ("--trace-spans",)))
     trace_header: str | None = declare(None, Declaration(
         proxy.OPTIONAL_HEADER_NAME, Group.PROXIES, NEXT_WORKER,
         "Header field of responses for the ID of the trace; used with trace.", ("--trace-header",),

@@ -51,6 +51,14 @@ def new_trace() -> TraceParent:
     return TraceParent(trace_id, span_id, True) if trace_id != _NO_TRACE and span_id != _NO_SPAN else new_trace()
 
 
+def continued_or_new(parent: TraceParent | None) -> TraceParent:
+    """The caller's, or one that begins here."""
+    return parent or new_trace()
+
+
+Begin = Callable[[TraceParent | None], TraceParent]
+
+
 class TraceContexts:
     """Adds traces to environs; with ``accepts`` those of trusted peers are continued.
 
@@ -62,16 +70,20 @@ class TraceContexts:
         self._field = response_field
         self._lower = (response_field or "").lower()
 
-    def identify(self, environ: dict[str, Any], trusted: bool) -> str:
-        """Add the trace to an environ; returns the field line for the server's own responses."""
+    def identify(self, environ: dict[str, Any], trusted: bool, begin: Begin = continued_or_new) -> str:
+        """Add the trace to an environ; returns the field line for the server's own responses.
+
+        ``begin`` returns what the application continues, for what the caller has sent.
+        """
         parent = read_traceparent(environ.get(_FIELD, "")) if self._accepts and trusted else None
+        present = begin(parent)
+        if present is not parent:
+            environ[_FIELD] = str(present)
         if parent is None:
-            parent = new_trace()
-            environ[_FIELD] = str(parent)
             # Section 3.3: it belongs to the trace that was not continued.
             environ.pop(_STATE, None)
-        environ[TRACE_KEY], environ[SPAN_KEY], environ[SAMPLED_KEY] = parent
-        return f"{self._field}: {parent.trace_id}\r\n" if self._field else ""
+        environ[TRACE_KEY], environ[SPAN_KEY], environ[SAMPLED_KEY] = present
+        return f"{self._field}: {present.trace_id}\r\n" if self._field else ""
 
     def wrap(self, application: Callable[..., Any]) -> Callable[..., Any]:
         """The same application; its responses get the trace's ID, where there is a field for that."""

@@ -203,6 +203,14 @@ class Reading(Generic[C]):
         else:
             connection.close(CloseReason.IDLE)
 
+    def read_s(self, now: float, since: float) -> float | None:
+        """How long ago the first bytes of a request came that is complete now; None for one that has come whole.
+
+        ``since`` is when the request before it was complete, infinite if there was none.
+        """
+        began = self._limit.began if self._limit is not None else -math.inf
+        return now - began if began > (since if since < math.inf else -math.inf) else None
+
     def silence_s(self, now: float) -> float:
         """For how long it has waited for its next request or the rest of a head; 0.0 in any other state."""
         connection = self._connection

@@ -9,7 +9,7 @@ from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.context import PolicyInForce, WorkerContext
-from wsgicluster.worker.from_settings import fast_paths_fit, request_ids, traces, trust
+from wsgicluster.worker.from_settings import fast_paths_fit, trust
 from wsgicluster.worker.hosting.factory import ConnectionFactory
 from wsgicluster.worker.hosting.host import ConnectionHost, HostParts
 from wsgicluster.worker.hosting.probe_paths import probe_paths
@@ -25,7 +25,7 @@ from wsgicluster.worker.intake.policy_switch import PolicySwitch, SwitchParts
 from wsgicluster.worker.intake.reserve import DescriptorReserve
 from wsgicluster.worker.intake.sharing import SiblingOffers
 from wsgicluster.worker.kinds.parts import KindParts, RunnerParts
-from wsgicluster.worker.kinds.requests import RequestNames, request_steps
+from wsgicluster.worker.kinds.requests import RequestNames, offer_of, request_names, request_steps
 from wsgicluster.worker.kinds.worker import Worker, WorkerParts
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
@@ -57,8 +57,8 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     settings, assignment, logs, preamble = booted.settings, booted.assignment, booted.logs, booted.preamble
     context = _context(booted, kind)
     scheduler = scheduler_of(context, trust(settings))
-    names = RequestNames(request_ids(settings), traces(settings))
-    cycle = _cycle(booted, context, names.wrap(application))
+    names = request_names(settings, context.slot)
+    cycle = _cycle(booted, context, names, application)
     exit_request = ExitRequest(context.state, settings.graceful_timeout, assignment.stacks_fd)
     channel = ArbiterChannel(assignment, context.loop, logs.error, exit_request.orphan)
     log_writer = LogWriter(logs, context.error_stream, booted.signals)
@@ -75,8 +75,8 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     mail = ConnectionMail(context, listeners)
     probes = probe_paths(context, cycle)
     on_request = request_steps(runner, settings.raw_socket, names, probes)
-    offer = offers.offer if probes is None else probes.offer(offers.offer)
     fast_path = runner.fast_path_for(on_request)
+    offer = offer_of(probes, offers)
     host = ConnectionHost(context, HostParts(cycle, runner, fast_path, offer, exit_request, refusals, on_request))
     factory = ConnectionFactory(context, host, runner, reserve.note, kind.connection, kind.multithread)
     silent, overflow = SilentEviction(context), Overflow(context, listeners, runner.load)
@@ -109,13 +109,14 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
             logs=log_writer,
             refusals=refusals,
             switch=switch,
+            names=names,
         ),
     )
 
 
-def _cycle(booted: Booted, context: WorkerContext, application: Application) -> Cycle:
-    settings, logs, assignment = booted.settings, booted.logs, booted.assignment
-    cycle = Cycle(application, context.page, settings.timeout, logs.error, logs.access)
+def _cycle(booted: Booted, context: WorkerContext, names: RequestNames, application: Application) -> Cycle:
+    logs, settings, assignment = booted.logs, booted.settings, booted.assignment
+    cycle = Cycle(names.wrap(application), context.page, settings.timeout, logs.error, names.log(logs.access))
     cycle.sendfile = settings.sendfile
     if assignment.is_judged:
         cycle.on_failure = FirstFailure(assignment.channel.send).note

@@ -27,6 +27,7 @@ from wsgicluster.worker.intake.listeners import WatchedListeners
 from wsgicluster.worker.intake.policy import HOLD_S
 from wsgicluster.worker.intake.policy_switch import PolicySwitch
 from wsgicluster.worker.intake.reserve import DescriptorReserve
+from wsgicluster.worker.kinds.requests import RequestNames
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
@@ -58,6 +59,7 @@ class WorkerParts:
     logs: LogWriter
     refusals: Refusals
     switch: PolicySwitch | None
+    names: RequestNames
 
 
 class Worker:
@@ -95,6 +97,7 @@ class Worker:
             write_logs()
             if cells[_STATE] >= _DRAINING and parts.drain.step():
                 parts.refusals.sum_up(math.inf)
+                parts.names.close()
                 parts.logs.flush()
                 return
 
