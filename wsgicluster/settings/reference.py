@@ -78,7 +78,7 @@ def printable(text: str) -> str:
 
 
 def listing(loaded: Loaded) -> str:
-    """One line for each setting: its name, its value, and the source of that."""
+    """One line for each setting: its name, its value, and the source of that; then what the file has imported."""
     rows = []
     for name, setting in SETTINGS.items():
         value = setting.about.type.show(getattr(loaded.settings, name))
@@ -88,4 +88,7 @@ def listing(loaded: Loaded) -> str:
     name_width = max(len(name) for name, _, _ in rows)
     # One long value must not move the sources of all others out of sight.
     value_width = max(len(value) for _, value, _ in rows if len(value) <= 32)
-    return "".join(f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows)
+    lines = [f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows]
+    if loaded.views:
+        lines.append(f"# Gunicorn is not installed; wsgicluster's own: {', '.join(loaded.views)}\n")
+    return "".join(lines)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wsgicluster.errors import AppLoadError, UsageError
+from wsgicluster.gunicorn.imports import importable
 from wsgicluster.settings.types.worker import ENTRY_POINTS, KINDS, WorkerClass, kind_row, split_dotted
 from wsgicluster.worker.hooks import OF_KIND, WorkerHooks, kind_of
 from wsgicluster.worker.kinds.parts import KindParts
@@ -36,7 +37,8 @@ def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:
     dotted = split_dotted(wanted)
     if dotted is not None:
         text = f"worker_class: {wanted}"
-        return _checked(text, load_object(text, *dotted))
+        with importable():  # it may be derived from a class of Gunicorn's
+            return _checked(text, load_object(text, *dotted))
     return _offered(wanted)
 
 
@@ -65,6 +67,7 @@ def _checked(text: str, found: Any) -> type[WorkerHooks]:
     if not isinstance(found, type):
         raise AppLoadError(f"{text}: is not a class; {remedy}")
     if not issubclass(found, WorkerHooks):
+        # Where Gunicorn is installed.
         gunicorns = any(base.__module__.startswith("gunicorn.") for base in found.__mro__)
         whose = "is a worker of Gunicorn's" if gunicorns else "is not a worker class"
         raise AppLoadError(f"{text}: {whose}; {remedy}")
