@@ -81,7 +81,7 @@ class PreambleSettings:
         expects_header = self.mode is not None and not header
         if not self._speakers.include(connection.reader.template["REMOTE_ADDR"]):
             if self.mode is ProxyMode.AUTO:
-                # A header is optional, and one of this peer's would not be believed: what it sends are requests.
+                # A header is optional, and this peer would not be trusted with one: what it sends are requests.
                 if self.tls is not None:
                     Preamble(self, connection, False).begin()
                 return

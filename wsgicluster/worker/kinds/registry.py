@@ -11,6 +11,7 @@ from typing import Any
 
 from wsgicluster.errors import AppLoadError, UsageError
 from wsgicluster.gunicorn.imports import importable
+from wsgicluster.http import core
 from wsgicluster.settings.types.worker import ENTRY_POINTS, KINDS, WorkerClass, kind_row, split_dotted
 from wsgicluster.worker.hooks import OF_KIND, WorkerHooks, kind_of
 from wsgicluster.worker.kinds.parts import KindParts
@@ -24,6 +25,17 @@ def check_kind(wanted: WorkerClass) -> None:
         raise UsageError(f"worker_class: {wanted} needs the package {package}; pip install 'wsgicluster[{package}]'")
     if isinstance(wanted, type):
         _checked(f"worker_class: {wanted.__qualname__}", wanted)
+
+
+def import_kind(wanted: WorkerClass) -> None:
+    """Import the modules of a kind that needs no other package, while the process may read them.
+
+    Workers import the rest of theirs as their user, who may not be allowed to enter the folder of this package.
+    """
+    row = kind_row(wanted)
+    if row.module and not row.package:
+        for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
+            importlib.import_module(f"wsgicluster.worker.{module}")
 
 
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:
