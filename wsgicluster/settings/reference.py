@@ -17,10 +17,10 @@ line. The command line overrides the environment, which overrides ``GUNICORN_CMD
 configuration file, which overrides the default. ``wsgicluster --print-config`` shows every value and its source.
 
 The configuration file is Python. It is the one named by ``-c``, else ``./wsgicluster.conf.py``, else
-``./gunicorn.conf.py``. Each name in it is a setting; names that begin with an underscore or an upper-case letter,
-imported names, functions and classes are your own. It is executed by the process that supervises the workers, at the
-start and at each reload; no worker is supervised meanwhile, so it must be quick: no waiting for a network, a database
-or a lock.
+``./gunicorn.conf.py``. A name in it that is a setting's sets that, any other is your own; one that is similar to a
+setting's gets a warning, unless it begins with an underscore. It is executed by the process that supervises the
+workers, at the start and at each reload; no worker is supervised meanwhile, so it must be quick: no waiting for a
+network, a database or a lock.
 
 In the environment and on the command line lists are separated by commas; a switch is ``true`` or ``false`` in the
 environment.
