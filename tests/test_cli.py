@@ -81,9 +81,9 @@ def test_check_config(folder: pathlib.Path) -> None:
     ("arguments", "code", "says"),
     [
         (["app:other"], 4, "wsgicluster: error: app:other: app has no 'other'; it has application"),
-        (["app", "--access-logformat", "%(z)s"], 2, "wsgicluster: error: access_log_format: '%(z)'"),
+        (["app", "--access-logformat", "%(z"], 2, "wsgicluster: error: access_log_format: '%(z'"),
         (["app", "-c", "none.py"], 2, "none.py: cannot be read: No such file or directory"),
-        (["app", "-w", "0"], 2, "workers: '0'; expected a number from 1 to 500, a range such as 2..16, or auto"),
+        (["app", "-w", "-1"], 2, "workers: '-1'; expected a number from 1 to 500, a range such as 2..16, or auto"),
         ([], 2, "APPLICATION: not given"),
     ],
 )

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from wsgicluster import __version__
@@ -29,7 +29,7 @@ from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
 from wsgicluster.system import cgroup, privileges, process
 from wsgicluster.worker.boot import boot_worker, load_application
-from wsgicluster.worker.kinds.registry import check_kind
+from wsgicluster.worker.kinds.registry import check_kind, import_kind
 
 INTERRUPTED = 130
 """The exit code of a process that Ctrl-C has ended, by the convention of shells: 128 + SIGINT."""
@@ -64,8 +64,7 @@ class Command:
         self._origin = dataclasses.replace(
             origin, command=(sys.executable, *sys.orig_argv[1:]), directory=self._directory, environ=self._environ
         )
-        real = os.path.realpath(self._directory)
-        self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
+        self._path = _module_path(self._directory, self._environ)
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
         self._registered: object | None = None
@@ -122,8 +121,7 @@ class Command:
         self._logs = logs = Logs(log_options(settings))
         for remark in loaded.remarks:
             logs.error.warning("%s", remark)
-        check_kind(settings.worker_class)
-        check_store(settings.store)
+        _check_here(settings)
         if core.missing:
             logs.error.warning(
                 "The compiled modules cannot be imported (%s); serving with plain Python, which takes more time for "
@@ -153,8 +151,7 @@ class Command:
         finally:
             registered = _take_registered()
         self._registered = registered
-        check_kind(settings.worker_class)
-        check_store(settings.store)
+        _check_here(settings)
         return settings
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
@@ -256,9 +253,27 @@ def _resolved(settings: Settings) -> Settings:
     return resolve(settings, cgroup.usable_processors(), cgroup.memory_limit_bytes())
 
 
+def _check_here(settings: Settings) -> None:
+    """Whether what the settings ask for can be had on this machine. Raises UsageError."""
+    check_kind(settings.worker_class)
+    check_store(settings.store)
+    if settings.user != os.geteuid():
+        import_kind(settings.worker_class)
+
+
 def _remark(loaded: Loaded) -> None:
     for remark in loaded.remarks:
         print(f"wsgicluster: remark: {remark}", file=sys.stderr)
+
+
+def _module_path(directory: str, environ: Mapping[str, str]) -> list[str]:
+    """Where modules are searched besides the application's folder: not in the one that the command was started in.
+
+    Unless PYTHONPATH names that: then it is meant, even where ``chdir`` leads elsewhere.
+    """
+    real = os.path.realpath(directory)
+    meant = any(real == os.path.realpath(entry) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
+    return [entry for entry in sys.path if entry and (meant or os.path.realpath(entry) != real)]
 
 
 def _assignment(entry: str) -> tuple[str, str]:

@@ -82,8 +82,35 @@ def test_what_is_forwarded_is_the_clients_word(live: LiveServer) -> None:
             assert environ_of(connection, "X-Forwarded-Proto: https\r\n")["wsgi.url_scheme"] == scheme
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"PROXY TCP4 1.2.3.4\r\n", b"\r\n\r\n\x01"])
-def test_anything_else_is_closed(live: LiveServer, data: bytes) -> None:
+PLAIN = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize("start", [b"", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("cut", [0, 1, 3, 20])
+def test_a_header_is_optional(live: LiveServer, start: bytes, cut: int) -> None:
+    """(As in Gunicorn) ``P`` and empty lines may begin a header as well as a request."""
+    with Connection(live.port) as connection:
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):
+            for part in (start, PLAIN[:cut], PLAIN[cut:]):
+                connection.send(part)
+            assert connection.response().status == 200
+        environ = environ_of(connection, "X-Forwarded-Proto: https\r\n")
+    assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("127.0.0.1", "https")
+    assert "PROXY_PROTOCOL" not in environ
+
+
+def test_a_header_of_a_stranger_is_not_read(server: StartServer) -> None:
+    live = server("tests.apps.basic", "--proxy-protocol", "--proxy-allow-from", "192.0.2.0/24")
+    with Connection(live.port) as connection:
+        assert environ_of(connection)["REMOTE_ADDR"] == "127.0.0.1"
+    with Connection(live.port) as connection:
+        connection.send(LINE + PLAIN)
+        assert connection.rest().startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("data", [b"PROXY TCP4 1.2.3.4\r\n", SIGNATURE + b"\xff" * 4])
+def test_a_wrong_header_is_closed(live: LiveServer, data: bytes) -> None:
     with Connection(live.port) as connection:
         connection.send(data)
         assert connection.rest() == b""
@@ -100,6 +127,9 @@ def test_strangers_are_closed(server: StartServer) -> None:
 
 def test_one_version_only(server: StartServer) -> None:
     live = server("tests.apps.basic", "--proxy-protocol=v1")
+    with Connection(live.port) as connection:
+        connection.send(PLAIN)
+        assert connection.rest() == b""
     with Connection(live.port) as connection:
         connection.send(BLOCK)
         assert connection.rest() == b""

@@ -164,9 +164,7 @@ class Arbiter:
         self._announcer = Announcer(notifier.send, self._origin.service.watchdog_s)
         if upgrade.predecessor is None:
             self._announcer.begin(self._clock.monotonic())
-        self._supervisor = Supervisor(children, self._logs, self._clock)
-        self._supervisor.progress.on_started = self._tell_started
-        owned.callback(self._supervisor.close)
+        self._supervise(children, owned)
         self._reload = Reload(settings, self._reload_settings, addresses, self._admin, shared_files, self._logs)
         ticket_keys = TicketKeys(self._origin.directory, self._clock)
         parts = Parts(
@@ -192,6 +190,11 @@ class Arbiter:
         startup.prepare_process(settings, shared_files)
         tls = ticket_keys.for_workers(settings)
         self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
+
+    def _supervise(self, children: ChildProcesses, owned: contextlib.ExitStack) -> None:
+        self._supervisor = Supervisor(children, self._logs, self._clock)
+        self._supervisor.progress.on_started = self._tell_started
+        owned.callback(self._supervisor.close)
 
     def _listen(self, owned: contextlib.ExitStack) -> list[int]:
         """Open all addresses; the numbers of those that the first workers listen at."""

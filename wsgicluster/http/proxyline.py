@@ -80,6 +80,15 @@ def read_proxy_line(data: bytes, mode: ProxyMode) -> tuple[ProxiedPeer, int] | N
     raise ProtocolError(400, "the connection does not begin with the PROXY protocol")
 
 
+def may_begin(data: bytes) -> bool:
+    """Whether a connection that begins with ``data`` may begin with a header of either version.
+
+    Where a header is optional, trust in the peer decides whether there is one: a client whose proxy adds none could
+    send one itself.
+    """
+    return any(data[: len(start)] == start[: len(data)] for start in (_V1_START, _V2_SIGNATURE))
+
+
 def _read_line(data: bytes) -> tuple[ProxiedPeer, int] | None:
     """Version 1 (section 2.1): one line of text."""
     if not data.startswith(_V1_START[: len(data)]):

@@ -17,10 +17,10 @@ line. The command line overrides the environment, which overrides ``GUNICORN_CMD
 configuration file, which overrides the default. ``wsgicluster --print-config`` shows every value and its source.
 
 The configuration file is Python. It is the one named by ``-c``, else ``./wsgicluster.conf.py``, else
-``./gunicorn.conf.py``. Each name in it is a setting; names that begin with an underscore or an upper-case letter,
-imported names, functions and classes are your own. It is executed by the process that supervises the workers, at the
-start and at each reload; no worker is supervised meanwhile, so it must be quick: no waiting for a network, a database
-or a lock.
+``./gunicorn.conf.py``. A name in it that is a setting's sets that, any other is your own; one that is similar to a
+setting's gets a warning, unless it begins with an underscore. It is executed by the process that supervises the
+workers, at the start and at each reload; no worker is supervised meanwhile, so it must be quick: no waiting for a
+network, a database or a lock.
 
 In the environment and on the command line lists are separated by commas; a switch is ``true`` or ``false`` in the
 environment.
@@ -78,7 +78,7 @@ def printable(text: str) -> str:
 
 
 def listing(loaded: Loaded) -> str:
-    """One line for each setting: its name, its value, and the source of that."""
+    """One line for each setting: its name, its value, and the source of that; then what the file has imported."""
     rows = []
     for name, setting in SETTINGS.items():
         value = setting.about.type.show(getattr(loaded.settings, name))
@@ -88,4 +88,7 @@ def listing(loaded: Loaded) -> str:
     name_width = max(len(name) for name, _, _ in rows)
     # One long value must not move the sources of all others out of sight.
     value_width = max(len(value) for _, value, _ in rows if len(value) <= 32)
-    return "".join(f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows)
+    lines = [f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows]
+    if loaded.views:
+        lines.append(f"# Gunicorn is not installed; wsgicluster's own: {', '.join(loaded.views)}\n")
+    return "".join(lines)

@@ -76,8 +76,10 @@ def test_a_bad_header_is_rejected(worker: Worker) -> None:
 
 
 def test_a_peer_that_may_not_say_so_is_rejected(worker: Worker) -> None:
-    connection, _ = worker.connect(preamble=proxied(speakers=("192.0.2.9",)))
+    connection, _ = worker.connect(preamble=proxied(ProxyMode.V1, ("192.0.2.9",)))
     assert connection.state is ConnectionState.CLOSED
+    connection, _ = worker.connect(preamble=proxied(speakers=("192.0.2.9",)))
+    assert connection.state is ConnectionState.READING, "a header is optional, and is not read here"
     gateway = PreambleSettings(None, Peers(("192.0.2.9",)), Peers(()), LOG)
     worker.connect(preamble=gateway)
     assert worker.told == [

@@ -5,6 +5,7 @@ What the values mean is not known here.
 
 import ast
 import contextlib
+import dataclasses
 import importlib
 import os
 import sys
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from wsgicluster.errors import UsageError
+from wsgicluster.gunicorn.imports import importable
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
 from wsgicluster.settings.sources.near_misses import near_miss
@@ -30,12 +32,14 @@ class ConfigFile:
     """The settings of a configuration file (or module): ``source`` names it, ``names`` are its settings.
 
     ``remarks`` are about names that may be misspelt settings, or that have no effect; ``path`` is empty for a module.
+    ``views`` are the modules of Gunicorn that it has imported although Gunicorn is not installed.
     """
 
     source: str
     names: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     path: str = field(default="", compare=False)
+    views: tuple[str, ...] = ()
 
 
 class WrongNames(UsageError):
@@ -70,10 +74,11 @@ def _execute(path: str, directory: str) -> ConfigFile:
         raise UsageError(f"configuration file {path}: cannot be read: {error.strerror}") from error
     module = ModuleType(MODULE_NAME)
     module.__file__ = path
-    with _on_module_path(directory), _in_place(module), _located_errors(path):
+    with _on_module_path(directory), _in_place(module), _located_errors(path), importable() as views:
         tree = compile(source, path, "exec", ast.PyCF_ONLY_AST)
         exec(compile(source, path, "exec"), vars(module))
-    return _settings(f"file {path}", vars(module), _imported_names(tree), path)
+    found = ConfigFile(f"file {path}", path=path, views=tuple(views))
+    return _with_settings(found, vars(module), _imported_names(tree))
 
 
 @contextlib.contextmanager
@@ -96,7 +101,7 @@ def _import(name: str, directory: str) -> ConfigFile:
     # Executed again on each reload, as a file is.
     known = sys.modules.pop(name, None)
     try:
-        with _on_module_path(directory), _located_errors(name):
+        with _on_module_path(directory), _located_errors(name), importable() as views:
             module = importlib.import_module(name)
     except UsageError:
         if known is not None:
@@ -107,7 +112,7 @@ def _import(name: str, directory: str) -> ConfigFile:
     if isinstance(path, str) and path.endswith(".py"):
         with contextlib.suppress(OSError), open(path, "rb") as file:  # it may live in an archive
             imported = _imported_names(compile(file.read(), path, "exec", ast.PyCF_ONLY_AST))
-    return _settings(f"module {name}", vars(module), imported)
+    return _with_settings(ConfigFile(f"module {name}", views=tuple(views)), vars(module), imported)
 
 
 @contextlib.contextmanager
@@ -159,7 +164,8 @@ def _imported_names(tree: ast.AST) -> set[str]:
     return found
 
 
-def _settings(source: str, names: Mapping[str, Any], imported: set[str], path: str = "") -> ConfigFile:
+def _with_settings(file: ConfigFile, names: Mapping[str, Any], imported: set[str]) -> ConfigFile:
+    source = file.source
     settings, complaints, remarks = {}, [], []
     for name, value in names.items():
         if name in SETTINGS:
@@ -173,7 +179,8 @@ def _settings(source: str, names: Mapping[str, Any], imported: set[str], path: s
         if not is_own and name not in gunicorn_names.ACCEPTED and name not in gunicorn_names.HOOKS:
             near = near_miss(name, value, settings)
             remarks.append(str(complaint(source, name, "not a setting", near=near)) if near else None)
-    file = ConfigFile(source, settings, tuple(remark for remark in remarks if remark is not None), path)
+    said = tuple(remark for remark in remarks if remark is not None)
+    file = dataclasses.replace(file, names=settings, remarks=said)
     if complaints:
         raise WrongNames(complaints, file)
     return file

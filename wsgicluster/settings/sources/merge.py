@@ -52,7 +52,8 @@ class Given:
 class Loaded:
     """The settings, the source of each, and what is to be done; ``remarks`` are for the log.
 
-    ``file`` is the path of a configuration file that was found by its default name.
+    ``file`` is the path of a configuration file that was found by its default name; ``views`` are modules of Gunicorn
+    that it has imported although Gunicorn is not installed.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class Loaded:
     action: Action
     remarks: tuple[str, ...] = field(default=())
     file: str = ""
+    views: tuple[str, ...] = ()
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loaded:
@@ -83,7 +85,8 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
         raise_all([UsageError(remark) for remark in remarks])
     whole = complete(settings, sources)
     found = file.path if file is not None and named is None else ""
-    return Loaded(whole.settings, whole.sources, _action(settings), (*whole.remarks, *remarks), found)
+    views = file.views if file is not None else ()
+    return Loaded(whole.settings, whole.sources, _action(settings), (*whole.remarks, *remarks), found, views)
 
 
 def _from_file(location: str | None, directory: str) -> tuple[ConfigFile | None, Given]:

@@ -19,13 +19,15 @@ WorkerClass: TypeAlias = str | type[Any]
 class WorkerKind:
     """One kind of worker, as far as that is known without importing it.
 
-    ``module`` of ``wsgicluster.worker.kinds`` has its loop, its runner and its class of connections as ``PARTS``.
+    ``module`` of ``wsgicluster.worker.kinds`` has its loop, its runner and its class of connections as ``PARTS``;
+    ``compiled`` are modules of ``wsgicluster.worker`` that it imports when a worker begins, where they were built.
     ``package`` is what has to be installed for it, by the extra of the same name.
     """
 
     name: str
     module: str
     package: str = ""
+    compiled: tuple[str, ...] = ()
     with_threads: str = ""
     """The kind that is meant where ``threads`` is more than one."""
     limits_connections: bool = True
@@ -41,7 +43,13 @@ class WorkerKind:
 KINDS: Mapping[str, WorkerKind] = {
     row.name: row
     for row in (
-        WorkerKind("sync", "sync.worker", with_threads="gthread", limits_connections=False),
+        WorkerKind(
+            "sync",
+            "sync.worker",
+            compiled=("kinds.sync._fast_path", "request._coalesce"),
+            with_threads="gthread",
+            limits_connections=False,
+        ),
         WorkerKind("gthread", "gthread"),
         WorkerKind(
             "gevent",

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wsgicluster.errors import ProtocolError
-from wsgicluster.http.proxyline import BLOCK_BYTES, ProxyMode, read_proxy_line
+from wsgicluster.http.proxyline import BLOCK_BYTES, ProxyMode, may_begin, read_proxy_line
 from wsgicluster.http.refused import LINE_BYTES, named
 from wsgicluster.http.uwsgi import UwsgiReader
 from wsgicluster.ipc.reasons import BadRequest, CloseReason
@@ -78,13 +78,19 @@ class PreambleSettings:
 
         ``header`` is its PROXY header, if a sibling has read that already.
         """
+        expects_header = self.mode is not None and not header
         if not self._speakers.include(connection.reader.template["REMOTE_ADDR"]):
+            if self.mode is ProxyMode.AUTO:
+                # A header is optional, and this peer would not be trusted with one: what it sends are requests.
+                if self.tls is not None:
+                    Preamble(self, connection, False).begin()
+                return
             setting = "uwsgi_allow_ips" if self.mode is None else "proxy_allow_ips"
             _reject(connection, BadRequest.PREAMBLE, setting, f"peer not in {setting}")
             return
         apply_proxy_header(connection, header, self.forwarders)
-        if self.tls is not None or (self.mode is not None and not header):
-            Preamble(self, connection, header).begin()
+        if self.tls is not None or expects_header:
+            Preamble(self, connection, expects_header).begin()
 
 
 class Preamble:
@@ -92,13 +98,12 @@ class Preamble:
 
     __slots__ = ("_connection", "_header", "_settings", "_step", "_tls")
 
-    def __init__(self, settings: PreambleSettings, connection: Connection, header: bytes = b"") -> None:
+    def __init__(self, settings: PreambleSettings, connection: Connection, expects_header: bool) -> None:
         self._settings = settings
         self._connection = connection
-        self._header = header
+        self._header = b""
         # A step says whether there is another one, which is tried at once.
-        begins_encrypted = settings.mode is None or header
-        self._step: Callable[[], bool] = self._look_at_hello if begins_encrypted else self._read_proxy_header
+        self._step: Callable[[], bool] = self._read_proxy_header if expects_header else self._look_at_hello
         self._tls: TlsTransport | None = None
 
     def begin(self) -> None:
@@ -109,10 +114,13 @@ class Preamble:
         connection.reading.first_by(first_by)
         connection.loop.deadlines.set(connection, first_by)
 
-    def _end(self) -> None:
-        """Let the first request be read."""
+    def _end(self, received: bytes = b"") -> None:
+        """Let the first request be read, of which some bytes may have been received already."""
         self._connection.enter(ConnectionInput.OPENED)
-        self._connection.reading.receive()
+        if received:
+            self._connection.reading.take(received)
+        else:
+            self._connection.reading.receive()
 
     def expired(self) -> None:
         """The client has had its time."""
@@ -140,6 +148,13 @@ class Preamble:
         settings, connection = self._settings, self._connection
         assert settings.mode is not None, "only then this is a step"
         data = self._peek(HEADER_BYTES)
+        if settings.mode is ProxyMode.AUTO and not may_begin(self._header + data):
+            connection.movable = True
+            if settings.tls is None:
+                self._end(self._header)
+                return False
+            self._step = self._look_at_hello
+            return True
         try:
             found = read_proxy_line(self._header + data, settings.mode)
         except ProtocolError as error:

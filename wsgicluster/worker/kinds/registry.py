@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from wsgicluster.errors import AppLoadError, UsageError
+from wsgicluster.gunicorn.imports import importable
+from wsgicluster.http import core
 from wsgicluster.settings.types.worker import ENTRY_POINTS, KINDS, WorkerClass, kind_row, split_dotted
 from wsgicluster.worker.hooks import OF_KIND, WorkerHooks, kind_of
 from wsgicluster.worker.kinds.parts import KindParts
@@ -25,6 +27,17 @@ def check_kind(wanted: WorkerClass) -> None:
         _checked(f"worker_class: {wanted.__qualname__}", wanted)
 
 
+def import_kind(wanted: WorkerClass) -> None:
+    """Import the modules of a kind that needs no other package, while the process may read them.
+
+    Workers import the rest of theirs as their user, who may not be allowed to enter the folder of this package.
+    """
+    row = kind_row(wanted)
+    if row.module and not row.package:
+        for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
+            importlib.import_module(f"wsgicluster.worker.{module}")
+
+
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:
     """The class of a ``worker_class``, imported if need be. Raises UsageError as `check_kind` does, or AppLoadError."""
     check_kind(wanted)
@@ -36,7 +49,8 @@ def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:
     dotted = split_dotted(wanted)
     if dotted is not None:
         text = f"worker_class: {wanted}"
-        return _checked(text, load_object(text, *dotted))
+        with importable():  # it may be derived from a class of Gunicorn's
+            return _checked(text, load_object(text, *dotted))
     return _offered(wanted)
 
 
@@ -65,6 +79,7 @@ def _checked(text: str, found: Any) -> type[WorkerHooks]:
     if not isinstance(found, type):
         raise AppLoadError(f"{text}: is not a class; {remedy}")
     if not issubclass(found, WorkerHooks):
+        # Where Gunicorn is installed.
         gunicorns = any(base.__module__.startswith("gunicorn.") for base in found.__mro__)
         whose = "is a worker of Gunicorn's" if gunicorns else "is not a worker class"
         raise AppLoadError(f"{text}: {whose}; {remedy}")

@@ -1,0 +1,104 @@
+"""Files and command lines that start in Gunicorn start here, with the settings that they name; some serve, too."""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, StartServer
+from tests.gunicorn.config_files import APPLICATION, COMMAND_LINES, FILES, ConfigFile
+from tests.live.client import fetch
+from wsgicluster.settings import SETTINGS, load
+
+pytestmark = pytest.mark.live
+
+GUNICORN = os.environ.get("GUNICORN_TO_COMPARE") or shutil.which("gunicorn")
+
+
+def name_of(case: ConfigFile) -> str:
+    return case.name
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "app.py").write_text(APPLICATION)
+    (tmp_path / "base_config.py").write_text("workers = 2\ntimeout = 45\n")
+    return tmp_path
+
+
+def run(folder: pathlib.Path, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        command, cwd=folder, env={**kept, **environ}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def ours(folder: pathlib.Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return run(folder, [sys.executable, "-m", "wsgicluster", *arguments], {"PYTHONPATH": str(ROOT), **environ})
+
+
+@pytest.mark.parametrize("case", FILES, ids=name_of)
+def test_settings(folder: pathlib.Path, case: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "gunicorn.conf.py").write_text(case.source)
+    for name, value in case.environ:
+        monkeypatch.setenv(name, value)
+    sys.modules.pop("base_config", None)
+    found = load(["app"], dict(case.environ), str(folder))
+    said = [re.split(r": ", remark)[1] for remark in found.remarks if remark.startswith("file ")]
+    assert said == list(case.remarks)
+    for pair in case.settings.split():
+        name, _, value = pair.partition("=")
+        shown = SETTINGS[name].about.type.show(getattr(found.settings, name))
+        assert shown == value or (value == "***" and value in shown), name
+
+
+@pytest.mark.parametrize("case", FILES, ids=name_of)
+def test_files_pass_the_check(folder: pathlib.Path, case: ConfigFile) -> None:
+    (folder / "gunicorn.conf.py").write_text(case.source)
+    done = ours(folder, "--check-config", "app:application", **dict(case.environ))
+    assert done.returncode == 0, done.stderr
+    assert "OK: the settings are valid" in done.stdout
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_command_lines_pass_the_check(folder: pathlib.Path, line: str) -> None:
+    done = ours(folder, "--check-config", *shlex.split(line))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not GUNICORN, reason="Gunicorn is not installed here; GUNICORN_TO_COMPARE may name it")
+@pytest.mark.parametrize("case", FILES, ids=name_of)
+def test_files_pass_the_check_of_gunicorn(folder: pathlib.Path, case: ConfigFile) -> None:
+    assert GUNICORN
+    (folder / "gunicorn.conf.py").write_text(case.source)
+    done = run(folder, [GUNICORN, "--check-config", "app:application"], dict(case.environ))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not GUNICORN, reason="Gunicorn is not installed here; GUNICORN_TO_COMPARE may name it")
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_command_lines_pass_the_check_of_gunicorn(folder: pathlib.Path, line: str) -> None:
+    assert GUNICORN
+    done = run(folder, [GUNICORN, "--check-config", *shlex.split(line)], {})
+    assert done.returncode == 0, done.stderr
+
+
+SERVED = (
+    "container", "loops", "unset", "everything-at-its-default", "imports-gunicorn", "extends-its-logs", "django",
+    "numbers-as-text", "access-log-of-a-logger-of-its-own", "two-addresses", "balancer", "mounted",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [case for case in FILES if case.name in SERVED], ids=name_of)
+def test_files_serve(server: StartServer, folder: pathlib.Path, case: ConfigFile) -> None:
+    (folder / "gunicorn.conf.py").write_text(case.source)
+    live = server("app:application", source=APPLICATION, environ=dict(case.environ))
+    place, stage = ("/geo", "test") if case.name == "mounted" else ("", "")
+    found = fetch(live.port, place + "/x")
+    assert found.status == 200
+    assert found.body.startswith(f"{place}|/x|{stage}".encode())

@@ -1,0 +1,110 @@
+"""What a deployment that moves from Gunicorn relies on: folders, users, ports, environment and methods."""
+
+import os
+import pathlib
+import pwd
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import ROOT, StartServer
+from tests.live.client import Connection, fetch
+
+pytestmark = pytest.mark.live
+
+SOURCE = """
+import os, sys
+
+def application(environ, start_response):
+    body = repr((environ["REQUEST_METHOD"], environ["SCRIPT_NAME"], environ["PATH_INFO"], os.getuid())).encode()
+    body += environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[pathlib.Path]:
+    """A folder that every user may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
+@pytest.mark.parametrize("more", [("-k", "sync"), ("-k", "gthread"), ("-k", "sync", "--preload")])
+def test_a_user_who_may_not_enter_the_folder_of_this_package(
+    server: StartServer, tmp_path: pathlib.Path, open_folder: pathlib.Path, more: tuple[str, ...]
+) -> None:
+    closed = tmp_path / "closed"
+    shutil.copytree(ROOT / "wsgicluster", closed / "wsgicluster", ignore=shutil.ignore_patterns("*.c", "__pycache__"))
+    closed.chmod(0o700)
+    live = server("app", "-u", "nobody", *more, source=SOURCE, folder=open_folder, environ={"PYTHONPATH": str(closed)})
+    uid = pwd.getpwnam("nobody").pw_uid
+    with Connection(live.port) as connection:
+        for body in (b"", b"a" * 200_000):
+            found = connection.exchange("/x", method="POST", body=body).body
+            assert found == repr(("POST", "", "/x", uid)).encode() + body
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)])
+def test_chdir_keeps_the_start_folder_that_pythonpath_names(
+    server: StartServer, tmp_path: pathlib.Path, preload: tuple[str, ...]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = os.pathsep.join((str(ROOT), str(tmp_path)))
+    live = server("app", "--chdir", "elsewhere", *preload, source=SOURCE, environ={"PYTHONPATH": path})
+    assert fetch(live.port, "/x").status == 200
+
+
+def test_servers_that_share_a_port(server: StartServer, tmp_path: pathlib.Path) -> None:
+    first = server("app", "--reuse-port", source=SOURCE)
+    second = server("app", "--reuse-port", bind=f"127.0.0.1:{first.port}")
+    assert first.port == second.port
+    second.end()
+    assert fetch(first.port, "/x").status == 200
+    third = server("app", bind=f"127.0.0.1:{first.port}", listening=False)
+    assert third.process.wait(20) == 1
+    assert "the address is in use" in third.log()
+
+
+@pytest.mark.parametrize("core", ["compiled", "plain"])
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_unconventional_requests(server: StartServer, kind: str, core: str) -> None:
+    pure = {"WSGICLUSTER_PURE": "1"} if core == "plain" else {}
+    strict = server("app", "-k", kind, source=SOURCE, environ=pure)
+    permitting = server(
+        "app", "-k", kind, "--permit-unconventional-http-method", "--casefold-http-method", "--strip-header-spaces",
+        "--permit-obsolete-folding", "--permit-unconventional-http-version", environ=pure,
+    )  # fmt: skip
+    for line, more, method in (
+        (b"get /x HTTP/1.1", b"", "GET"),
+        (b"X /x HTTP/1.1", b"", "X"),
+        (b"GET /x HTTP/1.1", b"X-A: a\r\n b\r\n", "GET"),
+        (b"GET /x HTTP/1.1", b"X-A : a\r\n", "GET"),
+        (b"GET /x HTTP/2.0", b"", "GET"),
+    ):
+        with Connection(strict.port) as connection:
+            connection.send(line + b"\r\nHost: h\r\n" + more + b"\r\n")
+            assert connection.response().status in (400, 505)
+        with Connection(permitting.port) as connection:
+            for _ in range(2):
+                connection.send(line + b"\r\nHost: h\r\n" + more + b"\r\n")
+                assert connection.response().body == repr((method, "", "/x", os.getuid())).encode()
+
+
+@pytest.mark.parametrize("core", ["compiled", "plain"])
+def test_script_name_of_raw_env(server: StartServer, tmp_path: pathlib.Path, core: str) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("raw_env = ['SCRIPT_NAME=/geo']\n")
+    pure = {"WSGICLUSTER_PURE": "1"} if core == "plain" else {}
+    live = server("app", source=SOURCE, environ=pure)
+    assert fetch(live.port, "/geo/x").body == repr(("GET", "/geo", "/x", os.getuid())).encode()
+
+
+def test_a_daemon_whose_application_cannot_be_imported(server: StartServer) -> None:
+    live = server("app:missing", "-D", source=SOURCE, listening=False)
+    assert live.process.wait(20) == 4
+    assert "app:missing: app has no 'missing'" in live.whole_log()

@@ -1,0 +1,4 @@
+"""What configuration files that were written for Gunicorn import from it, in terms of this server.
+
+Nothing on the path of a request imports this room.
+"""

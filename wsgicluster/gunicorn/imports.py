@@ -1,0 +1,82 @@
+"""Lets code import ``gunicorn`` where that is not installed, for as long as a configuration file is executed.
+
+The modules are made of the table `VIEWS` when they are asked for, and removed afterwards: an application that checks
+whether Gunicorn is there must not find it. Where it is installed the real one is imported.
+"""
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+
+_NAMES = "wsgicluster.gunicorn.names:"
+_WORKERS = "wsgicluster.gunicorn.workers:"
+
+VIEWS: Mapping[str, Mapping[str, str]] = {
+    "gunicorn": {name: _NAMES + name for name in ("SERVER", "SERVER_SOFTWARE", "__version__", "version_info")},
+    "gunicorn.app": {},
+    "gunicorn.app.base": {
+        "Application": _NAMES + "CommandApplication",
+        "BaseApplication": _NAMES + "EmbeddedApplication",
+    },
+    "gunicorn.app.wsgiapp": {"WSGIApplication": _NAMES + "CommandApplication"},
+    "gunicorn.arbiter": {"Arbiter": _NAMES + "ArbiterView"},
+    "gunicorn.config": {"Config": _NAMES + "ConfigView"},
+    "gunicorn.glogging": {"CONFIG_DEFAULTS": _NAMES + "CONFIG_DEFAULTS", "Logger": _NAMES + "LoggerView"},
+    "gunicorn.util": {name: _NAMES + name for name in ("bytes_to_str", "getcwd", "import_app", "to_bytestring")},
+    "gunicorn.workers": {"SUPPORTED_WORKERS": _WORKERS + "SUPPORTED_WORKERS"},
+    "gunicorn.workers.base": {"Worker": _WORKERS + "GunicornWorker"},
+    "gunicorn.workers.base_async": {"AsyncWorker": _WORKERS + "GunicornWorker"},
+    "gunicorn.workers.sync": {"SyncWorker": _WORKERS + "GunicornSyncWorker"},
+    "gunicorn.workers.gthread": {"ThreadWorker": _WORKERS + "GunicornThreadWorker"},
+    "gunicorn.workers.ggevent": {
+        "GeventWorker": _WORKERS + "GunicornGeventWorker",
+        "GeventPyWSGIWorker": _WORKERS + "GunicornGeventWorker",
+    },
+}
+"""Module of Gunicorn to its names, and where each is in ours, as ``module:name``."""
+
+_PACKAGES = frozenset(name.rpartition(".")[0] for name in VIEWS)
+
+
+@contextlib.contextmanager
+def importable() -> Iterator[Sequence[str]]:
+    """Make the modules importable; yields the names of those that are imported, as they are."""
+    finder = _Finder()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield finder.imported
+    finally:
+        sys.meta_path.remove(finder)
+        for name in finder.imported:
+            sys.modules.pop(name, None)
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self) -> None:
+        self.imported: list[str] = []
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in VIEWS:
+            return None
+        if fullname == "gunicorn":
+            # A folder of that name, without __init__.py, is not Gunicorn: configuration files live in such ones.
+            installed = PathFinder.find_spec(fullname)
+            if installed is not None and installed.origin is not None:
+                return None
+        elif "gunicorn" not in self.imported:
+            return None
+        self.imported.append(fullname)
+        return ModuleSpec(fullname, _ViewLoader(), origin="wsgicluster", is_package=fullname in _PACKAGES)
+
+
+class _ViewLoader(Loader):
+    def exec_module(self, module: ModuleType) -> None:
+        for name, place in VIEWS[module.__name__].items():
+            home, _, attribute = place.partition(":")
+            setattr(module, name, getattr(importlib.import_module(home), attribute))

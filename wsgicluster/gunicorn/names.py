@@ -1,0 +1,95 @@
+"""Names that configuration files import from Gunicorn besides its worker classes: constants, classes and functions.
+
+The classes are for annotations and as values of settings; what makes objects of them is the server.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from wsgicluster.wsgi.loader import load_callable
+
+SERVER = "gunicorn"
+SERVER_SOFTWARE = "gunicorn"
+version_info = (26, 2, 0)
+"""The version whose settings are known here."""
+__version__ = ".".join(map(str, version_info))
+
+
+class _OfServer:
+    """A class of which only a server makes objects."""
+
+    def __init__(self, *_arguments: object, **_named_arguments: object) -> None:
+        raise TypeError("a class of Gunicorn: a configuration file can name it, but not make objects of it")
+
+
+class ArbiterView(_OfServer):
+    """What hooks call ``server``."""
+
+
+class ConfigView(_OfServer):
+    """What hooks find as ``server.cfg`` and ``worker.cfg``."""
+
+
+class EmbeddedApplication(_OfServer):
+    """What loads the application, and runs a server in a program of the user's own."""
+
+
+class CommandApplication(EmbeddedApplication):
+    """The same, with a command line."""
+
+
+class LoggerView(_OfServer):
+    """What writes error log and access log."""
+
+
+def _stream_handler(stream: str) -> dict[str, Any]:
+    return {"class": "logging.StreamHandler", "formatter": "generic", "stream": f"ext://sys.{stream}"}
+
+
+def _logger(name: str, handler: str) -> dict[str, Any]:
+    return {"level": "INFO", "handlers": [handler], "propagate": True, "qualname": name}
+
+
+CONFIG_DEFAULTS: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": "INFO", "handlers": ["console"]},
+    "loggers": {
+        "gunicorn.error": _logger("gunicorn.error", "error_console"),
+        "gunicorn.access": _logger("gunicorn.access", "console"),
+    },
+    "handlers": {"console": _stream_handler("stdout"), "error_console": _stream_handler("stderr")},
+    "formatters": {
+        "generic": {
+            "class": "logging.Formatter",
+            "format": "%(asctime)s [%(process)d] [%(levelname)s] %(message)s",
+            "datefmt": "[%Y-%m-%d %H:%M:%S %z]",
+        }
+    },
+}
+"""The configuration of Python's logging that files extend for ``logconfig_dict``."""
+
+
+def getcwd() -> str:
+    """The current folder by the user's name for it."""
+    present, named = os.getcwd(), os.environ.get("PWD", "")
+    try:
+        return named if os.path.isabs(named) and os.path.samefile(named, present) else present
+    except OSError:  # PWD is stale
+        return present
+
+
+def import_app(spec: str) -> Callable[..., Any]:
+    """The application that ``module:attribute`` names. Raises AppLoadError."""
+    return load_callable(spec)
+
+
+def bytes_to_str(value: str | bytes) -> str:
+    """The text of latin-1 bytes; a text as it is."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def to_bytestring(value: str | bytes, encoding: str = "utf8") -> bytes:
+    """The bytes of a text; bytes as they are."""
+    return value.encode(encoding) if isinstance(value, str) else value
