@@ -1,0 +1,68 @@
+"""Gives connections that clients keep here to a worker on probation, which gets few clients otherwise.
+
+They go through the mailbox of that worker's slot. How many, and when, the arbiter decides.
+"""
+
+import time
+from collections.abc import Sequence
+
+from wsgicluster.worker.connection.connection import Connection
+from wsgicluster.worker.context import WorkerContext
+from wsgicluster.worker.hosting.hand_off import give
+from wsgicluster.worker.intake.mail import ConnectionMail
+
+HEARD_S = 0.01
+"""A worker that has the same mailbox has this long to hear that it leaves to the other what will lie there."""
+
+LEFT_S = 0.3
+"""How long it does: until it is said anew, if need be. Should the other one not take it, this worker does then."""
+
+
+class ConnectionShare:
+    """What one worker gives."""
+
+    def __init__(self, context: WorkerContext, mail: ConnectionMail) -> None:
+        self._context = context
+        self._mail = mail
+        self._slot = 0
+        self._count = 0
+
+    def note(self, count: int, slot: int) -> None:
+        """Give so many soon to the worker on probation in this slot; 0 for none, nor any more mail in this slot."""
+        self._slot, self._count = slot, count
+        if slot == self._context.slot:
+            self._mail.leave_for(LEFT_S)
+        elif not slot:
+            self._mail.take_again()
+        if count:
+            # Not in the middle of a turn: responses may be held until its end.
+            self._context.loop.call_at(time.monotonic() + HEARD_S, self._give)
+
+    def _give(self) -> None:
+        count, self._count = self._count, 0
+        mailboxes = self._context.assignment.mailboxes
+        mailbox = mailboxes.connections.get(self._slot) if mailboxes is not None else None
+        if not count or mailbox is None or self._context.state.leaving:
+            return
+        kept = [connection for connection in self._context.connections if connection.kept]
+        for connection in spread([c for c in kept if c.movable and c.between_requests], count):
+            if not give(connection, mailbox):
+                return  # it is full for now
+            count -= 1
+        # Those that cannot move come anew, and with them as many as have been asked to before.
+        settled = [connection for connection in kept if not connection.movable]
+        count -= sum(connection.may_keep is _never for connection in settled)
+        for connection in spread([c for c in settled if c.may_keep is not _never], count):
+            connection.may_keep = _never
+
+
+def spread(connections: Sequence[Connection], count: int) -> list[Connection]:
+    """So many of them, some that have just been used and some that have not: proxies use the same ones again first."""
+    latest = sorted(connections, key=lambda connection: connection.deadline, reverse=True)
+    count = max(0, min(count, len(latest)))
+    return [latest[turn * len(latest) // count] for turn in range(count)]
+
+
+def _never() -> bool:
+    """The connection is closed behind its next response."""
+    return False
