@@ -14,6 +14,9 @@ from wsgicluster.worker.intake.mail import ConnectionMail
 HEARD_S = 0.01
 """A worker that has the same mailbox has this long to hear that it leaves to the other what will lie there."""
 
+GIVEN_S = 0.2
+"""How long it is tried to give as many as are to be given."""
+
 LEFT_S = 0.3
 """How long it does: until it is said anew, if need be. Should the other one not take it, this worker does then."""
 
@@ -23,37 +26,53 @@ class ConnectionShare:
 
     def __init__(self, context: WorkerContext, mail: ConnectionMail) -> None:
         self._context = context
+        self._loop = context.loop
         self._mail = mail
         self._slot = 0
         self._count = 0
+        """How many are still to be given, until a moment."""
+        self._until = 0.0
+        self._is_due = False
 
     def note(self, count: int, slot: int) -> None:
         """Give so many soon to the worker on probation in this slot; 0 for none, nor any more mail in this slot."""
         self._slot, self._count = slot, count
+        self._until = time.monotonic() + GIVEN_S
         if slot == self._context.slot:
             self._mail.leave_for(LEFT_S)
         elif not slot:
             self._mail.take_again()
-        if count:
+        self._give_later()
+
+    def _give_later(self) -> None:
+        if self._count > 0 and not self._is_due:
             # Not in the middle of a turn: responses may be held until its end.
-            self._context.loop.call_at(time.monotonic() + HEARD_S, self._give)
+            self._is_due = True
+            self._loop.call_at(self._loop.now + HEARD_S, self._give)
 
     def _give(self) -> None:
-        count, self._count = self._count, 0
+        self._is_due = False
         mailboxes = self._context.assignment.mailboxes
         mailbox = mailboxes.connections.get(self._slot) if mailboxes is not None else None
-        if not count or mailbox is None or self._context.state.leaving:
+        if mailbox is None or self._context.state.leaving or time.monotonic() > self._until:
             return
         kept = [connection for connection in self._context.connections if connection.kept]
-        for connection in spread([c for c in kept if c.movable and c.between_requests], count):
-            if not give(connection, mailbox):
-                return  # it is full for now
-            count -= 1
-        # Those that cannot move come anew, and with them as many as have been asked to before.
-        settled = [connection for connection in kept if not connection.movable]
-        count -= sum(connection.may_keep is _never for connection in settled)
-        for connection in spread([c for c in settled if c.may_keep is not _never], count):
+        self._close_settled([connection for connection in kept if not connection.movable])
+        idle = [connection for connection in kept if connection.movable and connection.between_requests]
+        for connection in spread(idle, self._count):
+            self._count -= give(connection, mailbox)
+        # Clients that ask without a pause are idle for moments, and a full mailbox is empty soon.
+        self._give_later()
+
+    def _close_settled(self, settled: Sequence[Connection]) -> None:
+        """Those that cannot move come anew, and each new client may be the other worker's.
+
+        Those that have been asked to before, and whose clients have said nothing since, count for the next time, too.
+        """
+        asked = sum(connection.may_keep is _never for connection in settled)
+        for connection in spread([c for c in settled if c.may_keep is not _never], self._count - asked):
             connection.may_keep = _never
+        self._count -= min(self._count, len(settled))
 
 
 def spread(connections: Sequence[Connection], count: int) -> list[Connection]:
