@@ -27,11 +27,12 @@ def test_its_share_is_that_of_one_worker_of_all(canary: int, others: dict[int, i
     assert gifts(canary, others, others) == given
 
 
-def test_where_clients_belong_to_slots_the_worker_of_the_same_one_keeps_half_of_its_own() -> None:
+def test_where_clients_belong_to_slots_it_shares_those_of_its_slot() -> None:
     assert gifts(0, {1: 10, 2: 10, 3: 10}, [2]) == {2: 5}
-    assert gifts(4, {1: 10, 2: 6, 3: 10}, [2]) == {2: 3}
-    assert gifts(6, {1: 10, 2: 3, 3: 10}, [2]) == {2: 1}
-    assert gifts(8, {1: 10, 2: 3, 3: 10}, [2]) == {}
+    assert gifts(5, {1: 10, 2: 5, 3: 10}, [2]) == {}
+    assert gifts(4, {1: 10, 2: 6, 3: 10}, [2]) == {2: 1}
+    assert gifts(0, {1: 2, 2: 20, 3: 2}, [2]) == {2: 6}
+    assert gifts(0, {1: 10, 2: 0, 3: 10}, [2]) == {}
     assert gifts(0, {1: 10, 2: 10}, []) == {}
 
 

@@ -15,19 +15,19 @@ def gifts(canary: int, others: Mapping[int, int], donors: Collection[int]) -> di
     """How many connections each of the ``donors`` gives to a worker that has ``canary``, none left out that gives any.
 
     ``others`` are those of the old workers by their keys. The share is that of one worker of all; half a connection is
-    not given. Those that have many give more. Where some give for others, too, they keep half of their own.
+    not given. Those that have many give more. Where only some give, they keep half of what they and the
+    new one have.
     """
     given = {key: others[key] for key in donors if others[key] > 0}
     there = sum(given.values())
     share = (canary + sum(others.values())) / (len(others) + 1)
-    wanted = min(math.ceil(share - 0.5) - canary, there)
+    # With one donor for all it would soon have none left.
+    most = there if len(donors) == len(others) else (there + canary + 1) // 2 - canary
+    wanted = min(math.ceil(share - 0.5) - canary, most)
     if wanted <= 0:
         return {}
-    most = given if len(donors) == len(others) else {key: (count + 1) // 2 for key, count in given.items()}
-    found = {key: min(most[key], wanted * count // there) for key, count in given.items()}
+    found = {key: wanted * count // there for key, count in given.items()}
     left = wanted - sum(found.values())
-    for key in sorted(given, key=lambda key: (wanted * given[key] % there, given[key]), reverse=True):
-        if left > 0 and found[key] < most[key]:
-            found[key] += 1
-            left -= 1
+    for key in sorted(given, key=lambda key: (wanted * given[key] % there, given[key]), reverse=True)[:left]:
+        found[key] += 1
     return {key: count for key, count in found.items() if count}
