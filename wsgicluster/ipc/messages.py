@@ -95,6 +95,17 @@ class MemoryLimit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ShareConnections:
+    """To a worker: give so many (``count``) of the connections that clients keep to the worker on probation in a slot.
+
+    One that has the same slot leaves to it for a moment what comes by mail. ``slot`` is 0 once there is none any more.
+    """
+
+    count: int
+    slot: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TraceMemory:
     """To a worker: ``action`` is ``"start"`` or ``"stop"`` for tracing its memory, or ``"top"``.
 
@@ -175,6 +186,7 @@ Message: TypeAlias = (
     | Forked
     | ListenersEnd
     | MemoryLimit
+    | ShareConnections
     | MailboxesChanged
     | TraceMemory
     | MemoryTraced
@@ -195,6 +207,7 @@ _CLASSES: dict[str, type[Message]] = {
         Forked,
         ListenersEnd,
         MemoryLimit,
+        ShareConnections,
         MailboxesChanged,
         TraceMemory,
         MemoryTraced,

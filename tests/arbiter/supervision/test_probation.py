@@ -10,7 +10,7 @@ from tests.arbiter.supervised import RecordedLink, Supervised, settings, supervi
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.requester import ReloadRequest
 from wsgicluster.arbiter.plan.rollout import PROBATION_S, Result
-from wsgicluster.ipc.messages import RequestFailed
+from wsgicluster.ipc.messages import RequestFailed, ShareConnections
 from wsgicluster.ipc.scoreboard import HISTOGRAM_BOUNDS_S, Cell
 from wsgicluster.ipc.slot_totals import RESPONSE_KEYS
 
@@ -261,3 +261,71 @@ def test_no_look_is_due_without_a_probation(world: Supervised) -> None:
             world.exit(link)
     advance(world, 60.0)
     assert world.supervisor.next_due() > world.hands.now + 60.0
+
+
+def told(link: RecordedLink) -> list[ShareConnections]:
+    """What a worker has been told to give since this was last asked."""
+    found = []
+    while (message := link.theirs.receive()) is not None:
+        if isinstance(message, ShareConnections):
+            found.append(message)
+    return found
+
+
+def keep(links: tuple[RecordedLink, ...], *counts: int) -> None:
+    """So many clients keep their connections to these workers."""
+    for link, count in zip(links, counts, strict=True):
+        link.page.cells[Cell.CONNECTIONS] = count
+
+
+def test_kept_connections_are_shared_as_long_as_there_are_too_few(world: Supervised) -> None:
+    old, other, new = links = on_probation(world, reload_probation=30.0)
+    keep(links, 0, 6, 0)
+    advance(world, 1.0)
+    # The one that has the same mailbox hears of it, although it has nothing to give.
+    assert old.child.slot == new.child.slot
+    assert set(told(old)) == {ShareConnections(0, 1)}
+    assert set(told(other)) == {ShareConnections(2, 1)}
+    keep(links, 0, 4, 2)
+    advance(world, 1.0)
+    assert told(old) == told(other) == []
+    keep(links, 20, 4, 2)
+    advance(world, 1.0)
+    assert set(told(old)) == {ShareConnections(6, 1)}
+    assert set(told(other)) == {ShareConnections(1, 1)}
+    assert told(new) == []
+
+
+@pytest.mark.parametrize("end", ["good", "bad", "it dies", "a newer reload"])
+def test_mail_is_taken_again_when_the_probation_ends(world: Supervised, end: str) -> None:
+    old, other, new = links = on_probation(world, reload_probation=30.0)
+    keep(links, 6, 6, 0)
+    advance(world, 1.0)
+    assert told(old)
+    assert told(other)
+    keep(links, 4, 4, 4)
+    if end == "bad":
+        serve(new, 100, failed=100)
+        serve(old, 100)
+    elif end == "it dies":
+        world.exit(new)
+    elif end == "a newer reload":
+        world.supervisor.reload(settings(workers=2, reload_probation=30.0), ())
+    advance(world, 30.0 if end == "good" else 1.0)
+    assert told(old)[:1] == told(other)[:1] == [ShareConnections(0, 0)]
+
+
+def test_where_clients_belong_to_slots_only_that_of_the_new_worker_gives(world: Supervised) -> None:
+    old, other, _ = links = on_probation(world, reload_probation=30.0, scheduling="sticky")
+    keep(links, 6, 6, 0)
+    advance(world, 0.5)
+    assert told(other) == []
+    assert set(told(old)) == {ShareConnections(3, 1)}
+
+
+def test_nothing_is_shared_where_nothing_is_compared(world: Supervised) -> None:
+    old, other, new = links = on_probation(world)
+    keep(links, 6, 6, 0)
+    advance(world, PROBATION_S)
+    assert outcome(world) is Result.TOOK_OVER
+    assert told(old) == told(other) == told(new) == []

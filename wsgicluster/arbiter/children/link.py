@@ -19,6 +19,7 @@ from wsgicluster.ipc.messages import (
     MemoryLimit,
     Message,
     SchedulingChanged,
+    ShareConnections,
     TraceMemory,
 )
 from wsgicluster.ipc.scoreboard import Cell, Page, PageSnapshot, WorkerState
@@ -159,6 +160,11 @@ class ChildLink:
         """Have the worker request a replacement for its memory only beyond this."""
         with contextlib.suppress(ChannelClosed):  # it is exiting
             self.channel.send(MemoryLimit(limit_bytes))
+
+    def share_connections(self, count: int, slot: int) -> None:
+        """Have the worker give connections to another one, see `ShareConnections`; what does not fit now is left."""
+        with contextlib.suppress(ChannelClosed):  # it is exiting
+            self.channel.send(ShareConnections(count, slot))
 
     def trace_memory(self, ticket: int, action: str, top: int) -> bool:
         """Have the worker trace its memory, see `TraceMemory`; False where it cannot be asked now."""

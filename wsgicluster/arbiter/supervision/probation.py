@@ -9,12 +9,14 @@ from collections.abc import Iterable
 
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.plan.canary import Bounds, Figures, Judgement, judge, total
+from wsgicluster.arbiter.plan.canary_share import SHARE_EVERY_S, gifts
 from wsgicluster.arbiter.plan.child import Child
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Generation, Stage
 from wsgicluster.arbiter.supervision.progress import Progress
 from wsgicluster.ipc.messages import RequestFailed
 from wsgicluster.ipc.scoreboard import BUCKETS, STATUS_CLASSES, Cell, Page
+from wsgicluster.settings.types.scheduling import STICKY_POLICY
 
 LOOK_S = 0.5
 LOOKS = 20
@@ -60,6 +62,8 @@ class Comparison:
     old: dict[int, Figures]
     """What each old worker has served since, as far as is known; those that have exited included."""
     next_look: float
+    next_share: float = 0.0
+    """When it may get connections of the old workers."""
 
 
 class Probation:
@@ -92,12 +96,15 @@ class Probation:
         trial = rollout.on_trial
         canary = self._canary(trial) if trial is not None and rollout.stage is Stage.PROBATION else None
         if trial is None or canary is None or trial.bounds is None or self._pool.stopping:
-            self._present = None
+            self._end()
             return
         present = self._present
         if present is None or present.generation is not trial:
             self._present = present = self._begin(trial, trial.bounds, now)
         is_over = now >= rollout.settles_at
+        if now >= present.next_share and not is_over:
+            present.next_share = now + SHARE_EVERY_S
+            self._share(canary)
         if now < present.next_look and not is_over:
             return
         present.next_look = now + _pace_s(trial.probation_s)
@@ -126,7 +133,35 @@ class Probation:
         elif is_over:
             self._progress.compared(present.generation, judgement, why)
         if judgement is Judgement.WORSE or is_over:
-            self._present = self._first_failure = None
+            self._end()
+            self._first_failure = None
+
+    def _share(self, canary: Child) -> None:
+        """Have old workers give of the connections that they keep to one that has too few."""
+        old = [child for child in self._pool.workers() if self._is_old(child) and child.ready]
+        others = {child.key: self._connections(child) for child in old}
+        # A client that belongs to a slot stays there.
+        binds = self._children.scheduling.policy == STICKY_POLICY
+        donors = [child.key for child in old if not binds or child.slot == canary.slot]
+        given = gifts(self._connections(canary), others, donors)
+        if not given:
+            return
+        # The one with the same mailbox hears of it first, whether or not it gives any.
+        for child in sorted(old, key=lambda child: child.slot != canary.slot):
+            if child.key in given or child.slot == canary.slot:
+                self._children.link(child).share_connections(given.get(child.key, 0), canary.slot)
+
+    def _connections(self, child: Child) -> int:
+        return self._children.link(child).page.cells[Cell.CONNECTIONS]
+
+    def _end(self) -> None:
+        """Nothing is compared any more: who has left mail to the worker on probation takes it again at once."""
+        present, self._present = self._present, None
+        if present is None:
+            return
+        for child in self._pool.workers():
+            if child.ready and child.generation != present.generation.number:
+                self._children.link(child).share_connections(0, 0)
 
     def _is_old(self, child: Child) -> bool:
         serving = self._pool.rollout.serving

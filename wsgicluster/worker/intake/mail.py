@@ -5,7 +5,9 @@ them on by the common hand-off socket.
 """
 
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 
 from wsgicluster.ipc.handoff import give_back
 from wsgicluster.worker.context import WorkerContext
@@ -26,6 +28,8 @@ class ConnectionMail:
         self._inbox = mailboxes.connections_inbox if mailboxes is not None else None
         self._watched = False
         self._closed = self._inbox is None
+        self._left_until = 0.0
+        """Until then it is another worker's of this slot."""
         self._take: Callable[[], object] = self.unwatch
 
     def begin(self, take: Callable[[], object]) -> None:
@@ -40,7 +44,7 @@ class ConnectionMail:
 
     def watch(self) -> None:
         """Have it looked at, unless this worker leaves."""
-        if self._inbox is not None and not self._watched and not self._closed:
+        if self._inbox is not None and not self._watched and not self._closed and not self._left_until:
             self._watched = True
             # For a moment two workers may have the slot: then both are woken.
             self._loop.add(self._inbox.fileno(), self._on_mail, READ)
@@ -56,6 +60,18 @@ class ConnectionMail:
         if self._watched:
             self.unwatch()
             self._loop.call_at(self._loop.now + ACCEPT_PAUSE_S, self.watch)
+
+    def leave_for(self, seconds: float) -> None:
+        """Leave what comes to another worker of this slot; after this time it is taken as ever."""
+        self.unwatch()
+        self._left_until = moment = time.monotonic() + seconds
+        self._loop.call_at(moment, partial(self._take_again_at, moment))
+
+    def take_again(self) -> None:
+        """It is this worker's again, whatever has been said."""
+        if self._left_until:
+            self._left_until = 0.0
+            self.watch()
 
     def is_refused(self) -> bool:
         """Whether this worker takes none of them now, and has given back what could be given."""
@@ -97,4 +113,12 @@ class ConnectionMail:
 
     def _on_mail(self, _events: int) -> None:
         # As with listeners: connections that are open come first.
-        self._loop.last.append(self._take)
+        self._loop.last.append(self._take_if_watched)
+
+    def _take_if_watched(self) -> None:
+        if self._watched:
+            self._take()
+
+    def _take_again_at(self, moment: float) -> None:
+        if moment >= self._left_until:
+            self.take_again()

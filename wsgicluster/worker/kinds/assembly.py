@@ -16,6 +16,7 @@ from wsgicluster.worker.hosting.probe_paths import probe_paths
 from wsgicluster.worker.hosting.refusals import Refusals
 from wsgicluster.worker.intake.acceptor import Acceptor, AcceptorParts
 from wsgicluster.worker.intake.adoption import Adoption, EntryParts
+from wsgicluster.worker.intake.connection_share import ConnectionShare
 from wsgicluster.worker.intake.drain import Drain, DrainParts
 from wsgicluster.worker.intake.eviction import SilentEviction
 from wsgicluster.worker.intake.listeners import WatchedListeners
@@ -110,6 +111,7 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
             refusals=refusals,
             switch=switch,
             names=names,
+            share=ConnectionShare(context, mail),
         ),
     )
 

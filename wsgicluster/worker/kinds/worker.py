@@ -14,6 +14,7 @@ from wsgicluster.ipc.messages import (
     Message,
     Ready,
     SchedulingChanged,
+    ShareConnections,
     TraceMemory,
 )
 from wsgicluster.ipc.scoreboard import Cell, WorkerState
@@ -22,6 +23,7 @@ from wsgicluster.worker.hosting.hand_off import rescue
 from wsgicluster.worker.hosting.host import ConnectionHost
 from wsgicluster.worker.hosting.refusals import Refusals
 from wsgicluster.worker.intake.acceptor import Acceptor
+from wsgicluster.worker.intake.connection_share import ConnectionShare
 from wsgicluster.worker.intake.drain import Drain
 from wsgicluster.worker.intake.listeners import WatchedListeners
 from wsgicluster.worker.intake.policy import HOLD_S
@@ -60,6 +62,7 @@ class WorkerParts:
     refusals: Refusals
     switch: PolicySwitch | None
     names: RequestNames
+    share: ConnectionShare
 
 
 class Worker:
@@ -150,6 +153,8 @@ class Worker:
             self.parts.recycling.raise_memory_limit(message.limit_bytes)
             if self.context.state.held:
                 self._hold(0)
+        elif isinstance(message, ShareConnections):
+            self.parts.share.note(message.count, message.slot)
         elif isinstance(message, TraceMemory):
             self.parts.channel.send(self._memory_trace.answer(message))
 
