@@ -79,6 +79,20 @@ def test_each_file_has_modules_of_its_own(tmp_path: pathlib.Path) -> None:
     assert read(tmp_path, "import gunicorn\nproc_name = gunicorn.SERVER_SOFTWARE\n").settings.proc_name == "gunicorn"
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("gunicorn.SERVER = 'web'", "web"),
+        ("gunicorn.SERVER_SOFTWARE = 'web/1 (a)'", "web/1 (a)"),
+        ("gunicorn.SERVER_SOFTWARE = ''", ""),
+        ("gunicorn.SERVER = 'web'\nserver_header = 'other'", "other"),
+        ("", "wsgicluster"),
+    ],
+)
+def test_the_name_of_the_server(tmp_path: pathlib.Path, source: str, name: str) -> None:
+    assert read(tmp_path, f"import gunicorn\n{source}\n").settings.server_header == name
+
+
 def test_what_it_does_not_have_is_an_error_of_the_file(tmp_path: pathlib.Path) -> None:
     for line, says in (
         ("from gunicorn.config import no_such", "ImportError: cannot import name 'no_such' from 'gunicorn.config'"),

@@ -104,6 +104,29 @@ def test_script_name_of_raw_env(server: StartServer, tmp_path: pathlib.Path, cor
     assert fetch(live.port, "/geo/x").body == repr(("GET", "/geo", "/x", os.getuid())).encode()
 
 
+@pytest.mark.parametrize("core", ["compiled", "plain"])
+@pytest.mark.parametrize(("name", "field"), [("web", "web"), ("", None)])
+def test_the_name_of_the_server(
+    server: StartServer, tmp_path: pathlib.Path, core: str, name: str, field: str | None
+) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(f"import gunicorn\ngunicorn.SERVER_SOFTWARE = {name!r}\n")
+    live = server("app", source=SOURCE, environ={"WSGICLUSTER_PURE": "1"} if core == "plain" else {})
+    with Connection(live.port) as connection:
+        assert connection.exchange("/x").headers.get("server") == field
+        assert connection.exchange("/x").headers.get("server") == field
+        connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        refused = connection.response()
+        assert (refused.status, refused.headers.get("server")) == (400, field)
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_lines_are_printed_on_request(server: StartServer, kind: str) -> None:
+    live = server("app", "--spew", "-k", kind, source=SOURCE)
+    assert fetch(live.port, "/x").status == 200
+    live.wait_log(r"app:8:     return \[body\]")
+    assert "wsgicluster.worker" not in live.log()
+
+
 def test_a_daemon_whose_application_cannot_be_imported(server: StartServer) -> None:
     live = server("app:missing", "-D", source=SOURCE, listening=False)
     assert live.process.wait(20) == 4

@@ -55,6 +55,16 @@ def importable() -> Iterator[Sequence[str]]:
             sys.modules.pop(name, None)
 
 
+def server_name() -> str | None:
+    """The name that a file has given to the server by assigning to a constant of Gunicorn, None for none."""
+    module = sys.modules.get("gunicorn")
+    for constant in ("SERVER", "SERVER_SOFTWARE"):
+        value = getattr(module, constant, None)
+        if isinstance(value, str) and value.partition("/")[0] != "gunicorn":
+            return value
+    return None
+
+
 class _Finder(MetaPathFinder):
     def __init__(self) -> None:
         self.imported: list[str] = []

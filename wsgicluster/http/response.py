@@ -49,6 +49,8 @@ _SHOWN_CHARACTERS = 80
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+_server = "Server: wsgicluster\r\n"
+
 
 def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int, int]:
     """Status line and field lines (no empty line), the announced length or -1, and the info bits.
@@ -117,13 +119,24 @@ def exact_head(status: Any, headers: Any) -> tuple[str, list[tuple[str, str]]]:
     return _exact(status), [_exact_pair(item) for item in items]
 
 
+def set_server(text: str) -> None:
+    """How all responses of this process name the server from now on; an empty text leaves the field out."""
+    global _server
+    _server = f"Server: {text}\r\n" if text else ""
+
+
+def server_field() -> str:
+    """The line that names the server, with its CRLF."""
+    return _server
+
+
 def error_response(status: int, date: str, detail: str = "", fields: str = "") -> bytes:
     """A whole response of the server's own, after which the connection is closed; ``fields`` are further lines."""
     reason = REASONS.get(status, "")
     body = f"{status} {reason}: {detail}\n" if detail else f"{status} {reason}\n"
     content = body.encode()
     head = (
-        f"HTTP/1.1 {status} {reason}\r\nServer: wsgicluster\r\nDate: {date}\r\nConnection: close\r\n"
+        f"HTTP/1.1 {status} {reason}\r\n{_server}Date: {date}\r\nConnection: close\r\n"
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(content)}\r\n{fields}\r\n"
     )
     return head.encode("latin-1") + content

@@ -63,6 +63,11 @@ class Settings:
         "File or glob pattern that reload watches besides the source files; may be repeated.",
         ("--reload-extra-file",)))
 
+    spew: bool = declare(False, Declaration(
+        general.SWITCH, Group.APPLICATION, NEXT_WORKER,
+        "For development: print each line of Python that a worker executes, except those of the server itself.",
+        ("--spew",)))
+
     bind: tuple[Address, ...] = declare((TcpAddress("127.0.0.1", 8000),), Declaration(
         general.ADDRESSES, Group.ADDRESSES, NEXT_WORKER,
         "Address to listen on; may be repeated. Port 0 lets the system choose one.",
@@ -306,6 +311,10 @@ class Settings:
         proxy.OPTIONAL_HEADER_NAME, Group.PROXIES, NEXT_WORKER,
         "Header field of responses for the ID of the trace; used with trace.", ("--trace-header",),
         default_text="none"))
+    server_header: str = declare("wsgicluster", Declaration(
+        general.SERVER_NAME, Group.PROXIES, NEXT_WORKER,
+        "Value of the header field Server in responses whose application sets none; an empty one leaves it out.",
+        ("--server-header",)))
 
     certfile: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.TLS, NEXT_WORKER,

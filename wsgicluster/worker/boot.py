@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from wsgicluster.errors import AppLoadError, BootError, ServerError, SmokeTestError
+from wsgicluster.http.response import set_server
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import BootFailed, Broken, ChannelClosed, Online, Ready
@@ -80,6 +81,7 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
 
 def _live(logs: Logs, settings: Settings, assignment: Assignment, application: Any) -> int:
     began = time.monotonic()
+    _prepare(settings)
     signals = WorkerSignals(assignment.stacks_fd)
     forks.on_fork(signals.forget)
     forks.on_fork(parent_death.forget)
@@ -132,6 +134,16 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     worker.serve(Ready(boot_s, recycling.measure()))
     call_hook(settings.worker_class, own.end)
     return 0
+
+
+def _prepare(settings: Settings) -> None:
+    """What holds for the process as a whole."""
+    set_server(settings.server_header)
+    if settings.spew:
+        # Late: no worker in production spends memory on it.
+        from wsgicluster.worker.lifecycle.line_trace import LineTrace
+
+        LineTrace(sys.stderr).begin()
 
 
 def _called(hooks: WorkerHooks) -> Application:

@@ -14,7 +14,7 @@ from wsgicluster.counting import count_of
 from wsgicluster.http.body import LAST_CHUNK, chunk_head
 from wsgicluster.http.core import exact_format_response, format_response
 from wsgicluster.http.head import HTTP_11, IS_HEAD, KEEP_ALIVE
-from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, http_date
+from wsgicluster.http.response import HAS_DATE, HAS_SERVER, NO_BODY, WANTS_CLOSE, http_date, server_field
 from wsgicluster.wsgi.files import FileRegion
 
 JOIN_BYTES = 16 * 1024
@@ -87,7 +87,7 @@ class Stamp:
     __slots__ = ("both", "date", "last", "server", "text")
 
     def __init__(self, now: float) -> None:
-        self.server = b"Server: wsgicluster\r\n"
+        self.server = server_field().encode("ascii")
         self.update(now)
 
     def update(self, now: float) -> None:

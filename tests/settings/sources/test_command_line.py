@@ -33,7 +33,6 @@ from wsgicluster.settings.sources.command_line import help_text, parse
                 "--log-syslog",
                 "--log-syslog-t",
                 "x",
-                "--spew",
                 "--paster",
                 "x",
                 "--dirty-app",
@@ -80,14 +79,14 @@ def test_complaints(arguments: list[str], says: str) -> None:
 
 
 def test_flags_without_effect() -> None:
-    found = parse(["--spew", "--log-config", "a.ini", "--http-protocols", "h1", "--reload-engine", "inotify"])
+    found = parse(["--log-syslog", "--log-config", "a.ini", "--http-protocols", "h1", "--reload-engine", "inotify"])
     assert not found.given
     assert [remark.partition(": ")[0] for remark in found.remarks] == [
-        "command line --spew",
         "command line --reload-engine",
         "command line --log-config",
+        "command line --log-syslog",
     ]
-    assert found.remarks[1].startswith("command line --reload-engine: reload_engine: 'inotify': not used: reload ")
+    assert found.remarks[0].startswith("command line --reload-engine: reload_engine: 'inotify': not used: reload ")
 
 
 def test_help_is_grouped_and_whole() -> None:

@@ -162,7 +162,6 @@ def test_hooks_of_gunicorn(tmp_path: pathlib.Path, source: str, says: str) -> No
 @pytest.mark.parametrize(
     "source",
     [
-        "spew = False",
         "statsd_host = None",
         "logger_class = 'gunicorn.glogging.Logger'",
         "http_protocols = 'H1'",
@@ -183,7 +182,6 @@ def test_settings_without_effect_are_accepted_in_silence_at_usual_values(tmp_pat
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("spew = True", "spew: True: not done: "),
         ("statsd_host = 'localhost:8125'", "statsd_host: 'localhost:8125': not done: "),
         ("http_protocols = 'h2,h1'", "http_protocols: 'h2,h1': not done: workers speak HTTP/1.1; let a proxy "),
         ("root_path = '/x'", "root_path: '/x': not used: wsgicluster serves WSGI applications"),

@@ -191,17 +191,20 @@ def test_load_reads_the_file_again(tmp_path: pathlib.Path) -> None:
 
 
 def test_remarks_are_errors_if_that_is_asked_for(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "gunicorn.conf.py").write_text("preload = True\nspew = True\nworkers_per_core = 2\nspeed = 1\n")
+    (tmp_path / "gunicorn.conf.py").write_text("preload = True\nroot_path = '/x'\nworkers_per_core = 2\nspeed = 1\n")
     remarks = loaded(tmp_path, WSGICLUSTER_TIMEOT="1").remarks
-    names = ["spew", "preload", "WSGICLUSTER_TIMEOT"]
+    names = ["root_path", "preload", "WSGICLUSTER_TIMEOT"]
     assert [remark.split(": ")[1] for remark in remarks] == names
     with pytest.raises(UsageError) as caught:
         loaded(tmp_path, "--strict", WSGICLUSTER_TIMEOT="1")
     assert str(caught.value).splitlines() == list(remarks)
-    (tmp_path / "gunicorn.conf.py").write_text("strict = True\nspew = False\nhost = 'x'\n")
+    (tmp_path / "gunicorn.conf.py").write_text("strict = True\nroot_path = ''\nhost = 'x'\n")
     assert not loaded(tmp_path).remarks
-    found = loaded(tmp_path, "--spew", WSGICLUSTER_STRICT="0", GUNICORN_CMD_ARGS="--spew").remarks
-    assert [remark.partition(": ")[0] for remark in found] == ["GUNICORN_CMD_ARGS --spew", "command line --spew"]
+    found = loaded(tmp_path, "--log-syslog", WSGICLUSTER_STRICT="0", GUNICORN_CMD_ARGS="--log-syslog").remarks
+    assert [remark.partition(": ")[0] for remark in found] == [
+        "GUNICORN_CMD_ARGS --log-syslog",
+        "command line --log-syslog",
+    ]
 
 
 GUNICORN = {"GUNICORN_CMD_ARGS": "--timeout 4s -w 3 -b 127.0.0.1:1 --env 'A=b c'"}

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from wsgicluster.errors import UsageError
-from wsgicluster.gunicorn.imports import importable
+from wsgicluster.gunicorn.imports import importable, server_name
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
 from wsgicluster.settings.sources.near_misses import near_miss
@@ -77,8 +77,16 @@ def _execute(path: str, directory: str) -> ConfigFile:
     with _on_module_path(directory), _in_place(module), _located_errors(path), importable() as views:
         tree = compile(source, path, "exec", ast.PyCF_ONLY_AST)
         exec(compile(source, path, "exec"), vars(module))
+        _name_server(module)
     found = ConfigFile(f"file {path}", path=path, views=tuple(views))
     return _with_settings(found, vars(module), _imported_names(tree))
+
+
+def _name_server(module: ModuleType) -> None:
+    """Have ``gunicorn.SERVER = "..."``, by which files hide what serves, be the setting for that."""
+    name = server_name()
+    if name is not None:
+        vars(module).setdefault("server_header", name)
 
 
 @contextlib.contextmanager
@@ -103,6 +111,7 @@ def _import(name: str, directory: str) -> ConfigFile:
     try:
         with _on_module_path(directory), _located_errors(name), importable() as views:
             module = importlib.import_module(name)
+            _name_server(module)
     except UsageError:
         if known is not None:
             sys.modules[name] = known

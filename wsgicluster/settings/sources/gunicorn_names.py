@@ -65,7 +65,6 @@ _NO_PASTE = "not done: name the application as module:factory"
 ACCEPTED: Mapping[str, Accepted] = {
     row.name: row
     for row in (
-        Accepted("spew", "not done: lines are not traced; use a debugger", (), ("--spew",), ""),
         Accepted(
             "reload_engine", "not used: reload compares the times of files", ("auto", "poll"), ("--reload-engine",)
         ),

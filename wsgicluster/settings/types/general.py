@@ -47,6 +47,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 MOST_WORKERS = 500
 """During a reload there may be twice as many, and each needs a page of the scoreboard."""
+MOST_SERVER_NAME = 200
 MASK = "***"
 """Replaces what may be a secret, wherever settings are shown."""
 _SECRET_KEY = re.compile("pass|secret|token|credential|auth|dsn|key$", re.IGNORECASE)
@@ -237,6 +238,13 @@ def _read_optional_text(value: object) -> str | None:
     return None if value is None or value == "" else read_text(value)
 
 
+def _read_server_name(value: object) -> str:
+    # RFC 9110, section 10.2.4: names and comments; nothing that a header field could not have.
+    if not isinstance(value, str) or not (value.isascii() and value.isprintable()) or len(value) > MOST_SERVER_NAME:
+        raise ValueError
+    return value.strip()
+
+
 def _show_optional(value: object) -> str:
     return "none" if value is None else str(value)
 
@@ -402,6 +410,7 @@ PEERS = SettingType(
 )
 TEXT = SettingType(read_text, "a text that is not empty", "TEXT", unset=(None, ""))
 OPTIONAL_TEXT = SettingType(_read_optional_text, "a text", "TEXT", _show_optional)
+SERVER_NAME = SettingType(_read_server_name, "a short text of ASCII characters", "TEXT", unset=(None,))
 OPTIONAL_PATH = SettingType(_read_optional_text, "a path", "PATH", _show_optional)
 FOLDER = SettingType(read_text, "the path of a folder", "PATH", unset=(None, ""))
 LOG_FILE = SettingType(read_text, "a path, or - for standard error", "PATH", unset=(None, ""))
