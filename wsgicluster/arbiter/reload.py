@@ -15,6 +15,7 @@ from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.shared_files import SharedFilesOwner
+from wsgicluster.logs.config import read_config
 from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
@@ -23,14 +24,14 @@ from wsgicluster.settings.fields import SETTINGS
 
 
 def log_options(settings: Settings) -> LogOptions:
-    """What the settings say about logs; new files belong to the user that workers run as."""
+    """What the settings say about logs; new files belong to the user that workers run as. Raises UsageError."""
     changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
     return LogOptions(
         errorlog=settings.errorlog,
         loglevel=settings.loglevel,
         accesslog=settings.accesslog,
         access_log_format=settings.access_log_format,
-        logconfig_dict=settings.logconfig_dict,
+        config=read_config(settings.logconfig_dict, settings.logconfig_json, settings.logconfig),
         capture_output=settings.capture_output,
         owner=(settings.user, settings.group) if changes_user else None,
     )

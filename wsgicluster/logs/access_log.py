@@ -8,11 +8,12 @@ import ast
 import base64
 import binascii
 import dataclasses
+import functools
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from wsgicluster.errors import UsageError
 
@@ -42,6 +43,8 @@ _ATOMS = {
     "p": 'f"<{getpid()}>"',
 }
 """Atom to the expression that computes it, from the parameters of `LineOf`."""
+
+_NAMED = re.compile(r"\{([^{}]+)\}([ioe])")
 
 _REFUSED_LINE = '(environ["REQUEST_LINE"] or "-")'
 """The same for ``r`` where there is no request."""
@@ -81,6 +84,21 @@ class LineFormat:
         return self.escaped(environ, status, headers, sent_bytes, duration_s, now)
 
 
+class RequestLog(Protocol):
+    """Where requests are logged: by the thread that has run one; `flush` is called by the loop's."""
+
+    def record(
+        self, environ: dict[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
+    ) -> None:
+        """Log one request and its response; ``now`` is seconds since the epoch."""
+
+    def record_refused(self, environ: dict[str, object], status: str, sent_bytes: int, duration_s: float) -> None:
+        """Log a request that was refused before the application ran; ``environ`` may be partial."""
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+
+
 class AccessLog:
     """Collects ``lines``; `flush` writes all of them at once."""
 
@@ -107,6 +125,61 @@ class AccessLog:
             # A thread may add another line meanwhile: only those that are written are removed.
             self._write(lines[:count])
             del lines[:count]
+
+
+class Atoms(dict[str, Any]):
+    """All atoms of one request, and ``{NAME}i``, ``{NAME}o`` and ``{NAME}e`` when they are asked for.
+
+    Texts are escaped as in a line of the access log. What is not known is ``-``.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
+    ) -> None:
+        super().__init__(_values_of_atoms()(environ, status, headers, sent_bytes, duration_s, now))
+        if "REQUEST_LINE" in environ:  # refused: perhaps nothing else is known
+            self["r"] = environ["REQUEST_LINE"] or "-"
+        for name, value in self.items():
+            if type(value) is str and not is_clean(value):
+                self[name] = _escape(value)
+        self._environ = environ
+        self._headers = headers
+
+    def __missing__(self, atom: str) -> str:
+        found = _NAMED.fullmatch(atom)
+        if found is None:
+            return "-"
+        name, kind = found.groups()
+        if kind == "e":
+            value = _any_case(self._environ, name)
+        elif kind == "o":
+            value = _header(self._headers, name.lower())
+        else:
+            key = name.upper().replace("-", "_")
+            value = str(self._environ.get(key if key in _UNPREFIXED else f"HTTP_{key}") or "-")
+        return value if is_clean(value) else _escape(value)
+
+    def get(self, atom: str, default: Any = None) -> Any:
+        """The value of an atom, or ``default`` where there is none."""
+        value = self[atom]
+        return default if value == "-" and atom not in self else value
+
+
+@functools.cache
+def _values_of_atoms() -> Callable[..., dict[str, Any]]:
+    items = ", ".join(f"{name!r}: {expression}" for name, expression in _ATOMS.items())
+    return _function(_parsed(f"{{{items}}}"))
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text from a client can neither forge a line nor end its quotes."""
+    return text.isascii() and text.isprintable() and "\\" not in text and '"' not in text
 
 
 def compile_format(text: str) -> LineFormat:

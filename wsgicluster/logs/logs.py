@@ -7,16 +7,15 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
-from wsgicluster.logs.access_log import AccessLog, compile_format
-from wsgicluster.logs.dict_config import configure_logging, handler_descriptors, is_configured
+from wsgicluster.logs.access_log import AccessLog, LineFormat, RequestLog, compile_format
+from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
-from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, server_logger
+from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, claim_names, server_logger
+from wsgicluster.logs.records import AccessRecords
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class LogOptions:
     loglevel: str = "info"
     accesslog: str | None = None
     access_log_format: str = "%(h)s"
-    logconfig_dict: Mapping[str, Any] | None = None
+    config: LoggingConfig | None = None
     capture_output: bool = False
     owner: tuple[int, int] | None = None
 
@@ -46,8 +45,9 @@ class Logs:
     _error_handler: LineHandler | None = None
 
     def __init__(self, options: LogOptions) -> None:
+        claim_names()
         self.error = server_logger(ERROR_LOGGER)
-        self.access: AccessLog | None = None
+        self.access: RequestLog | None = None
         self._options = LogOptions()
         self._access_file: LogFile | None = None
         self.apply(options)
@@ -62,17 +62,12 @@ class Logs:
             if options.accesslog is not None:
                 access_file = LogFile(options.accesslog, 1, options.owner)
                 opened.callback(access_file.close)
-            self._configure(options.logconfig_dict)
+            self._configure(options.config)
             opened.pop_all()
         self._flush()
         self._use_error(error_file, options)
         self._use_access(access_file)
-        if is_configured(ACCESS_LOGGER, options.logconfig_dict):
-            self.access = AccessLog(format_line, _write_to_logger)
-        elif access_file is not None:
-            self.access = AccessLog(format_line, self._write_access)
-        else:
-            self.access = None
+        self.access = self._request_log(options, format_line)
 
     def append(self, data: bytes) -> None:
         """Write an application's own text, which is not a record, to the error log's file."""
@@ -84,6 +79,11 @@ class Logs:
         if self._error_handler is None:
             raise OSError("the error log has no file")
         return self._error_handler.file.descriptor
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether users have configured Python's logging."""
+        return self._options.config is not None
 
     @property
     def error_path(self) -> str | None:
@@ -109,6 +109,7 @@ class Logs:
             complaint = file.reopen()
             if complaint is not None:
                 self.error.error("%s", complaint)
+        reopen_file_handlers()
         self._capture()
 
     def descriptors(self) -> set[int]:
@@ -116,7 +117,7 @@ class Logs:
         for file in self._files():
             file.follow()
         found = {file.descriptor for file in self._files()}
-        if self._options.logconfig_dict:
+        if self._options.config is not None:
             found.update(handler_descriptors())
         return found
 
@@ -133,12 +134,13 @@ class Logs:
         if old is not None:
             self.error.removeHandler(old)
             old.file.close()
-        wanted = options.logconfig_dict
-        if not is_configured(ERROR_LOGGER, wanted):
-            # The handlers of an earlier dictionary are removed with it.
+        wanted = options.config
+        if wanted is None or not wanted.names(ERROR_LOGGER):
+            # The handlers of an earlier configuration are removed with it.
             self.error.handlers.clear()
             self.error.setLevel(options.loglevel.upper())
-            self.error.propagate = "root" in (wanted or {})
+            self.error.propagate = wanted is not None and wanted.root_takes_all
+            self._error_handler.use(_formatter_of(wanted))
             self.error.addHandler(self._error_handler)
         self._options = options
         self._capture()
@@ -149,6 +151,23 @@ class Logs:
             old.close()
         if file is not None:
             file.report_dropped = self._report_dropped
+
+    def _request_log(self, options: LogOptions, format_line: LineFormat) -> RequestLog | None:
+        logger = server_logger(ACCESS_LOGGER)
+        wanted = options.config
+        if wanted is not None and wanted.names(ACCESS_LOGGER):
+            return AccessRecords(options.access_log_format, logger, self.error)
+        logger.handlers.clear()
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        if self._access_file is None:
+            return None
+        formatter = _formatter_of(wanted)
+        if formatter is None:
+            return AccessLog(format_line, self._write_access)
+        logger.addHandler(LineHandler(self._access_file, formatter))
+        self._access_file.report_dropped = self._report_dropped
+        return AccessRecords(options.access_log_format, logger, self.error)
 
     def _write_access(self, lines: list[str]) -> None:
         if self._access_file is not None:
@@ -171,19 +190,35 @@ class Logs:
                 stream.reconfigure(line_buffering=True)
             os.dup2(file.descriptor, number)
 
-    def _configure(self, wanted: Mapping[str, Any] | None) -> None:
-        present = self._options.logconfig_dict
-        if not wanted or wanted == present:
+    def _configure(self, wanted: LoggingConfig | None) -> None:
+        present = self._options.config
+        if wanted == present:
+            return
+        saved = [
+            (logger, logger.name, logger.level, logger.propagate, logger.handlers[:])
+            for logger in (logging.root, server_logger(ERROR_LOGGER), server_logger(ACCESS_LOGGER))
+        ]
+        _reset_loggers()
+        if wanted is None:
             return
         try:
-            configure_logging(wanted)
-        except (ValueError, TypeError, AttributeError, ImportError) as error:
-            if present:
-                configure_logging(present)
-            raise UsageError(f"logconfig_dict: {error.__cause__ or error}") from error
+            wanted.apply()
+        except UsageError:
+            for logger, name, level, propagate, handlers in saved:
+                logger.name, logger.propagate, logger.handlers = name, propagate, handlers
+                logger.setLevel(level)
+            if present is not None:
+                present.apply()
+            raise
 
 
-def _write_to_logger(lines: list[str]) -> None:
-    logger = server_logger(ACCESS_LOGGER)
-    for line in lines:
-        logger.info("%s", line)
+def _reset_loggers() -> None:
+    """What a configuration finds: names of our own, and no line goes to the root logger unless it says so."""
+    for name in (ERROR_LOGGER, ACCESS_LOGGER):
+        logger = server_logger(name)
+        logger.name = name
+        logger.propagate = False
+
+
+def _formatter_of(config: LoggingConfig | None) -> logging.Formatter | None:
+    return None if config is None else config.formatter()

@@ -409,7 +409,14 @@ class Settings:
         "Log requests of health_path and ready_path, too.", ("--access-log-health",)))
     logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
         general.MAPPING, Group.LOGS, NOW,
-        "Dictionary for Python's logging.config.dictConfig."))
+        "Dictionary for Python's logging.config.dictConfig; what it leaves out is Gunicorn's default."))
+    logconfig_json: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.LOGS, NOW,
+        "JSON file with such a dictionary; logconfig_dict takes precedence.", ("--log-config-json",)))
+    logconfig: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.LOGS, NOW,
+        "File for Python's logging.config.fileConfig; logconfig_dict and logconfig_json take precedence.",
+        ("--log-config",)))
     capture_output: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, RESTART,
         "Redirect the application's standard output and error to the error log, which then cannot change on reload.",

@@ -15,8 +15,8 @@ HOOKS = frozenset(
 
 SETTINGS = frozenset(
     {
-        "reload_engine", "spew", "reuse_port", "disable_redirect_access_to_syslog", "logger_class", "logconfig",
-        "logconfig_json", "syslog_addr", "syslog", "syslog_prefix", "syslog_facility", "enable_stdio_inheritance",
+        "reload_engine", "spew", "reuse_port", "disable_redirect_access_to_syslog", "logger_class",
+        "syslog_addr", "syslog", "syslog_prefix", "syslog_facility", "enable_stdio_inheritance",
         "statsd_host", "dogstatsd_tags", "statsd_prefix", "enable_backlog_metric", "default_proc_name", "paste",
         "ssl_version", "http_protocols", "http2_cleartext", "http2_max_concurrent_streams", "http2_initial_window_size",
         "http2_max_frame_size", "http2_max_header_list_size", "raw_paste_global_conf", "permit_obsolete_folding",
@@ -28,8 +28,6 @@ SETTINGS = frozenset(
 # fmt: on
 
 _FLAGS_THAT_DIFFER = {
-    "logconfig": ("--log-config",),
-    "logconfig_json": ("--log-config-json",),
     "syslog": ("--log-syslog",),
     "syslog_addr": ("--log-syslog-to",),
     "syslog_prefix": ("--log-syslog-prefix",),
