@@ -71,6 +71,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "worker.jobs": LEVEL_2 | {"support", "worker.boot"},
     "worker": frozenset({"worker.hooks"}),
+    # Level 2: what code written for Gunicorn expects; imported late, where a setting asks for it.
+    "gunicorn": BASE | {"logs", "settings"},
     # Level 3: the arbiter's rooms; never the worker's.
     "arbiter.inbox": LEVEL_1,
     "arbiter.plan": LEVEL_1,
@@ -90,7 +92,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "ipc", "arbiter.plan", "arbiter.service", "arbiter.listeners", "arbiter.children", "arbiter.supervision",
         "arbiter.upgrade", "arbiter.reload", "arbiter.startup", "arbiter.ticket_keys",
     },
-    "arbiter.reload": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.startup", "arbiter.service"},
+    "arbiter.reload": LEVEL_1 | {"gunicorn", "ipc", "arbiter.listeners", "arbiter.startup", "arbiter.service"},
     "arbiter.ticket_keys": LEVEL_1,
     "arbiter.startup": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.service"},
     "arbiter": LEVEL_1

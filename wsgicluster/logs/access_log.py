@@ -147,7 +147,7 @@ class Atoms(dict[str, Any]):
             self["r"] = environ["REQUEST_LINE"] or "-"
         for name, value in self.items():
             if type(value) is str and not is_clean(value):
-                self[name] = _escape(value)
+                self[name] = escape(value)
         self._environ = environ
         self._headers = headers
 
@@ -163,7 +163,7 @@ class Atoms(dict[str, Any]):
         else:
             key = name.upper().replace("-", "_")
             value = str(self._environ.get(key if key in _UNPREFIXED else f"HTTP_{key}") or "-")
-        return value if is_clean(value) else _escape(value)
+        return value if is_clean(value) else escape(value)
 
     def get(self, atom: str, default: Any = None) -> Any:
         """The value of an atom, or ``default`` where there is none."""
@@ -174,7 +174,7 @@ class Atoms(dict[str, Any]):
 @functools.cache
 def _values_of_atoms() -> Callable[..., dict[str, Any]]:
     items = ", ".join(f"{name!r}: {expression}" for name, expression in _ATOMS.items())
-    return _function(_parsed(f"{{{items}}}"))
+    return function_of(parsed(f"{{{items}}}"))
 
 
 def is_clean(text: str) -> bool:
@@ -213,19 +213,19 @@ def _join(pieces: Sequence[str | tuple[str, str]], quotes: int) -> LineFormat:
     template = "".join([piece.replace("%", "%%") if isinstance(piece, str) else piece[1] for piece in pieces])
     expressions = [piece[0] for piece in pieces if isinstance(piece, tuple)]
     of_refused = [_REFUSED_LINE if expression == f"({_ATOMS['r']})" else expression for expression in expressions]
-    plain = _function(ast.JoinedStr([_part(piece) for piece in pieces if piece]))
+    plain = function_of(ast.JoinedStr([_part(piece) for piece in pieces if piece]))
     return LineFormat(plain, _escaping(template, expressions), _escaping(template, of_refused), quotes)
 
 
 def _escaping(template: str, expressions: Sequence[str]) -> LineOf:
     """A function that computes the expressions, and inserts them escaped into the template."""
-    values_of = _function(_parsed(f"({''.join(expression + ', ' for expression in expressions)})"))
+    values_of = function_of(parsed(f"({''.join(expression + ', ' for expression in expressions)})"))
 
     def escaped(
         environ: Mapping[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
     ) -> str:
         found = values_of(environ, status, headers, sent_bytes, duration_s, now)
-        return template % tuple([_escape(value) if isinstance(value, str) else value for value in found])
+        return template % tuple([escape(value) if isinstance(value, str) else value for value in found])
 
     return escaped
 
@@ -237,21 +237,30 @@ def _part(piece: str | tuple[str, str]) -> ast.expr:
     expression, conversion = piece
     if conversion != "%s":
         expression = f"{conversion!r} % ({expression},)"
-    return ast.FormattedValue(_parsed(expression), -1, None)
+    return ast.FormattedValue(parsed(expression), -1, None)
 
 
-def _parsed(expression: str) -> ast.expr:
+def parsed(expression: str) -> ast.expr:
+    """The syntax tree of an expression."""
     return ast.parse(expression, mode="eval").body
 
 
-def _function(body: ast.expr) -> Callable[..., Any]:
+def function_of(body: ast.expr, more: Mapping[str, object] | None = None) -> Callable[..., Any]:
+    """A function of the parameters of `LineOf` that returns this expression; ``more`` are names it may use."""
     # Generated code needs no look-up and no call for each atom. It consists of the
     # expressions above and of valid field names; the text of the format is in it as constants only.
     parameters = "environ, status, headers, sent_bytes, duration_s, now"
     tree = ast.parse(f"lambda {parameters}: None", mode="eval")
     assert isinstance(tree.body, ast.Lambda)
     tree.body.body = body
-    names = {"user_of": _user, "date_of": _dates(), "getpid": os.getpid, "header_of": _header, "variable_of": _any_case}
+    names: dict[str, object] = {
+        "user_of": _user,
+        "date_of": _dates(),
+        "getpid": os.getpid,
+        "header_of": _header,
+        "variable_of": _any_case,
+    }
+    names.update(more or {})
     function: Callable[..., Any] = eval(compile(ast.fix_missing_locations(tree), "access_log_format", "eval"), names)
     return function
 
@@ -286,7 +295,8 @@ def _wrong(text: str, what: str) -> UsageError:
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """A text from a client as lines have it."""
     return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsgicluster.errors import UsageError
-from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES
+from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES, LineHandler
 
 _FORMATTERS = {"generic": {"format": FORMAT, "datefmt": DATE_FORMAT, "class": "logging.Formatter"}}
 _HANDLERS = {
@@ -23,6 +23,19 @@ _HANDLERS = {
 }
 _ROOT = {"level": "INFO", "handlers": ["console"]}
 _DEFAULT_HANDLER = {ERROR_LOGGER: "error_console", ACCESS_LOGGER: "console"}
+
+CONFIG_DEFAULTS: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": _ROOT,
+    "loggers": {
+        GUNICORN_NAMES[name]: {"level": "INFO", "handlers": [handler], "propagate": False, "qualname": name}
+        for name, handler in _DEFAULT_HANDLER.items()
+    },
+    "handlers": _HANDLERS,
+    "formatters": _FORMATTERS,
+}
+"""A dictionary that users extend: with all handlers, formatters and loggers that a partial one need not have."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,8 @@ def _cause(error: BaseException) -> str:
 def handler_descriptors() -> Iterator[int]:
     """Descriptors of all handlers of all loggers."""
     for handler in all_handlers():
+        if isinstance(handler, LineHandler):
+            yield handler.file.descriptor
         for owner in (getattr(handler, "stream", None), getattr(handler, "socket", None)):
             with contextlib.suppress(AttributeError, OSError, ValueError):  # none, in memory, or closed
                 yield owner.fileno()  # type: ignore[union-attr]

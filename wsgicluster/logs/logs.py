@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
@@ -15,24 +15,23 @@ from wsgicluster.logs.access_log import AccessLog, LineFormat, RequestLog, compi
 from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, claim_names, server_logger
+from wsgicluster.logs.lossy_socket import LossySocket
+from wsgicluster.logs.options import LogOptions, UserLogger
 from wsgicluster.logs.records import AccessRecords
+from wsgicluster.logs.selection import SelectedRequests
+from wsgicluster.logs.statsd import MeasuredRequests, RecordMetrics, StatsdClient
+from wsgicluster.logs.structured import StructuredFormatter, compile_structured
+from wsgicluster.logs.syslog import SyslogHandler, tag_of
+
+__all__ = ["LogOptions", "Logs", "check_options"]
 
 
-@dataclass(frozen=True)
-class LogOptions:
-    """The files and the level of the logs; ``-`` is standard error for ``errorlog``, standard output for ``accesslog``.
-
-    ``owner`` is the user and group ID that new files get, so that workers can open them again;
-    a file that exists gets the user and keeps its group.
-    """
-
-    errorlog: str = "-"
-    loglevel: str = "info"
-    accesslog: str | None = None
-    access_log_format: str = "%(h)s"
-    config: LoggingConfig | None = None
-    capture_output: bool = False
-    owner: tuple[int, int] | None = None
+def check_options(options: LogOptions) -> LineFormat | None:
+    """The format of a line of the access log, where that is ours. Raises UsageError."""
+    if options.user_logger is not None:
+        return None  # it may have atoms of its own
+    text = compile_format(options.access_log_format)
+    return text if options.structure == "text" else compile_structured(options.structure)
 
 
 class Logs:
@@ -50,24 +49,45 @@ class Logs:
         self.access: RequestLog | None = None
         self._options = LogOptions()
         self._access_file: LogFile | None = None
+        self._info_handler: LineHandler | None = None
+        self._user_logger: UserLogger | None = None
+        self._statsd: StatsdClient | None = None
+        self._sockets: list[LossySocket] = []
         self.apply(options)
 
     def apply(self, options: LogOptions) -> None:
         """Log by these options from now on; raises and changes nothing when that is not possible."""
-        format_line = compile_format(options.access_log_format)
+        line_format = check_options(options)
+        user_logger = None
+        info_file = access_file = None
         with contextlib.ExitStack() as opened:
             error_file = LogFile(options.errorlog, 2, options.owner)
             opened.callback(error_file.close)
-            access_file = None
-            if options.accesslog is not None:
+            if options.to_stdout and options.user_logger is None:
+                info_file = LogFile("-", 1)
+                opened.callback(info_file.close)
+            if options.accesslog is not None and options.user_logger is None:
                 access_file = LogFile(options.accesslog, 1, options.owner)
                 opened.callback(access_file.close)
-            self._configure(options.config)
+            if options.user_logger is None:
+                self._configure(options.config)
+            else:
+                with self._restored_on_error():
+                    user_logger = _made(options.user_logger)
             opened.pop_all()
         self._flush()
-        self._use_error(error_file, options)
+        for opened_before in self._sockets:
+            opened_before.close()
+        self._sockets.clear()
+        if self._user_logger is not None:
+            self._user_logger.close()
+        self._user_logger = user_logger
+        self._use_error(error_file, info_file, options)
         self._use_access(access_file)
-        self.access = self._request_log(options, format_line)
+        self._options = options
+        self._capture()
+        self._use_statsd(options)
+        self.access = self._requests(options, line_format)
 
     def append(self, data: bytes) -> None:
         """Write an application's own text, which is not a record, to the error log's file."""
@@ -83,7 +103,7 @@ class Logs:
     @property
     def is_configured(self) -> bool:
         """Whether users have configured Python's logging."""
-        return self._options.config is not None
+        return self._options.is_configured
 
     @property
     def error_path(self) -> str | None:
@@ -91,8 +111,7 @@ class Logs:
         own = self._error_handler
         if own is not None and own in self.error.handlers:
             return own.file.path if own.file.is_file else None
-        found = [getattr(handler, "baseFilename", None) for handler in (*self.error.handlers, *logging.root.handlers)]
-        return next((path for path in found if isinstance(path, str)), None)
+        return next(filter(None, map(_path_of, (*self.error.handlers, *logging.root.handlers))), None)
 
     @property
     def error_stream(self) -> int | None:
@@ -109,7 +128,10 @@ class Logs:
             complaint = file.reopen()
             if complaint is not None:
                 self.error.error("%s", complaint)
-        reopen_file_handlers()
+        if self._user_logger is None:
+            reopen_file_handlers()
+        else:
+            self._user_logger.reopen()
         self._capture()
 
     def descriptors(self) -> set[int]:
@@ -117,57 +139,124 @@ class Logs:
         for file in self._files():
             file.follow()
         found = {file.descriptor for file in self._files()}
-        if self._options.config is not None:
+        if self.is_configured:
             found.update(handler_descriptors())
         return found
 
+    def report(self, text: str, metric: str, value: int, kind: str) -> None:
+        """Send a metric of the server's own to StatsD, if there is one."""
+        if self._statsd is not None:
+            self._statsd.send(metric, value, kind)
+        elif self._user_logger is not None:
+            self._user_logger.report(text, metric, value, kind)
+
+    def follow_access_logger(self) -> None:
+        """Have requests go through Python's logging, if other code has added a filter or a handler to that logger."""
+        logger = server_logger(ACCESS_LOGGER)
+        found = self._access_file is not None and not self._options.names(ACCESS_LOGGER) and self.access is not None
+        if found and not self._by_logger and (logger.filters or logger.handlers):
+            self._by_logger = True
+            self.access = self._requests(self._options, check_options(self._options))
+
+    _by_logger = False
+    """Whether lines of the access log are records, although no option says so."""
+
     def _files(self) -> list[LogFile]:
-        files = [] if self._error_handler is None else [self._error_handler.file]
+        handlers = [handler for handler in (self._error_handler, self._info_handler) if handler is not None]
+        files = [handler.file for handler in handlers]
         return files if self._access_file is None else [*files, self._access_file]
 
     def _flush(self) -> None:
         if self.access is not None:
             self.access.flush()
 
-    def _use_error(self, file: LogFile, options: LogOptions) -> None:
-        old, self._error_handler = self._error_handler, LineHandler(file)
-        if old is not None:
-            self.error.removeHandler(old)
-            old.file.close()
-        wanted = options.config
-        if wanted is None or not wanted.names(ERROR_LOGGER):
-            # The handlers of an earlier configuration are removed with it.
-            self.error.handlers.clear()
-            self.error.setLevel(options.loglevel.upper())
-            self.error.propagate = wanted is not None and wanted.root_takes_all
-            self._error_handler.use(_formatter_of(wanted))
-            self.error.addHandler(self._error_handler)
-        self._options = options
-        self._capture()
+    def _use_error(self, file: LogFile, info_file: LogFile | None, options: LogOptions) -> None:
+        for old in (self._error_handler, self._info_handler):
+            if old is not None:
+                self.error.removeHandler(old)
+                old.file.close()
+        structured = None if options.structure == "text" else StructuredFormatter(options.structure)
+        formatter = options.formatter() or structured
+        self._error_handler = LineHandler(file, formatter)
+        self._info_handler = None if info_file is None else LineHandler(info_file, formatter)
+        if options.names(ERROR_LOGGER):
+            return
+        # The handlers of an earlier configuration are removed with it.
+        self.error.handlers.clear()
+        self.error.setLevel(options.loglevel.upper())
+        self.error.propagate = options.config is not None and options.config.root_takes_all
+        self.error.addHandler(self._error_handler)
+        if self._info_handler is not None:
+            self._info_handler.addFilter(_is_below_warning)
+            self._error_handler.setLevel(logging.WARNING)
+            self.error.addHandler(self._info_handler)
+        if options.syslog is not None:
+            opened = self._socket_for("syslog_addr", options.syslog.target)
+            self.error.addHandler(SyslogHandler(opened, options.syslog.facility, tag_of(options.syslog.name, "error")))
+
+    def _socket_for(self, name: str, target: tuple[str, str, int]) -> LossySocket:
+        made = LossySocket(target)
+        self._sockets.append(made)
+        if made.lookup_error:
+            self.error.warning("%s: cannot find %s; nothing is sent there", name, made.lookup_error)
+        return made
 
     def _use_access(self, file: LogFile | None) -> None:
         old, self._access_file = self._access_file, file
+        self._by_logger = False
         if old is not None:
             old.close()
         if file is not None:
             file.report_dropped = self._report_dropped
 
-    def _request_log(self, options: LogOptions, format_line: LineFormat) -> RequestLog | None:
+    def _use_statsd(self, options: LogOptions) -> None:
+        self._statsd = None
+        if options.user_logger is not None:
+            return
+        _remove_metrics(self.error)
+        if options.statsd is not None:
+            self._statsd = StatsdClient(options.statsd, self._socket_for("statsd_host", options.statsd.target))
+            self.error.addFilter(RecordMetrics(self._statsd))
+
+    def _requests(self, options: LogOptions, line_format: LineFormat | None) -> RequestLog | None:
+        if self._user_logger is not None:
+            found: RequestLog | None = self._user_logger.requests
+        else:
+            found = self._own_requests(options, line_format)
+        if found is not None and (options.skipped or options.portion < 1.0):
+            found = SelectedRequests(found, options.skipped, options.portion)
+        return found if self._statsd is None else MeasuredRequests(self._statsd, found)
+
+    def _own_requests(self, options: LogOptions, line_format: LineFormat | None) -> RequestLog | None:
         logger = server_logger(ACCESS_LOGGER)
-        wanted = options.config
-        if wanted is not None and wanted.names(ACCESS_LOGGER):
+        if options.names(ACCESS_LOGGER):
+            return AccessRecords(options.access_log_format, logger, self.error)
+        formatter = options.formatter()
+        syslog = self._access_syslog(options)
+        if self._access_file is not None and (formatter is not None or self._by_logger):
+            if not self._by_logger:
+                logger.handlers.clear()
+            logger.propagate = False
+            logger.setLevel(logging.INFO)
+            logger.addHandler(LineHandler(self._access_file, formatter or logging.Formatter("%(message)s")))
+            self._access_file.report_dropped = self._report_dropped
+            if syslog is not None:
+                logger.addHandler(syslog)
             return AccessRecords(options.access_log_format, logger, self.error)
         logger.handlers.clear()
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        if self._access_file is None:
+        writers: list[Callable[[list[str]], None]] = [] if self._access_file is None else [self._write_access]
+        if syslog is not None:
+            writers.append(syslog.write)
+        if not writers or line_format is None:
             return None
-        formatter = _formatter_of(wanted)
-        if formatter is None:
-            return AccessLog(format_line, self._write_access)
-        logger.addHandler(LineHandler(self._access_file, formatter))
-        self._access_file.report_dropped = self._report_dropped
-        return AccessRecords(options.access_log_format, logger, self.error)
+        return AccessLog(line_format, writers[0] if len(writers) == 1 else _each(writers))
+
+    def _access_syslog(self, options: LogOptions) -> SyslogHandler | None:
+        syslog = options.syslog
+        if syslog is None or not syslog.access:
+            return None
+        opened = self._socket_for("syslog_addr", syslog.target)
+        return SyslogHandler(opened, syslog.facility, tag_of(syslog.name, "access"))
 
     def _write_access(self, lines: list[str]) -> None:
         if self._access_file is not None:
@@ -191,34 +280,57 @@ class Logs:
             os.dup2(file.descriptor, number)
 
     def _configure(self, wanted: LoggingConfig | None) -> None:
-        present = self._options.config
-        if wanted == present:
+        if wanted == self._options.config and not self._options.user_logger:
             return
-        saved = [
-            (logger, logger.name, logger.level, logger.propagate, logger.handlers[:])
-            for logger in (logging.root, server_logger(ERROR_LOGGER), server_logger(ACCESS_LOGGER))
-        ]
-        _reset_loggers()
-        if wanted is None:
-            return
+        with self._restored_on_error():
+            if wanted is not None:
+                wanted.apply()
+
+    @contextlib.contextmanager
+    def _restored_on_error(self) -> Iterator[None]:
+        """Let something else configure the loggers, which have the names and no parent's handlers at first."""
+        loggers = (logging.root, server_logger(ERROR_LOGGER), server_logger(ACCESS_LOGGER))
+        saved = [(each, each.name, each.level, each.propagate, each.handlers[:]) for each in loggers]
+        for name in (ERROR_LOGGER, ACCESS_LOGGER):
+            logger = server_logger(name)
+            logger.name, logger.propagate = name, False
         try:
-            wanted.apply()
+            yield
         except UsageError:
             for logger, name, level, propagate, handlers in saved:
                 logger.name, logger.propagate, logger.handlers = name, propagate, handlers
                 logger.setLevel(level)
-            if present is not None:
-                present.apply()
+            if self._options.config is not None and self._options.user_logger is None:
+                self._options.config.apply()  # dictConfig has closed its handlers
             raise
 
 
-def _reset_loggers() -> None:
-    """What a configuration finds: names of our own, and no line goes to the root logger unless it says so."""
+def _made(make: Callable[[], UserLogger]) -> UserLogger:
     for name in (ERROR_LOGGER, ACCESS_LOGGER):
-        logger = server_logger(name)
-        logger.name = name
-        logger.propagate = False
+        server_logger(name).handlers = []
+        _remove_metrics(server_logger(name))
+    return make()
 
 
-def _formatter_of(config: LoggingConfig | None) -> logging.Formatter | None:
-    return None if config is None else config.formatter()
+def _remove_metrics(logger: logging.Logger) -> None:
+    for found in [each for each in logger.filters if isinstance(each, RecordMetrics)]:
+        logger.removeFilter(found)
+
+
+def _is_below_warning(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.WARNING
+
+
+def _each(writers: list[Callable[[list[str]], None]]) -> Callable[[list[str]], None]:
+    def write(lines: list[str]) -> None:
+        for writer in writers:
+            writer(lines)
+
+    return write
+
+
+def _path_of(handler: logging.Handler) -> str | None:
+    if isinstance(handler, LineHandler):
+        return handler.file.path if handler.file.is_file else None
+    path = getattr(handler, "baseFilename", None)
+    return path if isinstance(path, str) else None

@@ -42,7 +42,6 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
         (["--daemon=5"], "command line --daemon: daemon: a value; expected none"),
         (["--version=5"], "command line: "),
         (["--reuse-port"], "command line: --reuse-port: a flag of Gunicorn that wsgicluster does not support"),
-        (["-R", "app"], "command line: -R: a flag of Gunicorn"),
         (["--paster", "x"], "command line: --paster: a flag of Gunicorn"),
     ],
 )

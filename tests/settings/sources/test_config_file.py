@@ -122,7 +122,6 @@ def test_all_wrong_names_at_once(tmp_path: pathlib.Path) -> None:
             "post_fork: a hook of Gunicorn that wsgicluster does not support",
         ),
         ("reuse_port = False\n", "reuse_port: a setting of Gunicorn"),
-        ("class logger_class: pass\n", "logger_class: a setting of Gunicorn"),
         ("from os import getpid as on_exit\n", "on_exit: a hook of Gunicorn"),
     ],
 )

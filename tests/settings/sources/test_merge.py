@@ -215,7 +215,7 @@ def test_secrets_are_not_shown(tmp_path: pathlib.Path) -> None:
     )
     text = listing(loaded(tmp_path, WSGICLUSTER_TMP_UPLOAD_DIR=str(tmp_path)))
     assert "hidden" not in text
-    assert "raw_env                  = KEY=***, DB=***" in text
+    assert "raw_env                           = KEY=***, DB=***" in text
     assert "redis://:***@shown/1" in text
     assert "'class': 'shown'" in text
     assert "'A=***'" in complaint(tmp_path, "-e", "A=hidden\0")

@@ -15,9 +15,8 @@ HOOKS = frozenset(
 
 SETTINGS = frozenset(
     {
-        "reload_engine", "spew", "reuse_port", "disable_redirect_access_to_syslog", "logger_class",
-        "syslog_addr", "syslog", "syslog_prefix", "syslog_facility", "enable_stdio_inheritance",
-        "statsd_host", "dogstatsd_tags", "statsd_prefix", "enable_backlog_metric", "default_proc_name", "paste",
+        "reload_engine", "spew", "reuse_port",
+        "default_proc_name", "paste",
         "ssl_version", "http_protocols", "http2_cleartext", "http2_max_concurrent_streams", "http2_initial_window_size",
         "http2_max_frame_size", "http2_max_header_list_size", "raw_paste_global_conf", "permit_obsolete_folding",
         "strip_header_spaces", "permit_unconventional_http_method", "permit_unconventional_http_version",
@@ -28,11 +27,6 @@ SETTINGS = frozenset(
 # fmt: on
 
 _FLAGS_THAT_DIFFER = {
-    "syslog": ("--log-syslog",),
-    "syslog_addr": ("--log-syslog-to",),
-    "syslog_prefix": ("--log-syslog-prefix",),
-    "syslog_facility": ("--log-syslog-facility",),
-    "enable_stdio_inheritance": ("-R", "--enable-stdio-inheritance"),
     "paste": ("--paste", "--paster"),
     "raw_paste_global_conf": ("--paste-global",),
     "dirty_apps": ("--dirty-app",),
