@@ -94,12 +94,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "arbiter.reload": LEVEL_1 | {"gunicorn", "ipc", "arbiter.listeners", "arbiter.startup", "arbiter.service"},
     "arbiter.ticket_keys": LEVEL_1,
+    "arbiter.server_metrics": BASE,
     "arbiter.startup": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.service"},
     "arbiter": LEVEL_1
     | {
         "ipc", "control", "arbiter.control", "arbiter.operations", "arbiter.reload", "arbiter.startup",
         "arbiter.inbox", "arbiter.plan", "arbiter.service", "arbiter.listeners", "arbiter.postmortem",
         "arbiter.children", "arbiter.supervision", "arbiter.upgrade", "arbiter.ticket_keys",
+        "arbiter.server_metrics",
     },
     # Level 3: how a server is seen and steered from outside; over what its processes share.
     "control": BASE | {"system", "ipc"},

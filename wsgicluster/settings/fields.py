@@ -439,7 +439,7 @@ class Settings:
         ("--capture-output",)))
     enable_stdio_inheritance: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, RESTART,
-        "Let a daemon keep the standard output and error that it was started with, unbuffered.",
+        "Let a daemon keep the standard output and error that it was started with, unless they are a terminal.",
         ("-R", "--enable-stdio-inheritance")))
     logger_class: Any = declare(None, Declaration(  # noqa: RUF009
         log_types.LOGGER_CLASS, Group.LOGS, NOW,
