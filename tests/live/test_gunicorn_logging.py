@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -77,6 +78,30 @@ def test_the_idiom_of_flask_and_a_filter_of_requests(server: StartServer, tmp_pa
     assert '"GET /b HTTP/1.1" 200 4' in text
     assert "/healthz" not in text
     assert live.stop() == 0
+
+
+CONFIGURES = """
+import logging.config
+
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {"own": {"class": "logging.FileHandler", "filename": "own.log"}},
+    "loggers": {"gunicorn.access": {"handlers": ["own"], "level": "INFO", "propagate": False}},
+})
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+def test_an_application_that_configures_the_access_log(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = server("app:app", "--access-logfile", "access.log", source=CONFIGURES)
+    live.wait_workers(1)
+    assert fetch(live.port, "/a").status == 200
+    assert '"GET /a HTTP/1.1" 200' in wait_until((tmp_path / "own.log").read_text, 10)
+    assert live.stop() == 0
+    assert (tmp_path / "access.log").read_text() == "", "its handlers are in place of ours"
 
 
 def test_a_class_of_the_configuration(server: StartServer, tmp_path: pathlib.Path) -> None:
@@ -213,3 +238,37 @@ def test_a_daemon_keeps_its_output_on_demand(server: StartServer, tmp_path: path
 def _end_daemon(pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not is_alive(pid), 15)
+
+
+SLOW = """
+import os, time
+
+def wait_here():
+    while not os.path.exists("release"):
+        time.sleep(0.02)
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        wait_here()
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_slow_requests_are_logged_while_they_run(server: StartServer, tmp_path: pathlib.Path, kind: str) -> None:
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    live = server("app:app", "-k", kind, "--slow-request", "200ms", source=SLOW)
+    live.wait_workers(1)
+    assert fetch(live.port, "/").status == 200
+    with ThreadPoolExecutor(1) as clients:
+        response = clients.submit(fetch, live.port, "/slow")
+        live.wait_log(
+            r"\[WARNING\] worker 1: slow request: GET /slow HTTP/1\.1 from 127\.0\.0\.1:\d+ has run for \d+\.\d s, "
+            r"and still runs\n(.*\n)*?.*in wait_here"
+        )
+        (tmp_path / "release").touch()
+        assert response.result().status == 200
+    assert live.stop() == 0
+    assert live.log().count("slow request: GET /slow") == 1

@@ -53,6 +53,7 @@ class Logs:
         self._user_logger: UserLogger | None = None
         self._statsd: StatsdClient | None = None
         self._sockets: list[LossySocket] = []
+        self._access_handlers: list[logging.Handler] = []
         self.apply(options)
 
     def apply(self, options: LogOptions) -> None:
@@ -151,15 +152,12 @@ class Logs:
             self._user_logger.report(text, metric, value, kind)
 
     def follow_access_logger(self) -> None:
-        """Have requests go through Python's logging, if other code has added a filter or a handler to that logger."""
+        """Have requests go through the logger, if other code has changed its filters or handlers."""
         logger = server_logger(ACCESS_LOGGER)
-        found = self._access_file is not None and not self._options.names(ACCESS_LOGGER) and self.access is not None
-        if found and not self._by_logger and (logger.filters or logger.handlers):
-            self._by_logger = True
-            self.access = self._requests(self._options, check_options(self._options))
-
-    _by_logger = False
-    """Whether lines of the access log are records, although no option says so."""
+        if self.access is None or self._options.names(ACCESS_LOGGER):
+            return
+        if logger.filters or logger.handlers != self._access_handlers:
+            self.access = self._requests(self._options, None)
 
     def _files(self) -> list[LogFile]:
         handlers = [handler for handler in (self._error_handler, self._info_handler) if handler is not None]
@@ -203,7 +201,6 @@ class Logs:
 
     def _use_access(self, file: LogFile | None) -> None:
         old, self._access_file = self._access_file, file
-        self._by_logger = False
         if old is not None:
             old.close()
         if file is not None:
@@ -228,35 +225,32 @@ class Logs:
         return found if self._statsd is None else MeasuredRequests(self._statsd, found)
 
     def _own_requests(self, options: LogOptions, line_format: LineFormat | None) -> RequestLog | None:
+        """Without a format of a line, each request is a record."""
         logger = server_logger(ACCESS_LOGGER)
-        if options.names(ACCESS_LOGGER):
-            return AccessRecords(options.access_log_format, logger, self.error)
+        records = AccessRecords(options.access_log_format, logger, self.error)
+        if line_format is None or options.names(ACCESS_LOGGER):
+            return records
         formatter = options.formatter()
-        syslog = self._access_syslog(options)
-        if self._access_file is not None and (formatter is not None or self._by_logger):
-            if not self._by_logger:
-                logger.handlers.clear()
-            logger.propagate = False
-            logger.setLevel(logging.INFO)
-            logger.addHandler(LineHandler(self._access_file, formatter or logging.Formatter("%(message)s")))
+        writers: list[Callable[[list[str]], None]] = []
+        self._access_handlers = []
+        if self._access_file is not None:
+            # Seldom used: lines are written without it. But code that is written for Gunicorn looks for it.
+            self._access_handlers.append(LineHandler(self._access_file, formatter or logging.Formatter("%(message)s")))
             self._access_file.report_dropped = self._report_dropped
-            if syslog is not None:
-                logger.addHandler(syslog)
-            return AccessRecords(options.access_log_format, logger, self.error)
-        logger.handlers.clear()
-        writers: list[Callable[[list[str]], None]] = [] if self._access_file is None else [self._write_access]
-        if syslog is not None:
-            writers.append(syslog.write)
-        if not writers or line_format is None:
+            writers.append(self._write_access)
+        if options.syslog is not None and options.syslog.access:
+            opened = self._socket_for("syslog_addr", options.syslog.target)
+            handler = SyslogHandler(opened, options.syslog.facility, tag_of(options.syslog.name, "access"))
+            self._access_handlers.append(handler)
+            writers.append(handler.write)
+        logger.handlers = self._access_handlers[:]
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
+        if not writers:
             return None
+        if formatter is not None:
+            return records
         return AccessLog(line_format, writers[0] if len(writers) == 1 else _each(writers))
-
-    def _access_syslog(self, options: LogOptions) -> SyslogHandler | None:
-        syslog = options.syslog
-        if syslog is None or not syslog.access:
-            return None
-        opened = self._socket_for("syslog_addr", syslog.target)
-        return SyslogHandler(opened, syslog.facility, tag_of(syslog.name, "access"))
 
     def _write_access(self, lines: list[str]) -> None:
         if self._access_file is not None:

@@ -416,6 +416,10 @@ class Settings:
         log_types.PORTION, Group.LOGS, NOW,
         "Portion of the requests that the access log has, chosen at random; those with a status from 400 on are always "
         "logged.", ("--access-log-sample",)))
+    slow_request: float = declare(0.0, Declaration(
+        general.DURATION, Group.LOGS, NEXT_WORKER,
+        "Log each request that takes longer than this while it runs, with its stack; 0 logs none.",
+        ("--slow-request",)))
     log_format: str = declare("text", Declaration(
         log_types.FORMAT, Group.LOGS, NOW,
         "Format of both logs: text, json or logfmt; access_log_format and formatters of the user apply to text.",
