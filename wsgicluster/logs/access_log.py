@@ -55,6 +55,22 @@ _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+class RequestFormat(Protocol):
+    """Formats a request, by the parameters of `LineOf`; ``refused`` one of which little may be known."""
+
+    @property
+    def refused(self) -> LineOf: ...
+    def __call__(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
+    ) -> str: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class LineFormat:
     """A compiled format; its parameters are those of `LineOf`.
@@ -102,7 +118,7 @@ class RequestLog(Protocol):
 class AccessLog:
     """Collects ``lines``; `flush` writes all of them at once."""
 
-    def __init__(self, line_format: LineFormat, write: Callable[[list[str]], object]) -> None:
+    def __init__(self, line_format: RequestFormat, write: Callable[[list[str]], object]) -> None:
         self.line_format = line_format
         self.lines: list[str] = []
         self._write = write

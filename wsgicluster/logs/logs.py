@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
-from wsgicluster.logs.access_log import AccessLog, LineFormat, RequestLog, compile_format
+from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
 from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, claim_names, server_logger
@@ -20,18 +20,18 @@ from wsgicluster.logs.options import LogOptions, UserLogger
 from wsgicluster.logs.records import AccessRecords
 from wsgicluster.logs.selection import SelectedRequests
 from wsgicluster.logs.statsd import MeasuredRequests, RecordMetrics, StatsdClient
-from wsgicluster.logs.structured import StructuredFormatter, compile_structured
+from wsgicluster.logs.structured import StructuredFormatter, StructuredRequests
 from wsgicluster.logs.syslog import SyslogHandler, tag_of
 
 __all__ = ["LogOptions", "Logs", "check_options"]
 
 
-def check_options(options: LogOptions) -> LineFormat | None:
+def check_options(options: LogOptions) -> RequestFormat | None:
     """The format of a line of the access log, where that is ours. Raises UsageError."""
     if options.user_logger is not None:
         return None  # it may have atoms of its own
     text = compile_format(options.access_log_format)
-    return text if options.structure == "text" else compile_structured(options.structure)
+    return text if options.structure == "text" else StructuredRequests(options.structure)
 
 
 class Logs:
@@ -215,7 +215,7 @@ class Logs:
             self._statsd = StatsdClient(options.statsd, self._socket_for("statsd_host", options.statsd.target))
             self.error.addFilter(RecordMetrics(self._statsd))
 
-    def _requests(self, options: LogOptions, line_format: LineFormat | None) -> RequestLog | None:
+    def _requests(self, options: LogOptions, line_format: RequestFormat | None) -> RequestLog | None:
         if self._user_logger is not None:
             found: RequestLog | None = self._user_logger.requests
         else:
@@ -224,7 +224,7 @@ class Logs:
             found = SelectedRequests(found, options.skipped, options.portion)
         return found if self._statsd is None else MeasuredRequests(self._statsd, found)
 
-    def _own_requests(self, options: LogOptions, line_format: LineFormat | None) -> RequestLog | None:
+    def _own_requests(self, options: LogOptions, line_format: RequestFormat | None) -> RequestLog | None:
         """Without a format of a line, each request is a record."""
         logger = server_logger(ACCESS_LOGGER)
         records = AccessRecords(options.access_log_format, logger, self.error)

@@ -1,45 +1,46 @@
-"""Both logs as JSON or logfmt, in one schema: what comes first is in each line, and what follows is of one log.
+"""Both logs as JSON or logfmt, in one schema.
 
-========== ============================================================
-``time``   when it was logged, in ISO 8601 with milliseconds
-``level``  debug, info, warning, error or critical
-``logger`` the log's name
-``pid``    the process
-========== ============================================================
+``time`` (ISO 8601 with milliseconds), ``level``, ``logger`` and ``pid`` come first in each line. Those of requests
+continue with `REQUEST_FIELDS`, those of the error log with ``message``.
 """
 
 import ast
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from wsgicluster.logs.access_log import Headers, LineFormat, LineOf, function_of, parsed
+from wsgicluster.logs.access_log import Headers, LineOf, function_of, parsed
 from wsgicluster.logs.loggers import ACCESS_LOGGER
 
-_TEXT, _NUMBER = True, False
 
-_REQUEST_FIELDS = (
-    ("time", "time_of(now)", _TEXT),
-    ("level", "'info'", _TEXT),
-    ("logger", repr(ACCESS_LOGGER), _TEXT),
-    ("pid", "getpid()", _NUMBER),
-    ("client", 'environ.get("REMOTE_ADDR") or ""', _TEXT),
-    ("user", 'user_of(environ) if "HTTP_AUTHORIZATION" in environ else ""', _TEXT),
-    ("method", 'environ.get("REQUEST_METHOD") or ""', _TEXT),
-    ("path", 'environ.get("PATH_INFO") or ""', _TEXT),
-    ("query", 'environ.get("QUERY_STRING") or ""', _TEXT),
-    ("protocol", 'environ.get("SERVER_PROTOCOL") or ""', _TEXT),
-    ("status", 'status[:3] or "0"', _NUMBER),
-    ("bytes", "sent_bytes", _NUMBER),
-    ("duration_s", 'f"{duration_s:.6f}"', _NUMBER),
-    ("referer", 'environ.get("HTTP_REFERER") or ""', _TEXT),
-    ("user_agent", 'environ.get("HTTP_USER_AGENT") or ""', _TEXT),
-    ("request_id", 'environ.get("wsgicluster.request_id") or ""', _TEXT),
+@dataclass(frozen=True)
+class RequestField:
+    """``expression`` is made of the parameters of `LineOf`; an ``optional`` field is not there where it is empty."""
+
+    name: str
+    expression: str
+    is_text: bool = True
+    optional: bool = False
+
+
+REQUEST_FIELDS = (
+    RequestField("client", 'environ.get("REMOTE_ADDR")'),
+    RequestField("method", 'environ.get("REQUEST_METHOD")'),
+    RequestField("path", 'environ.get("PATH_INFO")'),
+    RequestField("query", 'environ.get("QUERY_STRING")'),
+    RequestField("protocol", 'environ.get("SERVER_PROTOCOL")'),
+    RequestField("status", "status[:3]", is_text=False),
+    RequestField("bytes", "sent_bytes", is_text=False),
+    RequestField("duration_us", "int(duration_s * 1000000)", is_text=False),
+    RequestField("user_agent", 'environ.get("HTTP_USER_AGENT")', optional=True),
+    RequestField("referer", 'environ.get("HTTP_REFERER")', optional=True),
+    RequestField("user", 'user_of(environ) if "HTTP_AUTHORIZATION" in environ else None', optional=True),
+    RequestField("request_id", 'environ.get("wsgicluster.request_id")', optional=True),
 )
-"""Name, expression from the parameters of `LineOf`, and whether it is a text, of each field of a request."""
 
 _OF_RECORDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _BARE = re.compile(r"[!#-<>-\[\]-~]+")
@@ -48,45 +49,108 @@ _BARE = re.compile(r"[!#-<>-\[\]-~]+")
 _KEY = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def compile_structured(kind: str) -> LineFormat:
-    """The format of a request as ``json`` or ``logfmt``."""
-    before, between, after = ('{"', '": ', "}") if kind == "json" else ("", "=", "")
-    comma = ', "' if kind == "json" else " "
-    pieces: list[ast.expr] = []
-    literal, quotes = before, 0
-    for name, expression, is_text in _REQUEST_FIELDS:
-        mark = '"' if is_text else ""
-        literal += name + between + mark
-        quotes += literal.count('"')
-        pieces += (ast.Constant(literal), ast.FormattedValue(parsed(expression), -1, None))
-        literal = mark + comma
-    literal = literal.removesuffix(comma) + after
-    pieces.append(ast.Constant(literal))
-    quotes += literal.count('"')
-    names = {"time_of": times()}
-    plain = function_of(ast.JoinedStr(pieces), names)
-    expressions = "".join(f"({expression}), " for _, expression, _ in _REQUEST_FIELDS)
-    values_of = function_of(parsed(f"({expressions})"), names)
-    escaped = _escaping(values_of, kind)
-    return LineFormat(plain, escaped, escaped, quotes)
+class StructuredRequests:
+    """Formats requests as ``json`` or ``logfmt``: in one step if all texts are harmless, else value by value."""
 
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._plain = _plain(kind)
+        expressions = "".join(f"({field.expression}), " for field in REQUEST_FIELDS)
+        self._values_of = function_of(parsed(f"({expressions})"))
+        self._time_of = times()
+        self.refused: LineOf = self._escaped
+        """Formats a request of which little may be known."""
 
-def _escaping(values_of: Callable[..., tuple[Any, ...]], kind: str) -> LineOf:
-    """A function for what the plain one cannot write: with texts that need escapes, or that are UTF-8."""
-
-    def escaped(
-        environ: Mapping[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
+    def __call__(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
     ) -> str:
-        found = values_of(environ, status, headers, sent_bytes, duration_s, now)
-        return line_of(
-            kind,
-            {
-                name: _decoded(str(value)) if is_text else _number(value)
-                for (name, _, is_text), value in zip(_REQUEST_FIELDS, found, strict=True)
-            },
+        return self._plain(environ, status, headers, sent_bytes, duration_s, now) or self._escaped(
+            environ, status, headers, sent_bytes, duration_s, now
         )
 
-    return escaped
+    def _escaped(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
+    ) -> str:
+        """What the plain function cannot write: with texts that need escapes, or that are UTF-8."""
+        fields: dict[str, object] = {
+            "time": self._time_of(now),
+            "level": "info",
+            "logger": ACCESS_LOGGER,
+            "pid": os.getpid(),
+        }
+        found = self._values_of(environ, status, headers, sent_bytes, duration_s, now)
+        for field, value in zip(REQUEST_FIELDS, found, strict=True):
+            if field.is_text:
+                if value or not field.optional:
+                    fields[field.name] = _decoded(str(value or ""))
+            else:
+                fields[field.name] = int(value) if str(value).isdigit() else 0
+        return line_of(self._kind, fields)
+
+
+def _plain(kind: str) -> Callable[..., str | None]:
+    """A function that formats a request; None where a text is not harmless.
+
+    It is one f-string, and one check of all texts that are not ours.
+    """
+    before, after, comma, end = ('"', '":', ",", "}") if kind == "json" else ("", "=", " ", "")
+    pieces: list[ast.expr] = [ast.FormattedValue(parsed("head_of(now)"), -1, None)]
+    for field in REQUEST_FIELDS:
+        key = comma + before + field.name + after
+        if not field.is_text:
+            pieces += (ast.Constant(key), ast.FormattedValue(parsed(field.expression), -1, None))
+        elif field.optional:
+            # Only a text can be added to others: what else the environ may have is formatted value by value.
+            value = f"""({key + '"'!r} + {field.name} + '"' if ({field.name} := {field.expression}) else "")"""
+            pieces.append(ast.FormattedValue(parsed(value), -1, None))
+        else:
+            value = f'({field.name} := {field.expression} or "")'
+            pieces += (ast.Constant(key + '"'), ast.FormattedValue(parsed(value), -1, None), ast.Constant('"'))
+    pieces.append(ast.Constant(end))
+    texts = [field.name for field in REQUEST_FIELDS if field.is_text]
+    checked = ast.JoinedStr([ast.FormattedValue(ast.Name(name, ast.Load()), -1, None) for name in texts])
+    test = parsed(
+        "(line := 0) and (texts := 0).isascii() and texts.isprintable()"
+        """ and '"' not in texts and '\\\\' not in texts"""
+    )
+    assert isinstance(test, ast.BoolOp)
+    for node in ast.walk(test):
+        if isinstance(node, ast.NamedExpr):
+            node.value = ast.JoinedStr(pieces) if node.target.id == "line" else checked
+    return function_of(ast.IfExp(test, ast.Name("line", ast.Load()), ast.Constant(None)), {"head_of": _heads(kind)})
+
+
+def _heads(kind: str) -> Callable[[float], str]:
+    """The fields that come first; all but the milliseconds is formatted once a second, in the process that logs."""
+    time_of, begin = times(), '{"time":"' if kind == "json" else 'time="'
+    last, start, rest = -1, "", ""
+
+    def head_of(now: float) -> str:
+        nonlocal last, start, rest
+        second = int(now)
+        if second != last:
+            whole = time_of(second)
+            start, zone = begin + whole[:20], whole[23:]
+            if kind == "json":
+                rest = f'{zone}","level":"info","logger":"{ACCESS_LOGGER}","pid":{os.getpid()}'
+            else:
+                rest = f'{zone}" level="info" logger="{ACCESS_LOGGER}" pid={os.getpid()}'
+            last = second
+        return f"{start}{int(now * 1000) % 1000:03d}{rest}"
+
+    return head_of
 
 
 class StructuredFormatter(logging.Formatter):
@@ -117,7 +181,7 @@ class StructuredFormatter(logging.Formatter):
 def line_of(kind: str, fields: Mapping[str, object]) -> str:
     """The fields as one line of ``json`` or ``logfmt``."""
     if kind == "json":
-        return json.dumps(fields, default=str)
+        return json.dumps(fields, default=str, separators=(",", ":"))
     return " ".join(f"{_KEY.sub('_', str(name))}={_logfmt(value)}" for name, value in fields.items())
 
 
@@ -132,14 +196,6 @@ def _decoded(text: str) -> str:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return text
-
-
-def _number(value: object) -> int | float:
-    text = str(value)
-    try:
-        return float(text) if "." in text else int(text)
-    except ValueError:  # an application's own status
-        return 0
 
 
 def times() -> Callable[[float], str]:
