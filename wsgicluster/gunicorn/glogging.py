@@ -199,11 +199,13 @@ class Statsd(Logger):
 
     def __init__(self, cfg: Any) -> None:
         self._metrics: StatsdClient | None = None
+        self._socket: LossySocket | None = None
         self.prefix = re.sub(r"^(.+[^.]+)\.*$", "\\g<1>.", cfg.statsd_prefix)
         self.dogstatsd_tags = cfg.dogstatsd_tags
         if cfg.statsd_host is not None:
             options = StatsdOptions((*cfg.statsd_host,), cfg.statsd_prefix, cfg.dogstatsd_tags)
-            self._metrics = StatsdClient(options, LossySocket(options.target))
+            self._socket = LossySocket(options.target)
+            self._metrics = StatsdClient(options, self._socket)
         super().__init__(cfg)
         self._filter = RecordMetrics(self._metrics) if self._metrics is not None else None
         if self._filter is not None:
@@ -231,6 +233,11 @@ class Statsd(Logger):
     def debug(self, msg: object, *args: object, **kwargs: Any) -> None:
         """As `log`."""
         self.log(logging.DEBUG, msg, *args, **kwargs)
+
+    def close(self) -> None:
+        """Close the socket; it is opened again if something is sent."""
+        if self._socket is not None:
+            self._socket.close()
 
     def gauge(self, name: str, value: float) -> None:
         """Send a value that goes up and down."""
