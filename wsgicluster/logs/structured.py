@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,18 +29,18 @@ class RequestField:
 
 
 REQUEST_FIELDS = (
-    RequestField("client", 'environ.get("REMOTE_ADDR")'),
-    RequestField("method", 'environ.get("REQUEST_METHOD")'),
-    RequestField("path", 'environ.get("PATH_INFO")'),
-    RequestField("query", 'environ.get("QUERY_STRING")'),
-    RequestField("protocol", 'environ.get("SERVER_PROTOCOL")'),
+    RequestField("client", 'environ["REMOTE_ADDR"]'),
+    RequestField("method", 'environ["REQUEST_METHOD"]'),
+    RequestField("path", 'environ["PATH_INFO"]'),
+    RequestField("query", 'environ["QUERY_STRING"]'),
+    RequestField("protocol", 'environ["SERVER_PROTOCOL"]'),
     RequestField("status", "status[:3]", is_text=False),
     RequestField("bytes", "sent_bytes", is_text=False),
     RequestField("duration_us", "int(duration_s * 1000000)", is_text=False),
-    RequestField("user_agent", 'environ.get("HTTP_USER_AGENT")', optional=True),
-    RequestField("referer", 'environ.get("HTTP_REFERER")', optional=True),
-    RequestField("user", 'user_of(environ) if "HTTP_AUTHORIZATION" in environ else None', optional=True),
-    RequestField("request_id", 'environ.get("wsgicluster.request_id")', optional=True),
+    RequestField("user_agent", 'environ.get("HTTP_USER_AGENT", "")', optional=True),
+    RequestField("referer", 'environ.get("HTTP_REFERER", "")', optional=True),
+    RequestField("user", 'user_of(environ) if "HTTP_AUTHORIZATION" in environ else ""', optional=True),
+    RequestField("request_id", 'environ.get("wsgicluster.request_id", "")', optional=True),
 )
 
 _OF_RECORDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -70,9 +71,11 @@ class StructuredRequests:
         duration_s: float,
         now: float,
     ) -> str:
-        return self._plain(environ, status, headers, sent_bytes, duration_s, now) or self._escaped(
-            environ, status, headers, sent_bytes, duration_s, now
-        )
+        try:
+            line = self._plain(environ, status, headers, sent_bytes, duration_s, now)
+        except (KeyError, TypeError):
+            line = None  # no request of ours: something is missing, or is not a text
+        return line or self._escaped(environ, status, headers, sent_bytes, duration_s, now)
 
     def _escaped(
         self,
@@ -90,7 +93,8 @@ class StructuredRequests:
             "logger": ACCESS_LOGGER,
             "pid": os.getpid(),
         }
-        found = self._values_of(environ, status, headers, sent_bytes, duration_s, now)
+        known = defaultdict(str, environ)
+        found = self._values_of(known, status, headers, sent_bytes, duration_s, now)
         for field, value in zip(REQUEST_FIELDS, found, strict=True):
             if field.is_text:
                 if value or not field.optional:
@@ -116,7 +120,7 @@ def _plain(kind: str) -> Callable[..., str | None]:
             value = f"""({key + '"'!r} + {field.name} + '"' if ({field.name} := {field.expression}) else "")"""
             pieces.append(ast.FormattedValue(parsed(value), -1, None))
         else:
-            value = f'({field.name} := {field.expression} or "")'
+            value = f"({field.name} := {field.expression})"
             pieces += (ast.Constant(key + '"'), ast.FormattedValue(parsed(value), -1, None), ast.Constant('"'))
     pieces.append(ast.Constant(end))
     texts = [field.name for field in REQUEST_FIELDS if field.is_text]
@@ -133,12 +137,16 @@ def _plain(kind: str) -> Callable[..., str | None]:
 
 
 def _heads(kind: str) -> Callable[[float], str]:
-    """The fields that come first; all but the milliseconds is formatted once a second, in the process that logs."""
+    """The fields that come first: formatted once in a millisecond, most of them once a second."""
     time_of, begin = times(), '{"time":"' if kind == "json" else 'time="'
     last, start, rest = -1, "", ""
+    last_ms, head = -1, ""
 
     def head_of(now: float) -> str:
-        nonlocal last, start, rest
+        nonlocal last, start, rest, last_ms, head
+        now_ms = int(now * 1000)
+        if now_ms == last_ms:
+            return head
         second = int(now)
         if second != last:
             whole = time_of(second)
@@ -148,7 +156,8 @@ def _heads(kind: str) -> Callable[[float], str]:
             else:
                 rest = f'{zone}" level="info" logger="{ACCESS_LOGGER}" pid={os.getpid()}'
             last = second
-        return f"{start}{int(now * 1000) % 1000:03d}{rest}"
+        last_ms, head = now_ms, f"{start}{now_ms % 1000:03d}{rest}"
+        return head
 
     return head_of
 
