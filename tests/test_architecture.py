@@ -73,6 +73,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     },
     "worker.jobs": LEVEL_2 | {"support", "worker.boot"},
     "worker": frozenset({"worker.hooks"}),
+    # Level 2: what code written for Gunicorn expects; imported late, where a setting asks for it.
+    "gunicorn.glogging": BASE | {"logs", "settings"},
+    "gunicorn.user_logger": BASE | {"logs", "gunicorn.glogging"},
     # Level 3: the arbiter's rooms; never the worker's.
     "arbiter.inbox": LEVEL_1,
     "arbiter.plan": LEVEL_1,
@@ -92,14 +95,17 @@ ALLOWED: dict[str, frozenset[str]] = {
         "ipc", "arbiter.plan", "arbiter.service", "arbiter.listeners", "arbiter.children", "arbiter.supervision",
         "arbiter.upgrade", "arbiter.reload", "arbiter.startup", "arbiter.ticket_keys",
     },
-    "arbiter.reload": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.startup", "arbiter.service"},
+    "arbiter.reload": LEVEL_1
+    | {"gunicorn.user_logger", "ipc", "arbiter.listeners", "arbiter.startup", "arbiter.service"},
     "arbiter.ticket_keys": LEVEL_1,
+    "arbiter.server_metrics": BASE,
     "arbiter.startup": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.service"},
     "arbiter": LEVEL_1
     | {
         "ipc", "control", "arbiter.control", "arbiter.operations", "arbiter.reload", "arbiter.startup",
         "arbiter.inbox", "arbiter.plan", "arbiter.service", "arbiter.listeners", "arbiter.postmortem",
         "arbiter.children", "arbiter.supervision", "arbiter.upgrade", "arbiter.ticket_keys",
+        "arbiter.server_metrics",
     },
     # Level 3: how a server is seen and steered from outside; over what its processes share.
     "control": BASE | {"system", "ipc"},

@@ -23,6 +23,7 @@ from wsgicluster.http import core
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.logs.access_log import compile_format
+from wsgicluster.logs.loggers import claim_names
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
@@ -72,6 +73,7 @@ class Command:
 
     def run(self) -> int:
         """Do what the arguments ask for; returns the exit code. Raises ServerError."""
+        claim_names()
         membership.expect()  # no job of the configuration file begins here
         loaded = load(self._argv, self._environ, self._directory)
         self._registered = _take_registered()
@@ -95,7 +97,8 @@ class Command:
         return 0
 
     def _check(self, settings: Settings) -> None:
-        compile_format(settings.access_log_format)
+        self._enter(settings)
+        Logs(log_options(settings))
         self._load_application(settings)
         print("OK: the settings are valid and the application can be loaded")
 
@@ -141,7 +144,7 @@ class Command:
         try:
             return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
         except ServerError as error:
-            if settings.errorlog != "-" or settings.logconfig_dict:
+            if settings.errorlog != "-" or logs.is_configured:
                 logs.error.error("%s", error)  # a log file is read later, when the terminal is closed
             raise
 
@@ -189,6 +192,8 @@ class Command:
     def _enter_for_application(self, settings: Settings) -> None:
         """Enter, and set the umask: only where the application runs; the arbiter sets the modes of its files."""
         self._enter(settings)
+        # Applications look for Gunicorn's name in it, to find out whether they run below a server.
+        os.environ.setdefault("SERVER_SOFTWARE", f"wsgicluster/{__version__} (gunicorn compatible)")
         if settings.umask is not None:
             os.umask(settings.umask)
 

@@ -392,7 +392,7 @@ pool_size = workers * threads
         "workers=2 threads=4",
     ),
     ConfigFile("misspelt", "worker = 4\npreload = True\nworkers = 2\n", "workers=2", remarks=("preload",)),
-    ConfigFile("traced", "spew = False\nstatsd_host = 'localhost:8125'\n", remarks=("statsd_host",)),
+    ConfigFile("traced", "spew = False\nstatsd_host = 'localhost:8125'\n"),
     ConfigFile(
         "modern",
         """

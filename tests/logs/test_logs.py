@@ -15,6 +15,7 @@ import pytest
 
 from tests.logs.test_log_file import read_all
 from wsgicluster.errors import ServerError, UsageError
+from wsgicluster.logs.config import LoggingConfig
 from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER
 from wsgicluster.logs.logs import LogOptions, Logs
 
@@ -239,14 +240,16 @@ class TestReopen:
             {"errorlog": "/none/x"},
             {"accesslog": "/none/x"},
             {"access_log_format": "%(h"},
-            {"logconfig_dict": {"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}},
-            {"logconfig_dict": {"version": 2}},
-            {"logconfig_dict": {"loggers": 5}},
+            {"config": {"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}},
+            {"config": {"version": 2}},
+            {"config": {"loggers": 5}},
         ],
     )
     def test_wrong_options_change_nothing(self, tmp_path: pathlib.Path, changes: dict[str, object]) -> None:
         logs = Logs(self.options(tmp_path))
         descriptors, open_before = logs.descriptors(), len(os.listdir("/proc/self/fd"))
+        if isinstance(changes.get("config"), dict):
+            changes = {"config": LoggingConfig("logconfig_dict", changes["config"])}  # type: ignore[arg-type]
         with pytest.raises(ServerError):
             logs.apply(LogOptions(**{"errorlog": str(tmp_path / "other"), **changes}))  # type: ignore[arg-type]
         assert logs.descriptors() == descriptors
@@ -364,13 +367,14 @@ class TestDictConfig:
     def handler(self, path: pathlib.Path) -> dict[str, object]:
         return {"class": "logging.FileHandler", "filename": str(path), "formatter": "plain"}
 
-    def config(self, tmp_path: pathlib.Path, **more: object) -> dict[str, object]:
-        return {
+    def config(self, tmp_path: pathlib.Path, **more: object) -> LoggingConfig:
+        wanted = {
             "version": 1,
             "formatters": {"plain": {"format": "%(name)s %(message)s"}},
             "handlers": {"file": self.handler(tmp_path / "dict.log")},
             **more,
         }
+        return LoggingConfig("logconfig_dict", wanted)
 
     @pytest.fixture(autouse=True)
     def closed_handlers(self) -> Iterator[None]:
@@ -385,12 +389,12 @@ class TestDictConfig:
     @pytest.mark.parametrize("prefix", ["wsgicluster", "gunicorn"])
     def test_both_logs(self, tmp_path: pathlib.Path, prefix: str) -> None:
         loggers = {f"{prefix}.{kind}": {"handlers": ["file"], "level": "INFO"} for kind in ("error", "access")}
-        logs = Logs(LogOptions(str(tmp_path / "e"), logconfig_dict=self.config(tmp_path, loggers=loggers)))
+        logs = Logs(LogOptions(str(tmp_path / "e"), config=self.config(tmp_path, loggers=loggers)))
         logs.error.info("event")
         request(logs, "me")
         assert logs.access is not None
         logs.access.flush()
-        assert (tmp_path / "dict.log").read_text() == "wsgicluster.error event\nwsgicluster.access me\n"
+        assert (tmp_path / "dict.log").read_text() == f"{prefix}.error event\n{prefix}.access me\n"
         assert (tmp_path / "e").read_text() == ""
         opened = {os.readlink(f"/proc/self/fd/{number}") for number in logs.descriptors()}
         assert str(tmp_path / "dict.log") in opened
@@ -402,7 +406,7 @@ class TestDictConfig:
 
     def test_other_loggers_alone(self, tmp_path: pathlib.Path) -> None:
         loggers = {"shop": {"handlers": ["file"], "level": "INFO", "propagate": False}}
-        logs = Logs(LogOptions(str(tmp_path / "e"), logconfig_dict=self.config(tmp_path, loggers=loggers)))
+        logs = Logs(LogOptions(str(tmp_path / "e"), config=self.config(tmp_path, loggers=loggers)))
         logging.getLogger("shop").info("sold")
         logs.error.info("event")
         assert (tmp_path / "dict.log").read_text() == "shop sold\n"
@@ -413,11 +417,12 @@ class TestDictConfig:
 
     def test_root(self, tmp_path: pathlib.Path) -> None:
         root = {"handlers": ["file"], "level": "INFO"}
-        logs = Logs(LogOptions(str(tmp_path / "e"), logconfig_dict=self.config(tmp_path, root=root)))
+        logs = Logs(LogOptions(str(tmp_path / "e"), config=self.config(tmp_path, root=root)))
         logs.error.info("event")
         assert (tmp_path / "dict.log").read_text() == "wsgicluster.error event\n"
         assert "event" in (tmp_path / "e").read_text()
 
     def test_wrong(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(UsageError, match=r"logconfig_dict: .*no\.such"):
-            Logs(LogOptions(logconfig_dict={"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}))
+            wanted = {"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}
+            Logs(LogOptions(config=LoggingConfig("logconfig_dict", wanted)))

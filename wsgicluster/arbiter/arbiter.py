@@ -32,6 +32,7 @@ from wsgicluster.arbiter.plan.requester import Requester
 from wsgicluster.arbiter.plan.rollout import Result
 from wsgicluster.arbiter.plan.status import ServiceStatus
 from wsgicluster.arbiter.reload import Reload
+from wsgicluster.arbiter.server_metrics import ServerMetrics
 from wsgicluster.arbiter.service.daemonize import Background
 from wsgicluster.arbiter.service.launch import Origin
 from wsgicluster.arbiter.service.pidfile import PidFile
@@ -104,7 +105,7 @@ class Arbiter:
                 raise ServerError(f"cannot start: {error.strerror or error}") from error
             if self._background is not None:
                 # Before there are children, which would hold the terminal, or the pipe of the process that starts this.
-                self._background.detach(keep_output=self._settings.capture_output)
+                self._background.detach(self._settings.capture_output, self._settings.enable_stdio_inheritance)
             # Workers share these objects' memory as long as no collection touches it.
             gc.collect()
             gc.freeze()
@@ -201,6 +202,7 @@ class Arbiter:
         is_shared = self._upgrade.is_shared
         self._addresses = addresses = Addresses(self._log, startup.first_number(os.getpid()), is_shared)
         self._shutdown = ListenerShutdown(addresses)
+        self._metrics = ServerMetrics(self._logs.report, lambda: sum(each["queue"] for each in addresses.queues()))
         owned.callback(addresses.keep, ())
         listeners = startup.listen(self._settings, addresses, self._origin.passed, self._log)
         self._admin = startup.admin_addresses(is_shared, self._log)
@@ -276,7 +278,13 @@ class Arbiter:
         if status.is_over:
             return True
         self._control.advance()
-        due = min(supervisor.next_due(), self._announcer.next_due(), self._shutdown.next_due, self._control.next_due())
+        due = min(
+            supervisor.next_due(),
+            self._announcer.next_due(),
+            self._shutdown.next_due,
+            self._control.next_due(),
+            self._metrics.next_due(),
+        )
         self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))
         return False
 
@@ -298,5 +306,7 @@ class Arbiter:
         if self._background is not None and status.generation:
             self._background.succeeded()
             self._background = None
-        self._announcer.update(status, self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._announcer.update(status, now)
+        self._metrics.update(status.ready, self._reload.settings.enable_backlog_metric, now)
         self._upgrade.tell_serving(status.started and status.serving)

@@ -15,25 +15,61 @@ from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.shared_files import SharedFilesOwner
+from wsgicluster.logs.config import read_config
 from wsgicluster.logs.logs import LogOptions, Logs
+from wsgicluster.logs.options import UserLogger
+from wsgicluster.logs.statsd import StatsdOptions
+from wsgicluster.logs.syslog import SyslogOptions
 from wsgicluster.settings import Settings
 from wsgicluster.settings.declaration import Applies
 from wsgicluster.settings.diff import changed
 from wsgicluster.settings.fields import SETTINGS
+from wsgicluster.settings.types.logs import FACILITIES
 
 
 def log_options(settings: Settings) -> LogOptions:
-    """What the settings say about logs; new files belong to the user that workers run as."""
+    """What the settings say about logs; new files belong to the user that workers run as. Raises UsageError."""
     changes_user = (settings.user, settings.group) != (os.geteuid(), os.getegid())
     return LogOptions(
         errorlog=settings.errorlog,
         loglevel=settings.loglevel,
         accesslog=settings.accesslog,
         access_log_format=settings.access_log_format,
-        logconfig_dict=settings.logconfig_dict,
+        config=read_config(settings.logconfig_dict, settings.logconfig_json, settings.logconfig),
         capture_output=settings.capture_output,
         owner=(settings.user, settings.group) if changes_user else None,
+        structure=settings.log_format,
+        to_stdout=settings.log_to_stdout,
+        skipped=settings.access_log_skip,
+        portion=settings.access_log_sample,
+        syslog=_syslog(settings) if settings.syslog else None,
+        statsd=_statsd(settings),
+        user_logger=_user_logger(settings),
     )
+
+
+def _user_logger(settings: Settings) -> Callable[[], UserLogger] | None:
+    if settings.logger_class is None:
+        return None
+    # Late: only a server that has such a class spends memory on it.
+    from wsgicluster.gunicorn.user_logger import maker_of
+
+    return maker_of(settings)
+
+
+def _syslog(settings: Settings) -> SyslogOptions:
+    return SyslogOptions(
+        target=(*settings.syslog_addr,),
+        facility=FACILITIES[settings.syslog_facility],
+        name=settings.syslog_prefix or settings.proc_name or settings.wsgi_app,
+        access=not settings.disable_redirect_access_to_syslog,
+    )
+
+
+def _statsd(settings: Settings) -> StatsdOptions | None:
+    if settings.statsd_host is None:
+        return None
+    return StatsdOptions((*settings.statsd_host,), settings.statsd_prefix, settings.dogstatsd_tags)
 
 
 def _fixed(present: Settings) -> set[str]:

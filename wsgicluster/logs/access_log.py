@@ -8,11 +8,12 @@ import ast
 import base64
 import binascii
 import dataclasses
+import functools
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from wsgicluster.errors import UsageError
 
@@ -44,6 +45,8 @@ _ATOMS = {
 """Atom to the expression that computes it, from the parameters of `LineOf`."""
 
 _NOTHING = '"-"'
+_NAMED = re.compile(r"\{([^{}]+)\}([ioe])")
+
 _REFUSED_LINE = '(environ["REQUEST_LINE"] or "-")'
 """The same for ``r`` where there is no request."""
 
@@ -51,6 +54,22 @@ _PIECE = re.compile(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|([^(){}]+))\)([#0\- +]*\d
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class RequestFormat(Protocol):
+    """Formats a request, by the parameters of `LineOf`; ``refused`` one of which little may be known."""
+
+    @property
+    def refused(self) -> LineOf: ...
+    def __call__(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
+    ) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,10 +101,25 @@ class LineFormat:
         return self.escaped(environ, status, headers, sent_bytes, duration_s, now)
 
 
+class RequestLog(Protocol):
+    """Where requests are logged: by the thread that has run one; `flush` is called by the loop's."""
+
+    def record(
+        self, environ: dict[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
+    ) -> None:
+        """Log one request and its response; ``now`` is seconds since the epoch."""
+
+    def record_refused(self, environ: dict[str, object], status: str, sent_bytes: int, duration_s: float) -> None:
+        """Log a request that was refused before the application ran; ``environ`` may be partial."""
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+
+
 class AccessLog:
     """Collects ``lines``; `flush` writes all of them at once."""
 
-    def __init__(self, line_format: LineFormat, write: Callable[[list[str]], object]) -> None:
+    def __init__(self, line_format: RequestFormat, write: Callable[[list[str]], object]) -> None:
         self.line_format = line_format
         self.lines: list[str] = []
         self._write = write
@@ -108,6 +142,61 @@ class AccessLog:
             # A thread may add another line meanwhile: only those that are written are removed.
             self._write(lines[:count])
             del lines[:count]
+
+
+class Atoms(dict[str, Any]):
+    """All atoms of one request, and ``{NAME}i``, ``{NAME}o`` and ``{NAME}e`` when they are asked for.
+
+    Texts are escaped as in a line of the access log. What is not known is ``-``.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, object],
+        status: str,
+        headers: Headers,
+        sent_bytes: int,
+        duration_s: float,
+        now: float,
+    ) -> None:
+        super().__init__(_values_of_atoms()(environ, status, headers, sent_bytes, duration_s, now))
+        if "REQUEST_LINE" in environ:  # refused: perhaps nothing else is known
+            self["r"] = environ["REQUEST_LINE"] or "-"
+        for name, value in self.items():
+            if type(value) is str and not is_clean(value):
+                self[name] = escape(value)
+        self._environ = environ
+        self._headers = headers
+
+    def __missing__(self, atom: str) -> str:
+        found = _NAMED.fullmatch(atom)
+        if found is None:
+            return "-"
+        name, kind = found.groups()
+        if kind == "e":
+            value = _any_case(self._environ, name)
+        elif kind == "o":
+            value = _header(self._headers, name.lower())
+        else:
+            key = name.upper().replace("-", "_")
+            value = str(self._environ.get(key if key in _UNPREFIXED else f"HTTP_{key}") or "-")
+        return value if is_clean(value) else escape(value)
+
+    def get(self, atom: str, default: Any = None) -> Any:
+        """The value of an atom, or ``default`` where there is none."""
+        value = self[atom]
+        return default if value == "-" and atom not in self else value
+
+
+@functools.cache
+def _values_of_atoms() -> Callable[..., dict[str, Any]]:
+    items = ", ".join(f"{name!r}: {expression}" for name, expression in _ATOMS.items())
+    return function_of(parsed(f"{{{items}}}"))
+
+
+def is_clean(text: str) -> bool:
+    """Whether a text from a client can neither forge a line nor end its quotes."""
+    return text.isascii() and text.isprintable() and "\\" not in text and '"' not in text
 
 
 def compile_format(text: str) -> LineFormat:
@@ -142,19 +231,19 @@ def _join(pieces: Sequence[str | tuple[str, str]], quotes: int) -> LineFormat:
     template = "".join([piece.replace("%", "%%") if isinstance(piece, str) else piece[1] for piece in pieces])
     expressions = [piece[0] for piece in pieces if isinstance(piece, tuple)]
     of_refused = [_REFUSED_LINE if expression == f"({_ATOMS['r']})" else expression for expression in expressions]
-    plain = _function(ast.JoinedStr([_part(piece) for piece in pieces if piece]))
+    plain = function_of(ast.JoinedStr([_part(piece) for piece in pieces if piece]))
     return LineFormat(plain, _escaping(template, expressions), _escaping(template, of_refused), quotes)
 
 
 def _escaping(template: str, expressions: Sequence[str]) -> LineOf:
     """A function that computes the expressions, and inserts them escaped into the template."""
-    values_of = _function(_parsed(f"({''.join(expression + ', ' for expression in expressions)})"))
+    values_of = function_of(parsed(f"({''.join(expression + ', ' for expression in expressions)})"))
 
     def escaped(
         environ: Mapping[str, object], status: str, headers: Headers, sent_bytes: int, duration_s: float, now: float
     ) -> str:
         found = values_of(environ, status, headers, sent_bytes, duration_s, now)
-        return template % tuple([_escape(value) if isinstance(value, str) else value for value in found])
+        return template % tuple([escape(value) if isinstance(value, str) else value for value in found])
 
     return escaped
 
@@ -166,21 +255,30 @@ def _part(piece: str | tuple[str, str]) -> ast.expr:
     expression, conversion = piece
     if conversion != "%s":
         expression = f"{conversion!r} % ({expression},)"
-    return ast.FormattedValue(_parsed(expression), -1, None)
+    return ast.FormattedValue(parsed(expression), -1, None)
 
 
-def _parsed(expression: str) -> ast.expr:
+def parsed(expression: str) -> ast.expr:
+    """The syntax tree of an expression."""
     return ast.parse(expression, mode="eval").body
 
 
-def _function(body: ast.expr) -> Callable[..., Any]:
+def function_of(body: ast.expr, more: Mapping[str, object] | None = None) -> Callable[..., Any]:
+    """A function of the parameters of `LineOf` that returns this expression; ``more`` are names it may use."""
     # Generated code needs no look-up and no call for each atom. It consists of the
     # expressions above and of valid field names; the text of the format is in it as constants only.
     parameters = "environ, status, headers, sent_bytes, duration_s, now"
     tree = ast.parse(f"lambda {parameters}: None", mode="eval")
     assert isinstance(tree.body, ast.Lambda)
     tree.body.body = body
-    names = {"user_of": _user, "date_of": _dates(), "getpid": os.getpid, "header_of": _header, "variable_of": _any_case}
+    names: dict[str, object] = {
+        "user_of": _user,
+        "date_of": _dates(),
+        "getpid": os.getpid,
+        "header_of": _header,
+        "variable_of": _any_case,
+    }
+    names.update(more or {})
     function: Callable[..., Any] = eval(compile(ast.fix_missing_locations(tree), "access_log_format", "eval"), names)
     return function
 
@@ -214,7 +312,8 @@ def _wrong(text: str, what: str) -> UsageError:
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """A text from a client as lines have it."""
     return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
 
 

@@ -7,19 +7,25 @@ from wsgicluster.logs.log_file import LogFile
 
 ERROR_LOGGER = "wsgicluster.error"
 ACCESS_LOGGER = "wsgicluster.access"
+GUNICORN_NAMES = {ERROR_LOGGER: "gunicorn.error", ACCESS_LOGGER: "gunicorn.access"}
+"""The other name of each: `logging.getLogger` returns one object for both."""
 
-_FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-_DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
+FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
 
 
 class LineHandler(logging.Handler):
     """Formats records as Gunicorn does and appends them to a log file."""
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, formatter: logging.Formatter | None = None) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
+        self.use(formatter)
         self.file = file
         file.report_dropped = self._report_dropped
+
+    def use(self, formatter: logging.Formatter | None) -> None:
+        """Format records with this; None is the usual one."""
+        self.setFormatter(formatter or logging.Formatter(FORMAT, DATE_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
         self.file.write(self._line(record))
@@ -59,8 +65,29 @@ class ServerLogger(logging.Logger):
 
 
 def server_logger(name: str) -> logging.Logger:
-    """The logger of this name, which is one that cannot be silenced."""
+    """The logger of this name, which is one that cannot be silenced, and which has Gunicorn's name as well."""
     logger = logging.getLogger(name)
     # Other code may have created it first.
     logger.__class__ = ServerLogger
+    _share_name(logger, GUNICORN_NAMES[name])
     return logger
+
+
+def claim_names() -> None:
+    """Create both loggers under both names, before a configuration file asks for one of them."""
+    for name in GUNICORN_NAMES:
+        server_logger(name).propagate = False
+
+
+def _share_name(logger: logging.Logger, name: str) -> None:
+    """Have `logging.getLogger` return this logger for another name, too, with the handlers that were added there."""
+    present = logging.getLogger(name)
+    if present is logger:
+        return
+    for handler in present.handlers:
+        logger.addHandler(handler)
+    known: dict[str, logging.Logger | logging.PlaceHolder] = logging.root.manager.loggerDict
+    known[name] = logger
+    above = known[name.partition(".")[0]]
+    if isinstance(above, logging.PlaceHolder):  # else a logger is there already, and this one keeps its parent
+        above.append(logger)

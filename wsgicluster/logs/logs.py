@@ -7,33 +7,31 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
-from wsgicluster.logs.access_log import AccessLog, compile_format
-from wsgicluster.logs.dict_config import configure_logging, handler_descriptors, is_configured
+from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
+from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
-from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, server_logger
+from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, claim_names, server_logger
+from wsgicluster.logs.lossy_socket import LossySocket
+from wsgicluster.logs.options import LogOptions, UserLogger
+from wsgicluster.logs.records import AccessRecords
+from wsgicluster.logs.selection import SelectedRequests
+from wsgicluster.logs.statsd import MeasuredRequests, RecordMetrics, StatsdClient
+from wsgicluster.logs.structured import StructuredFormatter, StructuredRequests
+from wsgicluster.logs.syslog import SyslogHandler, tag_of
+
+__all__ = ["LogOptions", "Logs", "check_options"]
 
 
-@dataclass(frozen=True)
-class LogOptions:
-    """The files and the level of the logs; ``-`` is standard error for ``errorlog``, standard output for ``accesslog``.
-
-    ``owner`` is the user and group ID that new files get, so that workers can open them again;
-    a file that exists gets the user and keeps its group.
-    """
-
-    errorlog: str = "-"
-    loglevel: str = "info"
-    accesslog: str | None = None
-    access_log_format: str = "%(h)s"
-    logconfig_dict: Mapping[str, Any] | None = None
-    capture_output: bool = False
-    owner: tuple[int, int] | None = None
+def check_options(options: LogOptions) -> RequestFormat | None:
+    """The format of a line of the access log, where that is ours. Raises UsageError."""
+    if options.user_logger is not None:
+        return None  # it may have atoms of its own
+    text = compile_format(options.access_log_format)
+    return text if options.structure == "text" else StructuredRequests(options.structure)
 
 
 class Logs:
@@ -46,33 +44,51 @@ class Logs:
     _error_handler: LineHandler | None = None
 
     def __init__(self, options: LogOptions) -> None:
+        claim_names()
         self.error = server_logger(ERROR_LOGGER)
-        self.access: AccessLog | None = None
+        self.access: RequestLog | None = None
         self._options = LogOptions()
         self._access_file: LogFile | None = None
+        self._info_handler: LineHandler | None = None
+        self._user_logger: UserLogger | None = None
+        self._statsd: StatsdClient | None = None
+        self._sockets: list[LossySocket] = []
+        self._access_handlers: list[logging.Handler] = []
         self.apply(options)
 
     def apply(self, options: LogOptions) -> None:
         """Log by these options from now on; raises and changes nothing when that is not possible."""
-        format_line = compile_format(options.access_log_format)
+        line_format = check_options(options)
+        user_logger = None
+        info_file = access_file = None
         with contextlib.ExitStack() as opened:
             error_file = LogFile(options.errorlog, 2, options.owner)
             opened.callback(error_file.close)
-            access_file = None
-            if options.accesslog is not None:
+            if options.to_stdout and options.user_logger is None:
+                info_file = LogFile("-", 1)
+                opened.callback(info_file.close)
+            if options.accesslog is not None and options.user_logger is None:
                 access_file = LogFile(options.accesslog, 1, options.owner)
                 opened.callback(access_file.close)
-            self._configure(options.logconfig_dict)
+            if options.user_logger is None:
+                self._configure(options.config)
+            else:
+                with self._restored_on_error():
+                    user_logger = _made(options.user_logger)
             opened.pop_all()
         self._flush()
-        self._use_error(error_file, options)
+        for opened_before in self._sockets:
+            opened_before.close()
+        self._sockets.clear()
+        if self._user_logger is not None:
+            self._user_logger.close()
+        self._user_logger = user_logger
+        self._use_error(error_file, info_file, options)
         self._use_access(access_file)
-        if is_configured(ACCESS_LOGGER, options.logconfig_dict):
-            self.access = AccessLog(format_line, _write_to_logger)
-        elif access_file is not None:
-            self.access = AccessLog(format_line, self._write_access)
-        else:
-            self.access = None
+        self._options = options
+        self._capture()
+        self._use_statsd(options)
+        self.access = self._requests(options, line_format)
 
     def append(self, data: bytes) -> None:
         """Write an application's own text, which is not a record, to the error log's file."""
@@ -86,13 +102,17 @@ class Logs:
         return self._error_handler.file.descriptor
 
     @property
+    def is_configured(self) -> bool:
+        """Whether users have configured Python's logging."""
+        return self._options.is_configured
+
+    @property
     def error_path(self) -> str | None:
         """The file of the error log; None where its lines go to a stream, or to no file that is known."""
         own = self._error_handler
         if own is not None and own in self.error.handlers:
             return own.file.path if own.file.is_file else None
-        found = [getattr(handler, "baseFilename", None) for handler in (*self.error.handlers, *logging.root.handlers)]
-        return next((path for path in found if isinstance(path, str)), None)
+        return next(filter(None, map(_path_of, (*self.error.handlers, *logging.root.handlers))), None)
 
     @property
     def error_stream(self) -> int | None:
@@ -109,6 +129,10 @@ class Logs:
             complaint = file.reopen()
             if complaint is not None:
                 self.error.error("%s", complaint)
+        if self._user_logger is None:
+            reopen_file_handlers()
+        else:
+            self._user_logger.reopen()
         self._capture()
 
     def descriptors(self) -> set[int]:
@@ -116,32 +140,64 @@ class Logs:
         for file in self._files():
             file.follow()
         found = {file.descriptor for file in self._files()}
-        if self._options.logconfig_dict:
+        if self.is_configured:
             found.update(handler_descriptors())
         return found
 
+    def report(self, text: str, metric: str, value: int, kind: str) -> None:
+        """Send a metric of the server's own to StatsD, if there is one."""
+        if self._statsd is not None:
+            self._statsd.send(metric, value, kind)
+        elif self._user_logger is not None:
+            self._user_logger.report(text, metric, value, kind)
+
+    def follow_access_logger(self) -> None:
+        """Have requests go through the logger, if other code has changed its filters or handlers."""
+        logger = server_logger(ACCESS_LOGGER)
+        if self.access is None or self._options.names(ACCESS_LOGGER):
+            return
+        if logger.filters or logger.handlers != self._access_handlers:
+            self.access = self._requests(self._options, None)
+
     def _files(self) -> list[LogFile]:
-        files = [] if self._error_handler is None else [self._error_handler.file]
+        handlers = [handler for handler in (self._error_handler, self._info_handler) if handler is not None]
+        files = [handler.file for handler in handlers]
         return files if self._access_file is None else [*files, self._access_file]
 
     def _flush(self) -> None:
         if self.access is not None:
             self.access.flush()
 
-    def _use_error(self, file: LogFile, options: LogOptions) -> None:
-        old, self._error_handler = self._error_handler, LineHandler(file)
-        if old is not None:
-            self.error.removeHandler(old)
-            old.file.close()
-        wanted = options.logconfig_dict
-        if not is_configured(ERROR_LOGGER, wanted):
-            # The handlers of an earlier dictionary are removed with it.
-            self.error.handlers.clear()
-            self.error.setLevel(options.loglevel.upper())
-            self.error.propagate = "root" in (wanted or {})
-            self.error.addHandler(self._error_handler)
-        self._options = options
-        self._capture()
+    def _use_error(self, file: LogFile, info_file: LogFile | None, options: LogOptions) -> None:
+        for old in (self._error_handler, self._info_handler):
+            if old is not None:
+                self.error.removeHandler(old)
+                old.file.close()
+        structured = None if options.structure == "text" else StructuredFormatter(options.structure)
+        formatter = options.formatter() or structured
+        self._error_handler = LineHandler(file, formatter)
+        self._info_handler = None if info_file is None else LineHandler(info_file, formatter)
+        if options.names(ERROR_LOGGER):
+            return
+        # The handlers of an earlier configuration are removed with it.
+        self.error.handlers.clear()
+        self.error.setLevel(options.loglevel.upper())
+        self.error.propagate = options.config is not None and options.config.root_takes_all
+        self.error.addHandler(self._error_handler)
+        if self._info_handler is not None:
+            self._info_handler.addFilter(_is_below_warning)
+            self._error_handler.setLevel(logging.WARNING)
+            self.error.addHandler(self._info_handler)
+        if options.syslog is not None:
+            opened = self._socket_for("syslog_addr", options.syslog.target)
+            self.error.addHandler(SyslogHandler(opened, options.syslog.facility, tag_of(options.syslog.name, "error")))
+
+    def _socket_for(self, name: str, target: tuple[str, str, int]) -> LossySocket:
+        made = LossySocket(target)
+        self._sockets.append(made)
+        if made.lookup_error:
+            self.error.warning("%s: cannot find %s; nothing is sent there", name, made.lookup_error)
+        return made
 
     def _use_access(self, file: LogFile | None) -> None:
         old, self._access_file = self._access_file, file
@@ -149,6 +205,52 @@ class Logs:
             old.close()
         if file is not None:
             file.report_dropped = self._report_dropped
+
+    def _use_statsd(self, options: LogOptions) -> None:
+        self._statsd = None
+        if options.user_logger is not None:
+            return
+        _remove_metrics(self.error)
+        if options.statsd is not None:
+            self._statsd = StatsdClient(options.statsd, self._socket_for("statsd_host", options.statsd.target))
+            self.error.addFilter(RecordMetrics(self._statsd))
+
+    def _requests(self, options: LogOptions, line_format: RequestFormat | None) -> RequestLog | None:
+        if self._user_logger is not None:
+            found: RequestLog | None = self._user_logger.requests
+        else:
+            found = self._own_requests(options, line_format)
+        if found is not None and (options.skipped or options.portion < 1.0):
+            found = SelectedRequests(found, options.skipped, options.portion)
+        return found if self._statsd is None else MeasuredRequests(self._statsd, found)
+
+    def _own_requests(self, options: LogOptions, line_format: RequestFormat | None) -> RequestLog | None:
+        """Without a format of a line, each request is a record."""
+        logger = server_logger(ACCESS_LOGGER)
+        records = AccessRecords(options.access_log_format, logger, self.error)
+        if line_format is None or options.names(ACCESS_LOGGER):
+            return records
+        formatter = options.formatter()
+        writers: list[Callable[[list[str]], None]] = []
+        self._access_handlers = []
+        if self._access_file is not None:
+            # Seldom used: lines are written without it. But code that is written for Gunicorn looks for it.
+            self._access_handlers.append(LineHandler(self._access_file, formatter or logging.Formatter("%(message)s")))
+            self._access_file.report_dropped = self._report_dropped
+            writers.append(self._write_access)
+        if options.syslog is not None and options.syslog.access:
+            opened = self._socket_for("syslog_addr", options.syslog.target)
+            handler = SyslogHandler(opened, options.syslog.facility, tag_of(options.syslog.name, "access"))
+            self._access_handlers.append(handler)
+            writers.append(handler.write)
+        logger.handlers = self._access_handlers[:]
+        logger.propagate = False
+        logger.setLevel(logging.INFO)
+        if not writers:
+            return None
+        if formatter is not None:
+            return records
+        return AccessLog(line_format, writers[0] if len(writers) == 1 else _each(writers))
 
     def _write_access(self, lines: list[str]) -> None:
         if self._access_file is not None:
@@ -171,19 +273,58 @@ class Logs:
                 stream.reconfigure(line_buffering=True)
             os.dup2(file.descriptor, number)
 
-    def _configure(self, wanted: Mapping[str, Any] | None) -> None:
-        present = self._options.logconfig_dict
-        if not wanted or wanted == present:
+    def _configure(self, wanted: LoggingConfig | None) -> None:
+        if wanted == self._options.config and not self._options.user_logger:
             return
+        with self._restored_on_error():
+            if wanted is not None:
+                wanted.apply()
+
+    @contextlib.contextmanager
+    def _restored_on_error(self) -> Iterator[None]:
+        """Let something else configure the loggers, which have the names and no parent's handlers at first."""
+        loggers = (logging.root, server_logger(ERROR_LOGGER), server_logger(ACCESS_LOGGER))
+        saved = [(each, each.name, each.level, each.propagate, each.handlers[:]) for each in loggers]
+        for name in (ERROR_LOGGER, ACCESS_LOGGER):
+            logger = server_logger(name)
+            logger.name, logger.propagate = name, False
         try:
-            configure_logging(wanted)
-        except (ValueError, TypeError, AttributeError, ImportError) as error:
-            if present:
-                configure_logging(present)
-            raise UsageError(f"logconfig_dict: {error.__cause__ or error}") from error
+            yield
+        except UsageError:
+            for logger, name, level, propagate, handlers in saved:
+                logger.name, logger.propagate, logger.handlers = name, propagate, handlers
+                logger.setLevel(level)
+            if self._options.config is not None and self._options.user_logger is None:
+                self._options.config.apply()  # dictConfig has closed its handlers
+            raise
 
 
-def _write_to_logger(lines: list[str]) -> None:
-    logger = server_logger(ACCESS_LOGGER)
-    for line in lines:
-        logger.info("%s", line)
+def _made(make: Callable[[], UserLogger]) -> UserLogger:
+    for name in (ERROR_LOGGER, ACCESS_LOGGER):
+        server_logger(name).handlers = []
+        _remove_metrics(server_logger(name))
+    return make()
+
+
+def _remove_metrics(logger: logging.Logger) -> None:
+    for found in [each for each in logger.filters if isinstance(each, RecordMetrics)]:
+        logger.removeFilter(found)
+
+
+def _is_below_warning(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.WARNING
+
+
+def _each(writers: list[Callable[[list[str]], None]]) -> Callable[[list[str]], None]:
+    def write(lines: list[str]) -> None:
+        for writer in writers:
+            writer(lines)
+
+    return write
+
+
+def _path_of(handler: logging.Handler) -> str | None:
+    if isinstance(handler, LineHandler):
+        return handler.file.path if handler.file.is_file else None
+    path = getattr(handler, "baseFilename", None)
+    return path if isinstance(path, str) else None

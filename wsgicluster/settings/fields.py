@@ -21,6 +21,7 @@ from wsgicluster.settings.declaration import (
 from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
 from wsgicluster.settings.types import events, general, health, proxy, rollout, state, worker
+from wsgicluster.settings.types import logs as log_types
 from wsgicluster.settings.types import scheduling as scheduling_types
 from wsgicluster.settings.types.values import Address, Portion, TcpAddress, WorkerRange
 
@@ -465,13 +466,71 @@ class Settings:
     access_log_health: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, NEXT_WORKER,
         "Log requests of health_path and ready_path, too.", ("--access-log-health",)))
+    access_log_skip: tuple[str, ...] = declare((), Declaration(
+        log_types.PATHS, Group.LOGS, NOW,
+        "Paths that the access log omits; * stands for any text. Separated by commas.",
+        ("--access-log-skip",), default_text="none"))
+    access_log_sample: float = declare(1.0, Declaration(
+        log_types.PORTION, Group.LOGS, NOW,
+        "Portion of the requests that the access log has, chosen at random; those with a status from 400 on are always "
+        "logged.", ("--access-log-sample",)))
+    slow_request: float = declare(0.0, Declaration(
+        general.DURATION, Group.LOGS, NEXT_WORKER,
+        "Log each request that takes longer than this while it runs, with its stack; 0 logs none.",
+        ("--slow-request",)))
+    log_format: str = declare("text", Declaration(
+        log_types.FORMAT, Group.LOGS, NOW,
+        "Format of both logs: text, json or logfmt; access_log_format and formatters of the user apply to text.",
+        ("--log-format",)))
+    log_to_stdout: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NOW,
+        "Write records below warning to standard output, and only the others to the error log.", ("--log-to-stdout",)))
     logconfig_dict: Mapping[str, Any] | None = declare(None, Declaration(
         general.MAPPING, Group.LOGS, NOW,
-        "Dictionary for Python's logging.config.dictConfig."))
+        "Dictionary for Python's logging.config.dictConfig; what it leaves out is Gunicorn's default."))
+    logconfig_json: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.LOGS, NOW,
+        "JSON file with such a dictionary; logconfig_dict takes precedence.", ("--log-config-json",)))
+    logconfig: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.LOGS, NOW,
+        "File for Python's logging.config.fileConfig; logconfig_dict and logconfig_json take precedence.",
+        ("--log-config",)))
     capture_output: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, RESTART,
         "Redirect the application's standard output and error to the error log, which then cannot change on reload.",
         ("--capture-output",)))
+    enable_stdio_inheritance: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, RESTART,
+        "Let a daemon keep the standard output and error that it was started with, unless they are a terminal.",
+        ("-R", "--enable-stdio-inheritance")))
+    logger_class: Any = declare(None, Declaration(  # noqa: RUF009
+        log_types.LOGGER_CLASS, Group.LOGS, NOW,
+        "Class that sets up the loggers and logs requests, written for Gunicorn: module.Class, or the class itself.",
+        ("--logger-class",)))
+    syslog: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NOW, "Send both logs to syslog, too.", ("--log-syslog",)))
+    syslog_addr: log_types.LogAddress = declare(log_types.LOCAL_SYSLOG, Declaration(  # noqa: RUF009
+        log_types.SYSLOG_ADDRESS, Group.LOGS, NOW, "Address of syslog.", ("--log-syslog-to",)))
+    syslog_prefix: str = declare("", Declaration(
+        log_types.PREFIX, Group.LOGS, NOW,
+        "Middle of the tag of syslog lines, as in gunicorn.PREFIX.error.", ("--log-syslog-prefix",),
+        default_text="proc_name, or the application"))
+    syslog_facility: str = declare("user", Declaration(
+        log_types.FACILITY, Group.LOGS, NOW, "Facility of syslog lines.", ("--log-syslog-facility",)))
+    disable_redirect_access_to_syslog: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NOW, "Do not send the access log to syslog.",
+        ("--disable-redirect-access-to-syslog",)))
+    statsd_host: log_types.LogAddress | None = declare(None, Declaration(  # noqa: RUF009
+        log_types.STATSD_ADDRESS, Group.LOGS, NOW,
+        "Address of a StatsD server, which gets the metrics that Gunicorn sends.", ("--statsd-host",)))
+    statsd_prefix: str = declare("", Declaration(
+        log_types.PREFIX, Group.LOGS, NOW, "Prefix of the names of metrics; a dot is added.", ("--statsd-prefix",)))
+    dogstatsd_tags: str = declare("", Declaration(
+        log_types.TAGS, Group.LOGS, NOW, "Tags of all metrics, for DogStatsD, separated by commas.",
+        ("--dogstatsd-tags",)))
+    enable_backlog_metric: bool = declare(False, Declaration(
+        general.SWITCH, Group.LOGS, NOW,
+        "Send StatsD how many connections wait to be accepted, once a second.", ("--enable-backlog-metric",)))
 
     config: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,

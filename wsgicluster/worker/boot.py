@@ -120,6 +120,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     recycling = _recycling(settings, boot_s)
     booted = Booted(settings, assignment, logs, state, recycling, preamble, signals)
     kind.finish_setup()
+    logs.follow_access_logger()
     worker = build_worker(booted, kind, _called(own))
     forks.on_fork(worker.abandon)
     guards.install()  # a kind of workers may have replaced `signal.signal`

@@ -24,15 +24,12 @@ from wsgicluster.settings.sources.command_line import help_text, parse
         (["--timeout", "-1"], {"timeout": "-1"}),
         (["--", "app"], {"wsgi_app": "app"}),
         (["--error-log", "-", "--worker-con", "7"], {"errorlog": "-", "worker_connections": "7"}),
+        (["-R", "--log-syslog-t", "x"], {"enable_stdio_inheritance": True, "syslog_addr": "x"}),
         (["--keep=5"], {"keepalive": "5"}),  # --keep-alive, as in Gunicorn, although there is --keepalive-slow, too
         (["--keepalive-s", "0"], {"keepalive_slow": "0"}),
         (["-w", "1", "--", "--error"], {"workers": "1", "wsgi_app": "--error"}),
         (
             [
-                "-R",
-                "--log-syslog",
-                "--log-syslog-t",
-                "x",
                 "--paster",
                 "x",
                 "--dirty-app",
@@ -60,7 +57,7 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
             "command line: --worker: abbreviates --worker-class, --worker-connections, --worker-tmp-dir,",
         ),
         (["--store-", "2", "--sto", "x"], "command line: --sto: abbreviates --store, --store-size; expected"),
-        (["--log-config"], "command line: argument --log-config: expected one argument"),
+        (["--http2-c"], "command line: argument --http2-cleartext: expected one argument"),
         (["a", "b"], "command line: 'b': a second argument; expected one APPLICATION"),
         (
             ["-w"],
@@ -79,12 +76,11 @@ def test_complaints(arguments: list[str], says: str) -> None:
 
 
 def test_flags_without_effect() -> None:
-    found = parse(["--log-syslog", "--log-config", "a.ini", "--http-protocols", "h1", "--reload-engine", "inotify"])
+    found = parse(["--root-path", "/x", "--http-protocols", "h1", "--reload-engine", "inotify"])
     assert not found.given
     assert [remark.partition(": ")[0] for remark in found.remarks] == [
         "command line --reload-engine",
-        "command line --log-config",
-        "command line --log-syslog",
+        "command line --root-path",
     ]
     assert found.remarks[0].startswith("command line --reload-engine: reload_engine: 'inotify': not used: reload ")
 

@@ -162,14 +162,10 @@ def test_hooks_of_gunicorn(tmp_path: pathlib.Path, source: str, says: str) -> No
 @pytest.mark.parametrize(
     "source",
     [
-        "statsd_host = None",
-        "logger_class = 'gunicorn.glogging.Logger'",
         "http_protocols = 'H1'",
         "asgi_loop = 'auto'",
         "dirty_workers = 0",
         "dirty_apps = []",
-        "syslog_addr = 'udp://log:514'",  # nothing is sent there without syslog
-        "disable_redirect_access_to_syslog = True",
         "ssl_version = 5",
         "reload_engine = 'poll'",
         "on_dirty_starting = None",
@@ -182,7 +178,6 @@ def test_settings_without_effect_are_accepted_in_silence_at_usual_values(tmp_pat
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("statsd_host = 'localhost:8125'", "statsd_host: 'localhost:8125': not done: "),
         ("http_protocols = 'h2,h1'", "http_protocols: 'h2,h1': not done: workers speak HTTP/1.1; let a proxy "),
         ("root_path = '/x'", "root_path: '/x': not used: wsgicluster serves WSGI applications"),
         ("dirty_workers = 1", "dirty_workers: 1: not done: "),

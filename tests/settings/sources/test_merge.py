@@ -200,10 +200,10 @@ def test_remarks_are_errors_if_that_is_asked_for(tmp_path: pathlib.Path) -> None
     assert str(caught.value).splitlines() == list(remarks)
     (tmp_path / "gunicorn.conf.py").write_text("strict = True\nroot_path = ''\nhost = 'x'\n")
     assert not loaded(tmp_path).remarks
-    found = loaded(tmp_path, "--log-syslog", WSGICLUSTER_STRICT="0", GUNICORN_CMD_ARGS="--log-syslog").remarks
+    found = loaded(tmp_path, "--root-path", "/x", WSGICLUSTER_STRICT="0", GUNICORN_CMD_ARGS="--root-path /x").remarks
     assert [remark.partition(": ")[0] for remark in found] == [
-        "GUNICORN_CMD_ARGS --log-syslog",
-        "command line --log-syslog",
+        "GUNICORN_CMD_ARGS --root-path",
+        "command line --root-path",
     ]
 
 

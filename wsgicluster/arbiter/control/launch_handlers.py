@@ -56,9 +56,9 @@ class LaunchHandlers:
         )
 
     def _error_log(self, settings: Settings) -> dict[str, Any]:
-        """``path`` is null where it is a stream; ``configured`` says that ``logconfig_dict`` decides."""
+        """``path`` is null where it is a stream; ``configured`` says that users decide."""
         logs = self._parts.logs
-        return {"path": logs.error_path, "descriptor": logs.error_stream, "configured": bool(settings.logconfig_dict)}
+        return {"path": logs.error_path, "descriptor": logs.error_stream, "configured": logs.is_configured}
 
 
 def _user_name(number: int) -> str:

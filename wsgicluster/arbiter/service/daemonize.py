@@ -42,10 +42,14 @@ class Background:
         background._send({"pid": os.getpid()})
         return background
 
-    def detach(self, keep_output: bool = False) -> None:
-        """Close the terminal; ``keep_output`` says that standard output and error lead to a log by now."""
+    def detach(self, keep_output: bool = False, keep_files: bool = False) -> None:
+        """Close the terminal; ``keep_output`` says that standard output and error lead to a log by now.
+
+        ``keep_files`` says that these are kept where they are not a terminal.
+        """
         null = os.open(os.devnull, os.O_RDWR)
-        for number in (0,) if keep_output else (0, 1, 2):
+        kept = {1, 2} if keep_output else {number for number in (1, 2) if keep_files and not os.isatty(number)}
+        for number in {0, 1, 2} - kept:
             os.dup2(null, number)
         os.close(null)
 

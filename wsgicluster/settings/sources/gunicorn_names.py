@@ -59,7 +59,6 @@ def _rows(missing: str, *rows: tuple[Any, ...]) -> Iterable[Accepted]:
 _NO_ASGI = "not used: wsgicluster serves WSGI applications; use an ASGI server for others"
 _NO_HTTP2 = "not done: workers speak HTTP/1.1; let a proxy in front, such as nginx, speak HTTP/2 with clients"
 _NO_DIRTY = "not done: there are no dirty workers; use jobs_worker, or a task queue"
-_NO_LOGS = "not done: use errorlog, accesslog and logconfig_dict for logs, and admin for metrics"
 _NO_PASTE = "not done: name the application as module:factory"
 
 ACCEPTED: Mapping[str, Accepted] = {
@@ -72,21 +71,6 @@ ACCEPTED: Mapping[str, Accepted] = {
             "http_parser", "not used: WSGICLUSTER_PURE=1 selects plain Python", ("auto", "fast"), ("--http-parser",)
         ),
         Accepted("ssl_version", "not used; see tls_minimum", (ANY,), ("--ssl-version",)),
-        Accepted("logger_class", _NO_LOGS, ("gunicorn.glogging.logger", "simple"), ("--logger-class",)),
-        Accepted("logconfig", _NO_LOGS, (), ("--log-config",)),
-        Accepted("logconfig_json", _NO_LOGS, (), ("--log-config-json",)),
-        Accepted("syslog", _NO_LOGS, (), ("--log-syslog",), ""),
-        Accepted("syslog_addr", _NO_LOGS, (ANY,), ("--log-syslog-to",)),
-        Accepted("syslog_prefix", _NO_LOGS, (ANY,), ("--log-syslog-prefix",)),
-        Accepted("syslog_facility", _NO_LOGS, (ANY,), ("--log-syslog-facility",)),
-        Accepted(
-            "disable_redirect_access_to_syslog", _NO_LOGS, (ANY,), ("--disable-redirect-access-to-syslog",), ""
-        ),
-        Accepted(
-            "enable_stdio_inheritance", _NO_LOGS, (ANY,), ("-R", "--enable-stdio-inheritance"), ""
-        ),
-        *_rows(_NO_LOGS, ("statsd_host",), ("statsd_prefix", ANY), ("dogstatsd_tags", ANY)),
-        Accepted("enable_backlog_metric", _NO_LOGS, (ANY,), ("--enable-backlog-metric",), ""),
         Accepted("paste", _NO_PASTE, (), ("--paste", "--paster")),
         Accepted("raw_paste_global_conf", _NO_PASTE, (), ("--paste-global",), "each"),
         *_rows(

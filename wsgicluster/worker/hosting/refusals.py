@@ -12,7 +12,7 @@ from typing import Any
 from wsgicluster.errors import ForeignProtocol, Overloaded, ProtocolError
 from wsgicluster.http.refused import line_variables, request_line
 from wsgicluster.http.response import REASONS
-from wsgicluster.logs.access_log import AccessLog
+from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.hosting.throttle import Throttle
@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 200
 class Refusals:
     """Those of one worker, whose loop says when there is something to sum up."""
 
-    def __init__(self, slot: int, log: logging.Logger, access: AccessLog | None, loop: Loop) -> None:
+    def __init__(self, slot: int, log: logging.Logger, access: RequestLog | None, loop: Loop) -> None:
         self._slot = slot
         self._log = log
         self._access = access

@@ -73,8 +73,7 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     arrivals = runner.arrivals if preamble is None else None
     reserve = DescriptorReserve(context, listeners, arrivals)
     offers = SiblingOffers(context, listeners, runner.load)
-    mail = ConnectionMail(context, listeners)
-    probes = probe_paths(context, cycle)
+    mail, probes = ConnectionMail(context, listeners), probe_paths(context, cycle)
     on_request = request_steps(runner, settings.raw_socket, names, probes)
     fast_path = runner.fast_path_for(on_request)
     offer = offer_of(probes, offers)

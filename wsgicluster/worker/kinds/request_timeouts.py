@@ -6,6 +6,7 @@ from collections.abc import Callable
 from wsgicluster.ipc.messages import RecycleWanted
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.context import WorkerContext
+from wsgicluster.worker.kinds.slow_requests import SlowRequests, look_s
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.loop.loop import Loop
 from wsgicluster.worker.request.in_flight import RequestRunner
@@ -64,6 +65,10 @@ class RequestTimeouts:
         self._channel = channel
         self._timeout_s = timeout_s = context.settings.timeout
         self._look_s = min(LOOK_S, timeout_s / LOOKS) if timeout_s else LOOK_S
+        self._slow: SlowRequests | None = None
+        if slow_s := context.settings.slow_request:
+            self._slow = SlowRequests(slow_s, context.slot, context.log)
+            self._look_s = min(self._look_s, look_s(slow_s))
         self._look_at = 0.0
         self._asked = False
 
@@ -84,6 +89,8 @@ class RequestTimeouts:
         cells[Cell.LAG] = int((now - self._look_at) * 1_000_000)
         if self._timeout_s:
             self._report_new(now)
+        if self._slow is not None:
+            self._slow.look(self._load.running, now, self._calls.stack_of)
         self.begin(now)
 
     def _report_new(self, now: float) -> None:

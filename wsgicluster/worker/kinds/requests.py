@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from wsgicluster.errors import ProtocolError
-from wsgicluster.logs.access_log import AccessLog
+from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.settings import Settings
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
@@ -64,7 +64,7 @@ class RequestNames:
                 application = each.wrap(application)
         return application
 
-    def log(self, then: AccessLog | None) -> AccessLog | None:
+    def log(self, then: RequestLog | None) -> RequestLog | None:
         """What notes requests that are over: ``then``, and the spans."""
         if self.spans is None:
             return then

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from wsgicluster import __version__
-from wsgicluster.logs.access_log import AccessLog
+from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.settings.span_exporters import GROUP, exporter_names
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.wsgi.trace_context import TraceParent
@@ -118,10 +118,10 @@ class Spans:
         thread.join(FLUSH_S)
 
 
-class SpanLog(AccessLog):
+class SpanLog:
     """Stands where the access log does: ends spans, and has requests logged ``then``, if they are."""
 
-    def __init__(self, spans: Spans, then: AccessLog | None) -> None:
+    def __init__(self, spans: Spans, then: RequestLog | None) -> None:
         self._spans = spans
         self._then = then
 
@@ -138,6 +138,16 @@ class SpanLog(AccessLog):
         self._spans.end(environ, status, sent_bytes, duration_s, now)
         if self._then is not None:
             self._then.record(environ, status, headers, sent_bytes, duration_s, now)
+
+    def record_refused(self, environ: dict[str, object], status: str, sent_bytes: int, duration_s: float) -> None:
+        """A request was refused, and had no span."""
+        if self._then is not None:
+            self._then.record_refused(environ, status, sent_bytes, duration_s)
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+        if self._then is not None:
+            self._then.flush()
 
 
 def open_spans(service: str, slot: int) -> Spans:

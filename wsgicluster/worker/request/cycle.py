@@ -18,7 +18,7 @@ from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.http.head import IS_HEAD
 from wsgicluster.http.response import REASONS, error_response
 from wsgicluster.ipc.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell, Page
-from wsgicluster.logs.access_log import AccessLog
+from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.worker.request.page_counters import PageCounters, class_of
 from wsgicluster.wsgi.client_callables import ClientCallables
@@ -77,7 +77,7 @@ class Cycle:
     """Where it is one of several at a time, those that run: see `wsgicluster.worker.request.in_flight`."""
 
     def __init__(
-        self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: AccessLog | None
+        self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: RequestLog | None
     ) -> None:
         self.application = application
         self._runners: set[weakref.ref[Cycle]] = set()

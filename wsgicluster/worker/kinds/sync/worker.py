@@ -22,6 +22,7 @@ from wsgicluster.worker.intake.load_shedding import admission_of
 from wsgicluster.worker.intake.policy import INLINE_BATCH
 from wsgicluster.worker.kinds.parts import KindParts, RunnerParts
 from wsgicluster.worker.kinds.requests import finish_environ
+from wsgicluster.worker.kinds.slow_requests import SlowRequests, SlowRequestThread
 from wsgicluster.worker.kinds.sync.client_waits import InlineWaits
 from wsgicluster.worker.kinds.sync.fast_path import PythonFastPath
 from wsgicluster.worker.kinds.sync.notifying_loop import NotifyingLoop
@@ -199,6 +200,7 @@ class InlineRunner:
             open_body=self.open_body,
             adopt=self._way.adopt,
             arrivals=self._way.arrivals,
+            begin=self._begin_to_look,
             end_quickly=self._monitor.end,
         )
 
@@ -231,6 +233,12 @@ class InlineRunner:
         return self._way.open_body(length) or StoredBody(self._context.settings.tmp_upload_dir, length)
 
     # -- while a request keeps the thread
+
+    def _begin_to_look(self) -> None:
+        context = self._context
+        if slow_s := context.settings.slow_request:
+            requests = SlowRequests(slow_s, context.slot, context.log)
+            SlowRequestThread(slow_s, context.page, requests).begin()
 
     def _on_ready(self) -> None:
         """There is work: have the other thread look after those who would wait for it, if there are any."""
