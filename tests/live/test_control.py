@@ -147,10 +147,10 @@ def test_a_reload_is_waited_for_and_a_broken_one_shows_its_traceback(live: LiveS
     assert "LookupError: broken on purpose" in broken.stderr
     assert broken.stderr.splitlines()[-1].startswith("wsgiclusterctl: error: reload aborted: ")
     assert get(live).endswith(b"ok")
-    (live.folder / "wsgicluster.conf.py").write_text("wrokers = 2\n")
+    (live.folder / "wsgicluster.conf.py").write_text("workers = 'many'\n")
     refused = ctl(live, "reload", "--wait")
     assert refused.returncode == 1
-    assert "wrokers" in refused.stderr
+    assert "workers: 'many'" in refused.stderr
 
 
 def test_a_worker_is_replaced_and_its_death_is_remembered(live: LiveServer) -> None:

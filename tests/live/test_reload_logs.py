@@ -59,7 +59,7 @@ def test_each_of_them_applies_at_once(server: StartServer, tmp_path: pathlib.Pat
     live.wait_log("Reload complete", count=3)
     # wrong ones, of each
     for name, wrong, says in (
-        ("access_log_format", "%(nonsense)s", "access_log_format"),
+        ("access_log_format", "%(nonsense", "access_log_format"),
         ("accesslog", str(tmp_path / "none" / "access.log"), "none/access.log"),
         ("errorlog", str(tmp_path / "none" / "error.log"), "none/error.log"),
         ("loglevel", "loud", "loglevel: 'loud'"),
