@@ -264,7 +264,7 @@ def test_no_look_is_due_without_a_probation(world: Supervised) -> None:
 
 
 def told(link: RecordedLink) -> list[ShareConnections]:
-    """The shares that a worker was asked for since this was last called."""
+    """What a worker has been sent about giving since this was last asked."""
     found = []
     while (message := link.theirs.receive()) is not None:
         if isinstance(message, ShareConnections):
