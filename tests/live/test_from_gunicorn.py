@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -117,6 +118,23 @@ def test_the_name_of_the_server(
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         refused = connection.response()
         assert (refused.status, refused.headers.get("server")) == (400, field)
+
+
+@pytest.mark.parametrize("preload", ["True", "False"])
+def test_a_file_that_patches_for_gevent(server: StartServer, tmp_path: pathlib.Path, preload: str) -> None:
+    pytest.importorskip("gevent")
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "import gevent.monkey\ngevent.monkey.patch_all()\n"
+        f"worker_class = 'gunicorn.workers.ggevent.GeventWorker'\nworkers = 2\npreload_app = {preload}\n"
+    )
+    live = server("app", source=SOURCE)
+    assert fetch(live.port, "/x").status == 200
+    live.process.send_signal(signal.SIGHUP)
+    live.wait_log("Reload complete", 30)
+    assert fetch(live.port, "/x").status == 200
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(30) == 0
+    assert not live.said("ERROR|WARNING|Warning")
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
