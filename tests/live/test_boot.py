@@ -127,7 +127,7 @@ def test_wrong_usage(server: StartServer, arguments: list[str], says: list[str])
 
 def test_unknown_name_in_the_file(server: StartServer, tmp_path: pathlib.Path) -> None:
     (tmp_path / "wsgicluster.conf.py").write_text("workesr = 2\n")
-    live = run(server, "app")
+    live = run(server, "app", "--strict")
     assert live.process.returncode == 2
     lines = live.log().splitlines()
     assert len(lines) == 1

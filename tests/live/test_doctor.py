@@ -139,9 +139,9 @@ def test_gevent(tmp_path: pathlib.Path) -> None:
 
 
 def test_wrong_settings_are_no_findings(tmp_path: pathlib.Path) -> None:
-    done = examine(tmp_path, GOOD, "-w", "0")
+    done = examine(tmp_path, GOOD, "-w", "-1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("wsgicluster: error: command line --workers: workers: '0'")
+    assert done.stderr.startswith("wsgicluster: error: command line --workers: workers: '-1'")
 
 
 def test_interrupted(tmp_path: pathlib.Path) -> None:

@@ -52,13 +52,15 @@ def test_a_user_who_may_not_enter_the_folder_of_this_package(
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
-def test_chdir_keeps_the_start_folder_that_pythonpath_names(
+def test_modules_are_found_in_the_start_folder_behind_that_of_chdir(
     server: StartServer, tmp_path: pathlib.Path, preload: tuple[str, ...]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    path = os.pathsep.join((str(ROOT), str(tmp_path)))
-    live = server("app", "--chdir", "elsewhere", *preload, source=SOURCE, environ={"PYTHONPATH": path})
-    assert fetch(live.port, "/x").status == 200
+    (tmp_path / "both.py").write_text("place = 'start'\n")
+    (tmp_path / "elsewhere/both.py").write_text("place = 'elsewhere'\n")
+    source = SOURCE.replace("os.getuid()", "both.place").replace("import os", "import both, os")
+    live = server("app", "--chdir", "elsewhere", *preload, source=source)
+    assert fetch(live.port, "/x").body == b"('GET', '', '/x', 'elsewhere')"
 
 
 def test_servers_that_share_a_port(server: StartServer, tmp_path: pathlib.Path) -> None:
