@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
 from wsgicluster import __version__
@@ -65,7 +65,8 @@ class Command:
         self._origin = dataclasses.replace(
             origin, command=(sys.executable, *sys.orig_argv[1:]), directory=self._directory, environ=self._environ
         )
-        self._path = _module_path(self._directory, self._environ)
+        real = os.path.realpath(self._directory)
+        self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
         self._registered: object | None = None
@@ -208,7 +209,10 @@ class Command:
             os.chdir(folder)
         except OSError as error:
             raise ServerError(f"chdir: cannot change to {folder}: {error.strerror}") from error
-        sys.path[:] = [folder, *(os.path.join(folder, entry) for entry in settings.pythonpath), *self._path]
+        # As in Gunicorn, modules are found in the start folder as well, by the user's name for it.
+        start = [] if os.path.realpath(folder) == os.path.realpath(self._directory) else [self._directory]
+        more = (os.path.join(folder, entry) for entry in settings.pythonpath)
+        sys.path[:] = [folder, *more, *start, *self._path]
         for name in self._changed:
             if name in self._environ:
                 os.environ[name] = self._environ[name]
@@ -269,16 +273,6 @@ def _check_here(settings: Settings) -> None:
 def _remark(loaded: Loaded) -> None:
     for remark in loaded.remarks:
         print(f"wsgicluster: remark: {remark}", file=sys.stderr)
-
-
-def _module_path(directory: str, environ: Mapping[str, str]) -> list[str]:
-    """Where modules are searched besides the application's folder: not in the one that the command was started in.
-
-    Unless PYTHONPATH names that: then it is meant, even where ``chdir`` leads elsewhere.
-    """
-    real = os.path.realpath(directory)
-    meant = any(real == os.path.realpath(entry) for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
-    return [entry for entry in sys.path if entry and (meant or os.path.realpath(entry) != real)]
 
 
 def _assignment(entry: str) -> tuple[str, str]:

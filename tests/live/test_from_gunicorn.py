@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -51,13 +52,15 @@ def test_a_user_who_may_not_enter_the_folder_of_this_package(
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)])
-def test_chdir_keeps_the_start_folder_that_pythonpath_names(
+def test_modules_are_found_in_the_start_folder_behind_that_of_chdir(
     server: StartServer, tmp_path: pathlib.Path, preload: tuple[str, ...]
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    path = os.pathsep.join((str(ROOT), str(tmp_path)))
-    live = server("app", "--chdir", "elsewhere", *preload, source=SOURCE, environ={"PYTHONPATH": path})
-    assert fetch(live.port, "/x").status == 200
+    (tmp_path / "both.py").write_text("place = 'start'\n")
+    (tmp_path / "elsewhere/both.py").write_text("place = 'elsewhere'\n")
+    source = SOURCE.replace("os.getuid()", "both.place").replace("import os", "import both, os")
+    live = server("app", "--chdir", "elsewhere", *preload, source=source)
+    assert fetch(live.port, "/x").body == b"('GET', '', '/x', 'elsewhere')"
 
 
 def test_servers_that_share_a_port(server: StartServer, tmp_path: pathlib.Path) -> None:
@@ -117,6 +120,23 @@ def test_the_name_of_the_server(
         connection.send(b"GET / HTTP/1.1\r\n\r\n")
         refused = connection.response()
         assert (refused.status, refused.headers.get("server")) == (400, field)
+
+
+@pytest.mark.parametrize("preload", ["True", "False"])
+def test_a_file_that_patches_for_gevent(server: StartServer, tmp_path: pathlib.Path, preload: str) -> None:
+    pytest.importorskip("gevent")
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "import gevent.monkey\ngevent.monkey.patch_all()\n"
+        f"worker_class = 'gunicorn.workers.ggevent.GeventWorker'\nworkers = 2\npreload_app = {preload}\n"
+    )
+    live = server("app", source=SOURCE)
+    assert fetch(live.port, "/x").status == 200
+    live.process.send_signal(signal.SIGHUP)
+    live.wait_log("Reload complete", 30)
+    assert fetch(live.port, "/x").status == 200
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(30) == 0
+    assert not live.said("ERROR|WARNING|Warning")
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])

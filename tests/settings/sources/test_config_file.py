@@ -102,6 +102,7 @@ preload, users, web_concurrency, max_workers, keep_alive_text = print, 3, 4, 5, 
 accesslog_var = "-"
 accesslog = accesslog_var
 worker = "celery"
+x_forwarded_for_header = "X-FORWARDED-FOR"
 bind = f"{host}:{port}"
 """
     found = read(tmp_path, source)

@@ -19,6 +19,7 @@ from wsgicluster.errors import UsageError
 from wsgicluster.gunicorn.imports import importable, server_name
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
+from wsgicluster.settings.sources.monkey_patching import prevented
 from wsgicluster.settings.sources.near_misses import near_miss
 from wsgicluster.settings.wording import complaint
 
@@ -32,7 +33,8 @@ class ConfigFile:
     """The settings of a configuration file (or module): ``source`` names it, ``names`` are its settings.
 
     ``remarks`` are about names that may be misspelt settings, or that have no effect; ``path`` is empty for a module.
-    ``views`` are the modules of Gunicorn that it has imported although Gunicorn is not installed.
+    ``views`` are the modules of Gunicorn that it has imported although Gunicorn is not installed, ``patches`` the
+    functions of gevent that it has called, without effect, to patch the standard library.
     """
 
     source: str
@@ -40,6 +42,7 @@ class ConfigFile:
     remarks: tuple[str, ...] = ()
     path: str = field(default="", compare=False)
     views: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
 
 
 class WrongNames(UsageError):
@@ -74,11 +77,14 @@ def _execute(path: str, directory: str) -> ConfigFile:
         raise UsageError(f"configuration file {path}: cannot be read: {error.strerror}") from error
     module = ModuleType(MODULE_NAME)
     module.__file__ = path
-    with _on_module_path(directory), _in_place(module), _located_errors(path), importable() as views:
+    with (
+        _on_module_path(directory), _in_place(module), _located_errors(path), importable() as views,
+        prevented() as patches,
+    ):  # fmt: skip
         tree = compile(source, path, "exec", ast.PyCF_ONLY_AST)
         exec(compile(source, path, "exec"), vars(module))
         _name_server(module)
-    found = ConfigFile(f"file {path}", path=path, views=tuple(views))
+    found = ConfigFile(f"file {path}", path=path, views=tuple(views), patches=tuple(patches))
     return _with_settings(found, vars(module), _imported_names(tree))
 
 
@@ -109,7 +115,7 @@ def _import(name: str, directory: str) -> ConfigFile:
     # Executed again on each reload, as a file is.
     known = sys.modules.pop(name, None)
     try:
-        with _on_module_path(directory), _located_errors(name), importable() as views:
+        with _on_module_path(directory), _located_errors(name), importable() as views, prevented() as patches:
             module = importlib.import_module(name)
             _name_server(module)
     except UsageError:
@@ -121,7 +127,8 @@ def _import(name: str, directory: str) -> ConfigFile:
     if isinstance(path, str) and path.endswith(".py"):
         with contextlib.suppress(OSError), open(path, "rb") as file:  # it may live in an archive
             imported = _imported_names(compile(file.read(), path, "exec", ast.PyCF_ONLY_AST))
-    return _with_settings(ConfigFile(f"module {name}", views=tuple(views)), vars(module), imported)
+    found = ConfigFile(f"module {name}", views=tuple(views), patches=tuple(patches))
+    return _with_settings(found, vars(module), imported)
 
 
 @contextlib.contextmanager

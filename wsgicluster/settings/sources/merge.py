@@ -81,6 +81,9 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     settings, sources = merge(given)
     remarks = [*(remark for each in given for remark in each.remarks), *unknown_variables(environ)]
     check(settings, sources, directory)
+    if file is not None and file.patches and settings.worker_class != "gevent":
+        called = ", ".join(dict.fromkeys(file.patches))
+        remarks.append(f"{file.source}: gevent.monkey.{called}: not done; workers of the kind gevent do it themselves")
     if settings.strict:
         raise_all([UsageError(remark) for remark in remarks])
     whole = complete(settings, sources)

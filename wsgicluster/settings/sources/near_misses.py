@@ -36,7 +36,8 @@ def near_miss(name: str, value: object, given: Collection[str]) -> str:
     joined = _joined(name)
     found = _NAMES.get(joined) or _FLAGS.get(joined, "")
     if not found and name.islower() and len(joined) >= _LEAST_LETTERS:
-        similar = difflib.get_close_matches(joined, _NAMES, 1, _LIKENESS)
+        # Few misspell the first letter.
+        similar = difflib.get_close_matches(joined, [each for each in _NAMES if each[0] == joined[0]], 1, _LIKENESS)
         found = _NAMES[similar[0]] if similar else ""
     return found if found and found not in given and _may_have(found, value) else ""
 
