@@ -22,9 +22,8 @@ from wsgicluster.errors import AppLoadError, ServerError, UsageError
 from wsgicluster.http import core
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
-from wsgicluster.logs.access_log import compile_format
 from wsgicluster.logs.loggers import claim_names
-from wsgicluster.logs.logs import Logs
+from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
@@ -110,9 +109,9 @@ class Command:
         if loaded.settings.print_config:
             print(listing(loaded), end="")
         settings = _resolved(loaded.settings)
-        compile_format(settings.access_log_format)
         check_kind(settings.worker_class)
         self._enter(settings)
+        check_options(log_options(settings))
         return examine(settings, loaded.remarks, lambda: self._load_as_worker(settings), fork.fork)
 
     def _load_as_worker(self, settings: Settings) -> object:

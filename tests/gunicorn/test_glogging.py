@@ -1,5 +1,6 @@
 """Classes of loggers that are written for Gunicorn: what they override, call and read, and that they are joined."""
 
+import io
 import logging
 import os
 import pathlib
@@ -82,6 +83,23 @@ class Failing(glogging.Logger):
         raise KeyError("tenant")
 
 
+class Foreign:
+    """Has the methods, and no base class of ours: as Gunicorn's own has."""
+
+    def __init__(self, _cfg: Any) -> None:
+        self.logger = logging.getLogger("gunicorn.access")
+        self.logger.addHandler(logging.StreamHandler(Foreign.stream))
+        self.logger.setLevel("INFO")
+
+    stream: Any = None
+
+    def access(self, resp: Any, req: Any, _environ: Any, request_time: timedelta) -> None:
+        self.logger.info("%s %s %s", req.path, resp.status, request_time.total_seconds())
+
+    def reopen_files(self) -> None:
+        """None."""
+
+
 class Starting(glogging.Logger):
     """Cannot be made."""
 
@@ -101,6 +119,15 @@ def test_overridden_methods(tmp_path: pathlib.Path) -> None:
     logs.error.info("event")
     assert (tmp_path / "error").read_text().endswith(f"[{os.getpid()}] [INFO] event\n")
     assert logs.error.name == "gunicorn.error"
+
+
+def test_a_class_that_is_not_derived_from_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(Foreign, "stream", stream)
+    logs = joined(settings_of(tmp_path), Foreign)
+    assert logs.error.name == "gunicorn.error"
+    request(logs)
+    assert stream.getvalue() == "/a 200 OK 0.25\n"
 
 
 def test_refused_requests(tmp_path: pathlib.Path) -> None:

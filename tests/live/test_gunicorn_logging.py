@@ -179,8 +179,10 @@ def test_syslog(server: StartServer, receiver: socket.socket) -> None:
     assert not live.said("Traceback")
 
 
-@pytest.mark.parametrize("kind", ["sync", "gthread"])
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
 def test_statsd(server: StartServer, receiver: socket.socket, kind: str) -> None:
+    if kind == "gevent":
+        pytest.importorskip("gevent")
     live = server(
         "app:app", "-k", kind, "--statsd-host", f"127.0.0.1:{receiver.getsockname()[1]}", "--statsd-prefix", "shop",
         "--dogstatsd-tags", "a:b", "--enable-backlog-metric", source=PLAIN,

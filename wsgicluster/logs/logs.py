@@ -14,7 +14,14 @@ from wsgicluster.errors import UsageError
 from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
 from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
-from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler, claim_names, server_logger
+from wsgicluster.logs.loggers import (
+    ACCESS_LOGGER,
+    ERROR_LOGGER,
+    GUNICORN_NAMES,
+    LineHandler,
+    claim_names,
+    server_logger,
+)
 from wsgicluster.logs.lossy_socket import LossySocket
 from wsgicluster.logs.options import LogOptions, UserLogger
 from wsgicluster.logs.records import AccessRecords
@@ -301,8 +308,9 @@ class Logs:
 
 def _made(make: Callable[[], UserLogger]) -> UserLogger:
     for name in (ERROR_LOGGER, ACCESS_LOGGER):
-        server_logger(name).handlers = []
-        _remove_metrics(server_logger(name))
+        logger = server_logger(name)
+        logger.name, logger.handlers = GUNICORN_NAMES[name], []
+        _remove_metrics(logger)
     return make()
 
 

@@ -22,6 +22,9 @@ CONNECT_S = 0.02
 MOST_WAITING_BYTES = 1 << 16
 """So much of a stream is kept while it does not take more."""
 
+# Gevent replaces both in a worker: by what switches to another greenlet in place of returning at once.
+_Socket, _Poll = socket.socket, select.poll
+
 _Address: TypeAlias = tuple[int, int, object]
 
 
@@ -109,11 +112,11 @@ class LossySocket:
 
 
 def _connected(family: int, kind: int, address: object) -> socket.socket:
-    made = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    made = _Socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         made.connect(address)  # type: ignore[arg-type]  # as getaddrinfo has it
     except BlockingIOError:
-        poll = select.poll()
+        poll = _Poll()
         poll.register(made, select.POLLOUT)
         poll.poll(CONNECT_S * 1000)
     except OSError:

@@ -65,3 +65,22 @@ def test_the_rest_of_a_record_that_comes_later_shares_its_fate() -> None:
     assert [wanted.has(record) for record in records(LOG[3:5])] == [True]
     assert [wanted.has(record) for record in records(LOG[5:7])] == [True, False]
     assert wanted.has(Record(["more of what is not wanted"])) is False
+
+
+STRUCTURED = [
+    """{"time":"2026-03-01T12:00:01.250+00:00","level":"error","logger":"wsgicluster.error","pid":21,"message":"failed",
+    "exception":"Traceback\\nLookupError"}""".replace("\n    ", ""),
+    r'time=2026-03-01T12:00:02.250+00:00 level=warning logger=wsgicluster pid=22 message="worker 2: \"x\"" order=7',
+    "time=2026-03-01T12:00:03.250+00:00 level=info logger=wsgicluster.error pid=22 message=Stopped",
+    '{"time":"now"}',
+    '{"time":"now"',
+]
+
+
+def test_structured_lines() -> None:
+    error, warning, info = records(STRUCTURED)
+    assert (error.at, error.pid, error.level) == ("2026-03-01T12:00:01.250+00:00", 21, "error")
+    assert error.message == "failed\nTraceback\nLookupError"
+    assert (warning.pid, warning.level, warning.message) == (22, "warning", 'worker 2: "x"')
+    assert (info.message, info.lines) == ("Stopped", STRUCTURED[2:])
+    assert found(RecordFilter(level="warning"), STRUCTURED) == [0, 1]

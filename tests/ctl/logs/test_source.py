@@ -53,5 +53,5 @@ def test_a_pipe_is_refused_with_the_remedy(
 def test_what_cannot_be_looked_at_or_is_configured_elsewhere_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ControlError, match="which is no file and cannot be read here"):
         log_path(launch(descriptor=5), str(tmp_path))
-    with pytest.raises(ControlError, match="logconfig_dict says where the error log goes"):
+    with pytest.raises(ControlError, match="logconfig_dict or another setting says where the error log goes"):
         log_path(launch())

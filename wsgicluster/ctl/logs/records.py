@@ -1,10 +1,11 @@
 """Records of the error log, as they stand in its file, and which of them are wanted. Pure.
 
-A record begins with a line that has time, pid and level. Lines without these belong to the record in front of them:
-tracebacks, and what applications write to ``wsgi.errors``.
+A record begins with a line that has time, pid and level, as text, JSON or logfmt. Lines without these belong to the
+record in front of them: tracebacks, and what applications write to ``wsgi.errors``.
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 _HEAD = re.compile(
     r"\[(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([+-]\d\d)(\d\d)\] \[(\d+)\] \[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] (.*)"
 )
+_JSON = '{"time":"'
+_LOGFMT = re.compile(r'time=(\S+) level=(\w+) logger=\S+ pid=(\d+) message=("(?:[^"\\]|\\.)*"|\S*)(?: .*)?')
 _WORKER = re.compile(r"\b[Ww]orker (\d+)\b(?: \(pid (\d+))?")
 
 
@@ -36,9 +39,26 @@ def _begun(line: str) -> Record | None:
     """The record that a line begins; None for a line that belongs to the one before."""
     found = _HEAD.fullmatch(line)
     if found is None:
-        return None
+        return _begun_with_fields(line)
     day, time, hours, minutes, pid, level, message = found.groups()
     return Record([line], f"{day}T{time}{hours}:{minutes}", int(pid), level.lower(), message)
+
+
+def _begun_with_fields(line: str) -> Record | None:
+    try:
+        if line.startswith(_JSON):
+            fields = json.loads(line)
+        elif (found := _LOGFMT.fullmatch(line)) is not None:
+            time, level, pid, message = found.groups()
+            text = json.loads(message) if message.startswith('"') else message
+            fields = {"time": time, "level": level, "pid": pid, "message": text}
+        else:
+            return None
+        at, pid, level = str(fields["time"]), int(fields["pid"]), str(fields["level"])
+        message = "\n".join(str(fields[name]) for name in ("message", "exception") if name in fields)
+    except (ValueError, KeyError, TypeError):  # an application has printed something alike
+        return None
+    return Record([line], at, pid, level, message) if level in LEVELS else None
 
 
 def records(lines: Iterable[str]) -> Iterator[Record]:

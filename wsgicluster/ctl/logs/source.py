@@ -18,7 +18,7 @@ def log_path(launch: Mapping[str, Any], root: str = "/") -> str:
         return str(about["path"])
     if about["descriptor"] is None:
         raise ControlError(
-            ErrorCode.FAILED, "logconfig_dict says where the error log goes, and names no file; look where it leads"
+            ErrorCode.FAILED, "logconfig_dict or another setting says where the error log goes, and names no file"
         )
     link = os.path.join(root, f"proc/{launch['pid']}/fd/{about['descriptor']}")
     try:
