@@ -72,12 +72,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     "worker.jobs": LEVEL_2 | {"support", "worker.boot"},
     "worker": frozenset({"worker.hooks"}),
     # Level 3: the arbiter's rooms; never the worker's.
+    "arbiter.hooks": BASE | {"settings"},
     "arbiter.inbox": LEVEL_1,
     "arbiter.plan": LEVEL_1,
     "arbiter.service": LEVEL_1 | {"ipc", "arbiter.plan"},
     "arbiter.listeners": LEVEL_1 | {"arbiter.service"},
     "arbiter.postmortem": LEVEL_1 | {"ipc", "arbiter.plan"},
-    "arbiter.children": LEVEL_1 | {"ipc", "arbiter.inbox", "arbiter.plan", "arbiter.listeners", "arbiter.postmortem"},
+    "arbiter.children": LEVEL_1
+    | {"ipc", "arbiter.hooks", "arbiter.inbox", "arbiter.plan", "arbiter.listeners", "arbiter.postmortem"},
     "arbiter.supervision": LEVEL_1 | {"ipc", "arbiter.plan", "arbiter.postmortem", "arbiter.children"},
     "arbiter.upgrade": LEVEL_1
     | {"ipc", "arbiter.inbox", "arbiter.children", "arbiter.listeners", "arbiter.postmortem", "arbiter.service"},
@@ -122,6 +124,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "steward": BASE | {"settings", "system", "logs", "ipc", "support", "cluster.events"},
     # Level 3: the child that responds to operators and monitoring.
     "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
+    # Level 4: what hooks of the configuration file are given; imported where there are some.
+    "gunicorn": BASE | {"settings", "system", "arbiter.hooks", "worker.hooks"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
     # Level 5: the command that talks to servers.

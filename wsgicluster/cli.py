@@ -9,16 +9,17 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from wsgicluster import __version__
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
 from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.reload import log_options
 from wsgicluster.arbiter.service.launch import Origin, take
 from wsgicluster.arbiter.upgrade.upgrade import report_failure
 from wsgicluster.cluster.redis.reachable import check_store
-from wsgicluster.errors import AppLoadError, ServerError, UsageError
+from wsgicluster.errors import AppLoadError, HookError, ServerError, UsageError
 from wsgicluster.http import core
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
@@ -30,6 +31,9 @@ from wsgicluster.settings.sources.command_line import help_text
 from wsgicluster.system import cgroup, privileges, process
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind
+
+if TYPE_CHECKING:
+    from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
 
 INTERRUPTED = 130
 """The exit code of a process that Ctrl-C has ended, by the convention of shells: 128 + SIGINT."""
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Command(sys.argv[1:] if argv is None else argv, origin).run()
     except ServerError as error:
         report_failure(origin, error)
-        if isinstance(error, AppLoadError) and error.trace:
+        if isinstance(error, AppLoadError | HookError) and error.trace:
             print(error.trace, file=sys.stderr)
         for line in str(error).splitlines():
             print(f"wsgicluster: error: {line}", file=sys.stderr)
@@ -68,6 +72,7 @@ class Command:
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
+        self._hooks: ArbiterCalls | None = None
         self._registered: object | None = None
         """What the configuration file has registered when it was read last, None for nothing."""
 
@@ -139,6 +144,7 @@ class Command:
             self._boot_steward,
             self._boot_admin,
             lambda: self._registered,
+            self._hooks_of,
         )
         try:
             return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
@@ -161,7 +167,26 @@ class Command:
         assert self._logs is not None, "no worker boots before there are logs"
         if application is None:  # else the mold has entered for the application already
             self._enter_for_application(settings)
-        boot_worker(self._logs, settings, assignment, application)
+        configured = None
+        if self._hooks is not None and settings.has_hooks:
+            from wsgicluster.gunicorn.worker_calls import WorkerCalls
+
+            view = self._hooks.unpacked(assignment.hooked, settings)
+            configured = WorkerCalls(self._hooks.server, view, settings, self._logs.error)
+        boot_worker(self._logs, settings, assignment, application, configured)
+
+    def _hooks_of(self, settings: Settings) -> ArbiterHooks:
+        """What calls the hooks of the newest settings; once there were any it stays, and so does what they have set."""
+        if self._hooks is None and settings.has_hooks:
+            # Late: only a server that has hooks spends memory on them.
+            from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
+
+            assert self._logs is not None, "no hook is called before there are logs"
+            self._hooks = ArbiterCalls(self._logs.error)
+        if self._hooks is None:
+            return NO_HOOKS
+        self._hooks.use(settings)
+        return self._hooks
 
     def _boot_jobs(self, settings: Settings, assignment: Assignment) -> NoReturn:
         # Late: only a server that has such a process spends memory on it.

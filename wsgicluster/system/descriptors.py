@@ -19,6 +19,19 @@ def count_descriptors() -> int:
     return sum(1 for _ in _open_descriptors())
 
 
+def open_descriptors() -> set[int]:
+    """Those above 2 that are open now."""
+    return {number for number in _open_descriptors() if number > 2 and _is_open(number)}
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:  # it was the listing's own
+        return False
+    return True
+
+
 def _open_descriptors() -> Iterable[int]:
     # Listed rather than counted up: the limit may be a milliard, and not every libc closes ranges at once.
     try:
