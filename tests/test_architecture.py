@@ -128,6 +128,11 @@ ALLOWED: dict[str, frozenset[str]] = {
     "gunicorn": BASE | {"settings", "system", "arbiter.hooks", "worker.hooks"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
+    # Level 5: a server within a program of the user's.
+    "embedding": BASE | {"settings", "system", "wsgi", "arbiter.service", "cli"},
+    "__init__": frozenset({"embedding"}),  # when it is asked for
+    "testing": BASE | {"logs", "arbiter.children", "embedding"},
+    "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn"},
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"cli"}),
@@ -261,8 +266,8 @@ def functions(source: Source) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunct
 
 def layers(source: Source) -> Iterator[str]:
     room = source.room
-    if room in ("cli", "__init__", ""):
-        allowed = None if room == "cli" else frozenset[str]()
+    if room == "cli":
+        allowed = None
     elif room in ALLOWED:
         allowed = ALLOWED[room] | {room}
     else:

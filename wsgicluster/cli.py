@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from wsgicluster import __version__
@@ -57,10 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Command:
-    """One run of the command: its arguments, and the folder and environment that it began with."""
+    """One run of the command: its arguments, and the folder and environment that it began with.
 
-    def __init__(self, argv: Sequence[str], origin: Origin) -> None:
+    ``read`` reads the settings in place of that, in a program that embeds a server.
+    """
+
+    def __init__(self, argv: Sequence[str], origin: Origin, read: Callable[[], Loaded] | None = None) -> None:
         self._argv = tuple(argv)
+        self._read = read
         # A copy: a reload must not read what we have set since.
         self._environ = dict(os.environ)
         self._directory = _current_folder(self._environ)
@@ -79,7 +83,7 @@ class Command:
     def run(self) -> int:
         """Do what the arguments ask for; returns the exit code. Raises ServerError."""
         membership.expect()  # no job of the configuration file begins here
-        loaded = load(self._argv, self._environ, self._directory)
+        loaded = self._load()
         self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
@@ -99,6 +103,10 @@ class Command:
             case Action.SERVE:
                 return self._serve(loaded)
         return 0
+
+    def _load(self) -> Loaded:
+        """Read the settings, now."""
+        return load(self._argv, self._environ, self._directory) if self._read is None else self._read()
 
     def _check(self, settings: Settings) -> None:
         compile_format(settings.access_log_format)
@@ -155,7 +163,7 @@ class Command:
 
     def _reload(self) -> Settings:
         try:
-            settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+            settings = _resolved(self._load().settings)
         finally:
             registered = _take_registered()
         self._registered = registered

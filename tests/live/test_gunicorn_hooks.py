@@ -45,7 +45,8 @@ def pre_fork(server, worker):
     worker.mine = worker.age
     note("pre_fork", worker.age, shown=worker.pid, alive=worker.alive, booted=worker.booted)
 def post_fork(server, worker):
-    note("post_fork", worker.mine, own=worker.pid == os.getpid(), booted=worker.booted, wsgi=getattr(worker, "wsgi", None))
+    wsgi = getattr(worker, "wsgi", None)
+    note("post_fork", worker.mine, own=worker.pid == os.getpid(), booted=worker.booted, wsgi=wsgi)
 def post_worker_init(worker):
     note("post_worker_init", worker.age, alive=worker.alive, served=worker.nr, sockets=len(worker.sockets),
          callable=callable(worker.wsgi), application=worker.app.callable is worker.wsgi)
