@@ -371,6 +371,23 @@ def test_own_attributes_and_files(server: StartServer, tmp_path: pathlib.Path, a
     assert live.whole_log().count(unsent) == len(arguments)
 
 
+def test_a_hang(server: StartServer, tmp_path: pathlib.Path) -> None:
+    config = """
+def worker_abort(worker): print("worker_abort", worker.aborted, flush=True)
+def worker_exit(server, worker): print("worker_exit", flush=True)
+def pre_request(worker, req):
+    import time
+    while req.path == "/hang": time.sleep(0.05)
+"""
+    live = configured(server, tmp_path, config, "-t", "3")
+    live.wait_log("Started: 1 worker serves")
+    with contextlib.suppress(OSError):
+        get(live, "/hang")
+    live.wait_log(r"\[CRITICAL\] WORKER TIMEOUT \(pid:\d+\)")
+    live.wait_log("worker_abort True\nworker_exit\n")
+    wait_until(lambda: get(live) == (200, b"hello"), 20)
+
+
 def test_a_worker_that_a_hook_ends(server: StartServer, tmp_path: pathlib.Path) -> None:
     config = "def post_request(worker, req):\n    if req.path == '/end': worker.alive = False\n"
     live = configured(server, tmp_path, config)
