@@ -28,7 +28,7 @@ from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
-from wsgicluster.system import cgroup, privileges, process
+from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind
 
@@ -224,6 +224,8 @@ class Command:
 
     def _enter_for_application(self, settings: Settings) -> None:
         """Enter, and set the umask: only where the application runs; the arbiter sets the modes of its files."""
+        if self._read is not None:
+            forks.forget_exit_functions()
         self._enter(settings)
         if settings.umask is not None:
             os.umask(settings.umask)

@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -78,8 +79,10 @@ def _start(application: Callable[..., Any], settings: dict[str, Any], folder: pa
     running = RunningServer(port, pid, folder)
     until = time.monotonic() + START_S
     while not ready.exists():
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            raise ServerError(f"the server cannot start:\n{running.log}")
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            raise ServerError(f"the server cannot start (exit code {code}):\n{running.log}")
         if time.monotonic() > until:
             _stop(pid)
             raise ServerError(f"the server has not started in {START_S:g} s:\n{running.log}")
@@ -95,9 +98,16 @@ def _serve(application: Callable[..., Any], settings: dict[str, Any], folder: pa
         code = serve(application, **settings)
     except ServerError as error:
         code = error.exit_code
-        with (folder / "log").open("a", encoding="utf-8") as log:
-            log.write(f"{error}\n")
+        _append(folder, str(error))
+    except BaseException:  # noqa: BLE001
+        # The boundary of this process: above it are only frames of the test's.
+        _append(folder, traceback.format_exc())
     os._exit(code)
+
+
+def _append(folder: pathlib.Path, text: str) -> None:
+    with (folder / "log").open("a", encoding="utf-8") as log:
+        log.write(f"{text}\n")
 
 
 def _stop(pid: int) -> None:

@@ -57,7 +57,8 @@ def body(url: str) -> bytes:
 
 
 SERVE = """
-import sys, wsgicluster
+import atexit, sys, wsgicluster
+atexit.register(print, "the program ends", flush=True)
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"served"]
@@ -74,7 +75,8 @@ def test_serve(program: Any, settings: str) -> None:
     live.wait_log("Generation 2 is healthy")
     assert body(live.url) == b"served"
     assert live.stop() == 0
-    assert live.log().splitlines()[-1] == "exit code 0"
+    assert live.log().splitlines()[-2:] == ["exit code 0", "the program ends"]
+    assert live.log().count("the program ends") == 1
 
 
 @pytest.mark.parametrize(

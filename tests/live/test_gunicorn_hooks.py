@@ -318,7 +318,7 @@ def when_ready(server):
     served.append(http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Handler))
     threading.Thread(target=served[0].serve_forever, daemon=True).start()
     def log_on():
-        while True: server.log.info("a thread logs")
+        while not threading.Event().wait(0.001): server.log.info("a thread logs")
     threading.Thread(target=log_on, daemon=True).start()
 """
 
@@ -333,6 +333,8 @@ def test_threads_of_hooks(server: StartServer, tmp_path: pathlib.Path, arguments
             body: bytes = response.read()
             return body
 
+    live.wait_log("Started: 2 workers serve")
+    assert not live.said("threads while it was preloaded")
     for generation in (2, 3, 4):
         assert answered() == str(live.pid).encode()
         live.send(signal.SIGHUP)
@@ -347,6 +349,7 @@ import os, threading
 def on_starting(server):
     server.numbers = set()
     server.lock = threading.Lock()
+    server.large = "x" * 100_000
     server.own_log = os.open("own.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def pre_fork(server, worker):
     worker.number = next(number for number in range(99) if number not in server.numbers)
@@ -367,8 +370,9 @@ def test_own_attributes_and_files(server: StartServer, tmp_path: pathlib.Path, a
         if len(expected) > 1:
             live.send(signal.SIGHUP)
         wait_until(lambda expected=expected: lines() == expected, 20, "own.log")  # type: ignore[misc]
-    unsent = "preload_app: server.lock, set by a hook, does not reach workers"
-    assert live.whole_log().count(unsent) == len(arguments)
+    for attribute in ("lock", "large"):
+        unsent = f"preload_app: server.{attribute}, set by a hook, does not reach workers"
+        assert live.whole_log().count(unsent) == len(arguments)
 
 
 def test_a_hang(server: StartServer, tmp_path: pathlib.Path) -> None:

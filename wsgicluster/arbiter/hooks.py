@@ -18,8 +18,8 @@ class HookedChild(Protocol):
     pid: int
 
     @property
-    def ready(self) -> bool:
-        """Whether it serves, and is meant to."""
+    def alive(self) -> bool:
+        """Is there, or will be, a process?"""
 
 
 class ArbiterHooks(Protocol):

@@ -25,6 +25,10 @@ SLOW_S = 0.1
 """A hook that takes longer is named in the log: no worker is supervised meanwhile."""
 
 
+SENT_BYTES = 16 * 1024
+"""How much of a view goes to a worker of the mold: an order has 64 KiB, for both views and what else is in it."""
+
+
 class ChildState:
     """What the arbiter knows of a worker: a `Live`."""
 
@@ -33,8 +37,8 @@ class ChildState:
         self.requests = requests
 
     def is_alive(self) -> bool:
-        """Whether it boots or serves."""
-        return self._child.pid == 0 or self._child.ready
+        """Is there, or will be, a process?"""
+        return self._child.alive
 
     def leave(self) -> None:
         """Nothing: only a worker itself can say so."""
@@ -49,19 +53,19 @@ class ArbiterCalls:
         self._children: dict[int, tuple[HookedChild, WorkerView]] = {}
         self._opened: set[int] = set()
         self._unsent: set[str] = set()
-        self.server = ServerView(Configuration(self._settings), LogView(log))
+        self.server = ServerView(Configuration(self._settings), LogView(log), self._workers)
 
     def use(self, settings: Settings) -> None:
         """These are the newest settings."""
         self._settings = settings
         self.server.cfg = Configuration(settings)
-        self.server.num_workers = int(settings.workers)
 
     # The moments
 
     def starting(self) -> None:
         """First of all. Raises HookError."""
         server = self.server
+        server.num_workers = int(self._settings.workers)
         self._call("nworkers_changed", server, server.num_workers, None, needed=True)
         server.pid = os.getpid()
         self._call("on_starting", server, needed=True)
@@ -74,8 +78,8 @@ class ArbiterCalls:
     def reloaded(self, sockets: Sequence[socket.socket]) -> None:
         """New settings are in force."""
         self.server.pid = os.getpid()  # they may be the first ones with hooks
-        workers = self.server.num_workers
-        self._call("nworkers_changed", self.server, workers, workers)
+        before, self.server.num_workers = self.server.num_workers, int(self._settings.workers)
+        self._call("nworkers_changed", self.server, self.server.num_workers, before)
         self._listen(sockets)
         self._call("on_reload", self.server)
 
@@ -91,7 +95,6 @@ class ArbiterCalls:
         view = WorkerView(server.worker_age, Configuration(settings), server.log)
         view.show(ChildState(child, requests))
         self._children[child.key] = (child, view)
-        self._note_pids()
         self._call("pre_fork", server, view, of=settings)
         forks.wait_for_imports()
         return view
@@ -99,8 +102,6 @@ class ArbiterCalls:
     def exited(self, child: HookedChild) -> None:
         """A worker has exited, or will never be."""
         _, view = self._children.pop(child.key, (child, None))
-        self.server.WORKERS.pop(child.pid, None)
-        self._note_pids()
         if view is not None and child.pid:
             view.pid = child.pid
             self._call("child_exit", self.server, view)
@@ -126,7 +127,6 @@ class ArbiterCalls:
             "age": given.age,
             "worker": self._sendable("worker", given.own()),
             "server": self._sendable("server", self.server.own()),
-            "pids": list(self.server.WORKERS),
         }
         return base64.b64encode(pickle.dumps(parts)).decode()
 
@@ -142,20 +142,28 @@ class ArbiterCalls:
         self.server.worker_age = view.age
         return view
 
-    def _sendable(self, whose: str, attributes: dict[str, Any]) -> dict[str, bytes | Any]:
-        found = {}
+    def _sendable(self, whose: str, attributes: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        room_bytes = SENT_BYTES
         for name, value in attributes.items():
             try:
-                pickle.dumps(value)
+                size_bytes = len(pickle.dumps(value))
             except Exception as error:  # noqa: BLE001
                 # Whatever an object's own pickling raises.
-                if name not in self._unsent:
-                    self._unsent.add(name)
-                    text = "preload_app: %s.%s, set by a hook, does not reach workers, as it cannot be pickled: %s"
-                    self._log.warning(text, whose, name, error)
+                self._say_unsent(f"{whose}.{name}", f"it cannot be pickled: {error}")
                 continue
+            if size_bytes > room_bytes:
+                self._say_unsent(f"{whose}.{name}", f"all of them may have {SENT_BYTES} bytes")
+                continue
+            room_bytes -= size_bytes
             found[name] = value
         return found
+
+    def _say_unsent(self, attribute: str, why: str) -> None:
+        if attribute not in self._unsent:
+            self._unsent.add(attribute)
+            text = "preload_app: %s, set by a hook, does not reach workers, as %s"
+            self._log.warning(text, attribute, why)
 
     # Calls
 
@@ -163,19 +171,20 @@ class ArbiterCalls:
         scheme = "https" if self._settings.has_tls else "http"
         self.server.LISTENERS = [ListenerView(sock, scheme) for sock in sockets]
 
-    def _note_pids(self) -> None:
-        """Those that a mold has forked have their pids only later."""
-        workers = self.server.WORKERS
-        for child, view in self._children.values():
-            if child.pid and child.pid not in workers:
+    def _workers(self) -> dict[int, WorkerView]:
+        """By pid; those that a mold has forked have theirs only later."""
+        found = {}
+        for child, view in list(self._children.values()):
+            if child.pid:
                 view.pid = child.pid
-                workers[child.pid] = view
+                found[child.pid] = view
+        return found
 
     def _call(self, name: str, *arguments: Any, needed: bool = False, of: Settings | None = None) -> None:
         hook = getattr(of or self._settings, name)
         if hook is None:
             return
-        self._note_pids()
+        self._workers()
         before, began = open_descriptors(), time.monotonic()
         try:
             hook(*arguments)

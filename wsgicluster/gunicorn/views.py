@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ class WorkerView:
         self.sockets: list[Any] = []
         self._live: Live | None = None
         self._alive = True
-        self._given = frozenset(vars(self))
+        self._given = frozenset({*vars(self), "_given"})
 
     def __str__(self) -> str:
         return f"<Worker {self.pid}>"
@@ -138,21 +138,28 @@ class ServerView:
 
     pid: int
 
-    def __init__(self, configuration: Configuration, log: LogView) -> None:
+    def __init__(
+        self, configuration: Configuration, log: LogView, workers: Callable[[], dict[int, WorkerView]] = dict
+    ) -> None:
         self.log = log
         self.cfg = configuration
         self.num_workers = configuration.workers
         self.worker_age = 0
         self.master_pid = 0
-        self.WORKERS: dict[int, WorkerView] = {}
+        self._workers = workers
         self.LISTENERS: list[ListenerView] = []
         self.pidfile = configuration.pidfile
-        self._given = frozenset({*vars(self), "pid"})
+        self._given = frozenset({*vars(self), "_given", "pid"})
 
     @property
     def address(self) -> list[Any]:
         """Where it listens."""
         return self.cfg.address
+
+    @property
+    def WORKERS(self) -> dict[int, WorkerView]:  # noqa: N802 - Gunicorn's own name
+        """Those that have a process, by pid; a worker sees those of when it was forked."""
+        return self._workers()
 
     @property
     def timeout(self) -> float:

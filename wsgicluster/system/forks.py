@@ -161,6 +161,14 @@ def _pooled() -> set[int]:
     return {pid for executor in executors for pid in list(executor.processes or ())}
 
 
+def forget_exit_functions() -> None:
+    """In a child of a program that embeds the server: what the program has registered for its end is for that alone.
+
+    A worker that exits would else delete its temporary folders.
+    """
+    atexit._clear()
+
+
 def run_exit_functions() -> None:
     """Do what the application has registered for the end of this process, and wait for none of its processes.
 
