@@ -29,6 +29,7 @@ from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
 from wsgicluster.system import cgroup, forks, privileges, process
+from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind
 
@@ -77,6 +78,8 @@ class Command:
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
         self._hooks: ArbiterCalls | None = None
+        self._opened = OpenedDescriptors()
+        """What the configuration file has opened: its hooks may use it in workers."""
         self._registered: object | None = None
         """What the configuration file has registered when it was read last, None for nothing."""
 
@@ -106,7 +109,8 @@ class Command:
 
     def _load(self) -> Loaded:
         """Read the settings, now."""
-        return load(self._argv, self._environ, self._directory) if self._read is None else self._read()
+        with self._opened.noted():
+            return load(self._argv, self._environ, self._directory) if self._read is None else self._read()
 
     def _check(self, settings: Settings) -> None:
         compile_format(settings.access_log_format)
@@ -190,7 +194,7 @@ class Command:
             from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
 
             assert self._logs is not None, "no hook is called before there are logs"
-            self._hooks = ArbiterCalls(self._logs.error)
+            self._hooks = ArbiterCalls(self._logs.error, self._opened)
         if self._hooks is None:
             return NO_HOOKS
         self._hooks.use(settings)

@@ -346,6 +346,7 @@ def test_threads_of_hooks(server: StartServer, tmp_path: pathlib.Path, arguments
 
 OWN = """
 import os, threading
+of_the_file = open("file.log", "a", buffering=1)
 def on_starting(server):
     server.numbers = set()
     server.lock = threading.Lock()
@@ -354,7 +355,9 @@ def on_starting(server):
 def pre_fork(server, worker):
     worker.number = next(number for number in range(99) if number not in server.numbers)
     server.numbers.add(worker.number)
-def post_fork(server, worker): os.write(server.own_log, f"{worker.number} {sorted(server.numbers)}\\n".encode())
+def post_fork(server, worker):
+    of_the_file.write(f"{worker.number}\\n")
+    os.write(server.own_log, f"{worker.number} {sorted(server.numbers)}\\n".encode())
 def child_exit(server, worker):
     server.numbers.discard(worker.number)
     os.write(server.own_log, f"-{worker.number}\\n".encode())
@@ -370,6 +373,7 @@ def test_own_attributes_and_files(server: StartServer, tmp_path: pathlib.Path, a
         if len(expected) > 1:
             live.send(signal.SIGHUP)
         wait_until(lambda expected=expected: lines() == expected, 20, "own.log")  # type: ignore[misc]
+    assert (tmp_path / "file.log").read_text() == "0\n1\n0\n"
     for attribute in ("lock", "large"):
         unsent = f"preload_app: server.{attribute}, set by a hook, does not reach workers"
         assert live.whole_log().count(unsent) == len(arguments)

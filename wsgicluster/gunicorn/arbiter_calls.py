@@ -19,7 +19,7 @@ from wsgicluster.gunicorn.configuration import Configuration
 from wsgicluster.gunicorn.views import ListenerView, LogView, ServerView, WorkerView
 from wsgicluster.settings import Settings
 from wsgicluster.system import forks
-from wsgicluster.system.descriptors import open_descriptors
+from wsgicluster.system.descriptors import OpenedDescriptors
 
 SLOW_S = 0.1
 """A hook that takes longer is named in the log: no worker is supervised meanwhile."""
@@ -45,13 +45,16 @@ class ChildState:
 
 
 class ArbiterCalls:
-    """The hooks of one server, in its arbiter; ``use`` is called with each reading of the settings."""
+    """The hooks of one server, in its arbiter; ``use`` is called with each reading of the settings.
 
-    def __init__(self, log: logging.Logger) -> None:
+    ``opened`` are the descriptors that the configuration file has opened, to which those of hooks are added.
+    """
+
+    def __init__(self, log: logging.Logger, opened: OpenedDescriptors) -> None:
         self._log = log
         self._settings = Settings()
         self._children: dict[int, tuple[HookedChild, WorkerView]] = {}
-        self._opened: set[int] = set()
+        self._opened = opened
         self._unsent: set[str] = set()
         self.server = ServerView(Configuration(self._settings), LogView(log), self._workers)
 
@@ -115,8 +118,8 @@ class ArbiterCalls:
         self._call("on_exit", self.server)
 
     def descriptors(self) -> frozenset[int]:
-        """Those that hooks have opened in this process."""
-        return frozenset(self._opened)
+        """Those that hooks and their file have opened in this process."""
+        return self._opened.numbers()
 
     # What workers get
 
@@ -185,9 +188,10 @@ class ArbiterCalls:
         if hook is None:
             return
         self._workers()
-        before, began = open_descriptors(), time.monotonic()
+        began = time.monotonic()
         try:
-            hook(*arguments)
+            with self._opened.noted():
+                hook(*arguments)
         except BaseException as error:
             if needed:
                 summary = traceback.format_exception_only(error)[-1].strip()
@@ -195,7 +199,5 @@ class ArbiterCalls:
             # What Gunicorn would end of: here the server keeps serving.
             self._log.exception("%s: the hook failed", name)
         took_s = time.monotonic() - began
-        after = open_descriptors()
-        self._opened = (self._opened & after) | (after - before)
         if took_s > SLOW_S:
             self._log.warning("%s: the hook took %.2f s; no worker is supervised meanwhile", name, took_s)
