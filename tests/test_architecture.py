@@ -77,12 +77,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     "gunicorn.glogging": BASE | {"logs", "settings"},
     "gunicorn.user_logger": BASE | {"logs", "gunicorn.glogging"},
     # Level 3: the arbiter's rooms; never the worker's.
+    "arbiter.hooks": BASE | {"settings"},
     "arbiter.inbox": LEVEL_1,
     "arbiter.plan": LEVEL_1,
     "arbiter.service": LEVEL_1 | {"ipc", "arbiter.plan"},
     "arbiter.listeners": LEVEL_1 | {"arbiter.service"},
     "arbiter.postmortem": LEVEL_1 | {"ipc", "arbiter.plan"},
-    "arbiter.children": LEVEL_1 | {"ipc", "arbiter.inbox", "arbiter.plan", "arbiter.listeners", "arbiter.postmortem"},
+    "arbiter.children": LEVEL_1
+    | {"ipc", "arbiter.hooks", "arbiter.inbox", "arbiter.plan", "arbiter.listeners", "arbiter.postmortem"},
     "arbiter.supervision": LEVEL_1 | {"ipc", "arbiter.plan", "arbiter.postmortem", "arbiter.children"},
     "arbiter.upgrade": LEVEL_1
     | {"ipc", "arbiter.inbox", "arbiter.children", "arbiter.listeners", "arbiter.postmortem", "arbiter.service"},
@@ -130,10 +132,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "steward": BASE | {"settings", "system", "logs", "ipc", "support", "cluster.events"},
     # Level 3: the child that responds to operators and monitoring.
     "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
-    # Level 4: what files for Gunicorn import.
-    "gunicorn": LEVEL_2 | {"gunicorn.imports", "worker", "worker.hooks"},
+    # Level 4: what files for Gunicorn import, and what hooks of the configuration file are given.
+    "gunicorn": LEVEL_2 | {"gunicorn.imports", "worker", "worker.hooks", "arbiter.hooks"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
+    # Level 5: a server within a program of the user's.
+    "embedding": BASE | {"settings", "system", "wsgi", "arbiter.service", "cli"},
+    "__init__": frozenset({"embedding"}),  # when it is asked for
+    "testing": BASE | {"logs", "arbiter.children", "embedding"},
+    "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn"},
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"cli"}),
@@ -268,8 +275,8 @@ def functions(source: Source) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunct
 
 def layers(source: Source) -> Iterator[str]:
     room = source.room
-    if room in ("cli", "__init__", ""):
-        allowed = None if room == "cli" else frozenset[str]()
+    if room == "cli":
+        allowed = None
     elif room in ALLOWED:
         allowed = ALLOWED[room] | {room}
     else:

@@ -8,17 +8,18 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from wsgicluster import __version__
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
 from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.reload import log_options
 from wsgicluster.arbiter.service.launch import Origin, take
 from wsgicluster.arbiter.upgrade.upgrade import report_failure
 from wsgicluster.cluster.redis.reachable import check_store
-from wsgicluster.errors import AppLoadError, ServerError, UsageError
+from wsgicluster.errors import AppLoadError, HookError, ServerError, UsageError
 from wsgicluster.http import core
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
@@ -27,9 +28,13 @@ from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
-from wsgicluster.system import cgroup, privileges, process
+from wsgicluster.system import cgroup, forks, privileges, process
+from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind, import_kind
+
+if TYPE_CHECKING:
+    from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
 
 INTERRUPTED = 130
 """The exit code of a process that Ctrl-C has ended, by the convention of shells: 128 + SIGINT."""
@@ -43,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Command(sys.argv[1:] if argv is None else argv, origin).run()
     except ServerError as error:
         report_failure(origin, error)
-        if isinstance(error, AppLoadError) and error.trace:
+        if isinstance(error, AppLoadError | HookError) and error.trace:
             print(error.trace, file=sys.stderr)
         for line in str(error).splitlines():
             print(f"wsgicluster: error: {line}", file=sys.stderr)
@@ -53,10 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Command:
-    """One run of the command: its arguments, and the folder and environment that it began with."""
+    """One run of the command: its arguments, and the folder and environment that it began with.
 
-    def __init__(self, argv: Sequence[str], origin: Origin) -> None:
+    ``read`` reads the settings in place of that, in a program that embeds a server.
+    """
+
+    def __init__(self, argv: Sequence[str], origin: Origin, read: Callable[[], Loaded] | None = None) -> None:
         self._argv = tuple(argv)
+        self._read = read
         # A copy: a reload must not read what we have set since.
         self._environ = dict(os.environ)
         self._directory = _current_folder(self._environ)
@@ -68,6 +77,9 @@ class Command:
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
+        self._hooks: ArbiterCalls | None = None
+        self._opened = OpenedDescriptors()
+        """What the configuration file has opened: its hooks may use it in workers."""
         self._registered: object | None = None
         """What the configuration file has registered when it was read last, None for nothing."""
 
@@ -75,7 +87,7 @@ class Command:
         """Do what the arguments ask for; returns the exit code. Raises ServerError."""
         claim_names()
         membership.expect()  # no job of the configuration file begins here
-        loaded = load(self._argv, self._environ, self._directory)
+        loaded = self._load()
         self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
@@ -95,6 +107,11 @@ class Command:
             case Action.SERVE:
                 return self._serve(loaded)
         return 0
+
+    def _load(self) -> Loaded:
+        """Read the settings, now."""
+        with self._opened.noted():
+            return load(self._argv, self._environ, self._directory) if self._read is None else self._read()
 
     def _check(self, settings: Settings) -> None:
         self._enter(settings)
@@ -140,6 +157,7 @@ class Command:
             self._boot_steward,
             self._boot_admin,
             lambda: self._registered,
+            self._hooks_of,
         )
         try:
             return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
@@ -150,7 +168,7 @@ class Command:
 
     def _reload(self) -> Settings:
         try:
-            settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+            settings = _resolved(self._load().settings)
         finally:
             registered = _take_registered()
         self._registered = registered
@@ -161,7 +179,26 @@ class Command:
         assert self._logs is not None, "no worker boots before there are logs"
         if application is None:  # else the mold has entered for the application already
             self._enter_for_application(settings)
-        boot_worker(self._logs, settings, assignment, application)
+        configured = None
+        if self._hooks is not None and settings.has_hooks:
+            from wsgicluster.gunicorn.worker_calls import WorkerCalls
+
+            view = self._hooks.unpacked(assignment.hooked, settings)
+            configured = WorkerCalls(self._hooks.server, view, settings, self._logs.error)
+        boot_worker(self._logs, settings, assignment, application, configured)
+
+    def _hooks_of(self, settings: Settings) -> ArbiterHooks:
+        """What calls the hooks of the newest settings; once there were any it stays, and so does what they have set."""
+        if self._hooks is None and settings.has_hooks:
+            # Late: only a server that has hooks spends memory on them.
+            from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
+
+            assert self._logs is not None, "no hook is called before there are logs"
+            self._hooks = ArbiterCalls(self._logs.error, self._opened)
+        if self._hooks is None:
+            return NO_HOOKS
+        self._hooks.use(settings)
+        return self._hooks
 
     def _boot_jobs(self, settings: Settings, assignment: Assignment) -> NoReturn:
         # Late: only a server that has such a process spends memory on it.
@@ -191,6 +228,8 @@ class Command:
 
     def _enter_for_application(self, settings: Settings) -> None:
         """Enter, and set the umask: only where the application runs; the arbiter sets the modes of its files."""
+        if self._read is not None:
+            forks.forget_exit_functions()
         self._enter(settings)
         # Applications look for Gunicorn's name in it, to find out whether they run below a server.
         os.environ.setdefault("SERVER_SOFTWARE", f"wsgicluster/{__version__} (gunicorn compatible)")

@@ -49,6 +49,14 @@ class SmokeTestError(BootError):
         self.trace = trace
 
 
+class HookError(BootError):
+    """A hook of the configuration file failed without which nothing can start; ``trace`` is its traceback."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
 class AddressError(ServerError):
     """An address cannot be bound or taken over."""
 

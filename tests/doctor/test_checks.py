@@ -7,7 +7,7 @@ import pytest
 
 from wsgicluster.doctor import application_checks, settings_checks, surroundings_checks
 from wsgicluster.doctor.examination import CHECKS, consult, report
-from wsgicluster.doctor.facts import Application, Certificate, Disk, Facts, Finding, Surroundings, Trace
+from wsgicluster.doctor.facts import Certificate, Disk, Facts, Finding, Inspected, Surroundings, Trace
 from wsgicluster.settings import FdAddress, Settings, TcpAddress, UnixAddress
 
 OUTSIDE = (TcpAddress("0.0.0.0", 8000),)
@@ -20,11 +20,11 @@ DAY_S = 86400.0
 def facts(
     settings: dict[str, Any] | None = None,
     surroundings: Surroundings | None = None,
-    application: Application | None = None,
+    application: Inspected | None = None,
     remarks: tuple[str, ...] = (),
 ) -> Facts:
     wanted: dict[str, Any] = {"wsgi_app": "shop:app", "user": 1000, "group": 1000, **(settings or {})}
-    return Facts(Settings(**wanted), surroundings or Surroundings(), application or Application(), remarks)
+    return Facts(Settings(**wanted), surroundings or Surroundings(), application or Inspected(), remarks)
 
 
 def test_a_good_server_has_no_findings() -> None:
@@ -128,60 +128,60 @@ FAULTS: list[tuple[str, Facts, str]] = [
         facts(surroundings=Surroundings(certificate=Certificate("c.pem", 0, 10.5 * DAY_S), now=5 * DAY_S)),
         "certfile: c.pem expires in 5 days",
     ),
-    ("loaded", facts(application=Application(failure="shop: no such module")), "application: shop: no such module"),
+    ("loaded", facts(application=Inspected(failure="shop: no such module")), "application: shop: no such module"),
     (
         "preloaded",
-        facts({"preload_app": True}, application=Application(opened=SOCKET)),
+        facts({"preload_app": True}, application=Inspected(opened=SOCKET)),
         "preload_app: a connection to 10.0.0.7:5432 (shop/db.py:12) is opened before the fork",
     ),
     (
         "preloaded",
-        facts({"preload_app": True}, application=Application(threads=(Trace("the thread poller", "shop/jobs.py:3"),))),
+        facts({"preload_app": True}, application=Inspected(threads=(Trace("the thread poller", "shop/jobs.py:3"),))),
         "preload_app: the thread poller (shop/jobs.py:3) is started before the fork and would not run in workers",
     ),
     (
         "preloaded",
-        facts({"preload_app": True}, application=Application(locks=(Trace("shop.LOCK"),))),
+        facts({"preload_app": True}, application=Inspected(locks=(Trace("shop.LOCK"),))),
         "preload_app: shop.LOCK is locked",
     ),
     (
         "preloaded",
-        facts({"preload_app": True}, application=Application(loops=(Trace("an event loop of asyncio"),))),
+        facts({"preload_app": True}, application=Inspected(loops=(Trace("an event loop of asyncio"),))),
         "preload_app: an event loop of asyncio is created before the fork",
     ),
     (
         "children",
-        facts({"workers": 4}, application=Application(children=(Trace("the process redis-server"),))),
+        facts({"workers": 4}, application=Inspected(children=(Trace("the process redis-server"),))),
         "application: the process redis-server is started by each worker",
     ),
     (
         "handlers",
-        facts(application=Application(handlers=(Trace("SIGTERM by shop.jobs.stop", "shop/jobs.py:9"),))),
+        facts(application=Inspected(handlers=(Trace("SIGTERM by shop.jobs.stop", "shop/jobs.py:9"),))),
         "signals: the application handles SIGTERM by shop.jobs.stop (shop/jobs.py:9), which a worker uses itself",
     ),
     (
         "handlers",
-        facts(application=Application(handlers=(Trace("SIGINT by default_int_handler"),))),
+        facts(application=Inspected(handlers=(Trace("SIGINT by default_int_handler"),))),
         "which is for the arbiter",
     ),
-    ("debug", facts(application=Application(debug=("Django's DEBUG",))), "application: Django's DEBUG is on"),
+    ("debug", facts(application=Inspected(debug=("Django's DEBUG",))), "application: Django's DEBUG is on"),
     (
         "greenlets",
-        facts({"worker_class": "gevent"}, application=Application(patched=True, blocking_drivers=("psycopg2",))),
+        facts({"worker_class": "gevent"}, application=Inspected(patched=True, blocking_drivers=("psycopg2",))),
         "worker_class: psycopg2 waits in C",
     ),
-    ("greenlets", facts(application=Application(patched=True)), "worker_class is sync"),
+    ("greenlets", facts(application=Inspected(patched=True)), "worker_class is sync"),
     (
         "memory",
-        facts({"workers": 8}, Surroundings(memory_limit_bytes=512 * MEGABYTE), Application(resident_bytes=HUNDRED)),
+        facts({"workers": 8}, Surroundings(memory_limit_bytes=512 * MEGABYTE), Inspected(resident_bytes=HUNDRED)),
         "workers: 8 workers need about 800M (100M each before the first request), but only 512M are available; use 4",
     ),
     (
         "memory",
-        facts({"max_memory": 100 * MEGABYTE}, application=Application(resident_bytes=90 * MEGABYTE)),
+        facts({"max_memory": 100 * MEGABYTE}, application=Inspected(resident_bytes=90 * MEGABYTE)),
         "max_memory: a worker takes 90M before its first request, and is replaced above 100M; use 180M or more",
     ),
-    ("slow", facts(application=Application(load_s=20.0)), "timeout: the application takes 20 s to load"),
+    ("slow", facts(application=Inspected(load_s=20.0)), "timeout: the application takes 20 s to load"),
 ]  # fmt: skip
 
 
@@ -221,19 +221,19 @@ LEFT_ALONE: list[tuple[str, Facts]] = [
     ("shell", facts(surroundings=Surroundings(parent_command="sh -c x"))),
     ("root", facts({"user": 33}, Surroundings(user=0))),
     ("certificate", facts(surroundings=Surroundings(certificate=Certificate("c.pem", 0, 30 * DAY_S), now=1))),
-    ("preloaded", facts(application=Application(opened=SOCKET, locks=SOCKET, threads=SOCKET, loops=SOCKET))),
-    ("preloaded", facts({"preload_app": True, "worker_class": "gevent"}, application=Application(loops=SOCKET))),
-    ("greenlets", facts({"worker_class": "gevent"}, application=Application(patched=True))),
-    ("greenlets", facts(application=Application(blocking_drivers=("psycopg2",)))),
+    ("preloaded", facts(application=Inspected(opened=SOCKET, locks=SOCKET, threads=SOCKET, loops=SOCKET))),
+    ("preloaded", facts({"preload_app": True, "worker_class": "gevent"}, application=Inspected(loops=SOCKET))),
+    ("greenlets", facts({"worker_class": "gevent"}, application=Inspected(patched=True))),
+    ("greenlets", facts(application=Inspected(blocking_drivers=("psycopg2",)))),
     (
         "memory",
         facts(
             {"workers": 8, "preload_app": True},
             Surroundings(memory_limit_bytes=512 * MEGABYTE),
-            Application(resident_bytes=100 * MEGABYTE),
+            Inspected(resident_bytes=100 * MEGABYTE),
         ),
     ),
-    ("slow", facts({"timeout": 0.0, "graceful_timeout": 0.0}, application=Application(load_s=1000.0))),
+    ("slow", facts({"timeout": 0.0, "graceful_timeout": 0.0}, application=Inspected(load_s=1000.0))),
 ]
 
 
@@ -253,14 +253,14 @@ def test_report() -> None:
 
 
 def test_the_same_is_found_once() -> None:
-    pool = Application(opened=SOCKET * 10)
+    pool = Inspected(opened=SOCKET * 10)
     assert len(consult(facts({"preload_app": True}, application=pool))) == 1
 
 
 def test_facts_travel_as_text() -> None:
-    application = Application(
+    application = Inspected(
         opened=SOCKET, threads=SOCKET, locks=SOCKET, children=SOCKET, handlers=SOCKET, loops=SOCKET,
         debug=("x",), blocking_drivers=("y",), patched=True, resident_bytes=7, load_s=0.5, failure="f",
     )  # fmt: skip
-    assert Application.from_json(application.to_json()) == application
-    assert dataclasses.asdict(application).keys() == {field.name for field in dataclasses.fields(Application)}
+    assert Inspected.from_json(application.to_json()) == application
+    assert dataclasses.asdict(application).keys() == {field.name for field in dataclasses.fields(Inspected)}

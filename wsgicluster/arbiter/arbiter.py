@@ -110,6 +110,7 @@ class Arbiter:
             gc.collect()
             gc.freeze()
             self._loop()
+            self._children.hooks.stopped()
         code = self._exit_code()
         if self._background is not None:
             self._background.failed(code or ServerError.exit_code, self._why_not_started())
@@ -137,6 +138,7 @@ class Arbiter:
         process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
         self._log.info("Starting wsgicluster %s (core: %s)", __version__, self._roles.core)
         startup.warn_about_environment(self._log)
+        self._roles.hooks(settings).starting()
         # First of all, so that from now on no signal is lost; none is acted on before the loop.
         self._inbox = inbox = Inbox({number: functools.partial(self._act, number) for number in ARBITER_ACTIONS})
         owned.callback(inbox.close)
@@ -153,10 +155,7 @@ class Arbiter:
         owned.callback(self._board.close)
         shared_files = SharedFilesOwner.adopt(self._origin.shared_files, self._board.folder)
         owned.callback(shared_files.close)
-        children = ChildProcesses(self._board, inbox, self._roles, self._logs, addresses.sockets)
-        owned.callback(children.close)
-        children.shared_files = shared_files.files
-        children.admin_sockets = self._admin.sockets
+        self._children = children = self._make_children(inbox, shared_files, owned)
         if shared is not None:
             children.mailboxes.share_hand_off(shared)
         self._keep_of_predecessor(children.mailboxes.registry)
@@ -190,12 +189,24 @@ class Arbiter:
         self._open_control(parts, owned)
         startup.prepare_process(settings, shared_files)
         tls = ticket_keys.for_workers(settings)
+        children.hooks.listening([sock for _, sock in addresses.sockets(listeners)])
         self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
 
     def _supervise(self, children: ChildProcesses, owned: contextlib.ExitStack) -> None:
         self._supervisor = Supervisor(children, self._logs, self._clock)
         self._supervisor.progress.on_started = self._tell_started
         owned.callback(self._supervisor.close)
+
+    def _make_children(
+        self, inbox: Inbox, shared_files: SharedFilesOwner, owned: contextlib.ExitStack
+    ) -> ChildProcesses:
+        children = ChildProcesses(self._board, inbox, self._roles, self._logs, self._addresses.sockets)
+        owned.callback(children.close)
+        children.use_hooks(self._settings)
+        self._upgrade.before_exec = lambda: children.hooks.executing()
+        children.shared_files = shared_files.files
+        children.admin_sockets = self._admin.sockets
+        return children
 
     def _listen(self, owned: contextlib.ExitStack) -> list[int]:
         """Open all addresses; the numbers of those that the first workers listen at."""

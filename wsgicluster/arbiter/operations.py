@@ -121,6 +121,8 @@ class Operations:
             self._supervisor.refuse(failure, wanted.by)
         else:
             reload = parts.reload
+            parts.children.use_hooks(reload.settings)
+            parts.children.hooks.reloaded([sock for _, sock in parts.children.sockets(reload.listeners)])
             tls = parts.ticket_keys.for_workers(reload.settings)
             self._supervisor.reload(reload.settings, reload.listeners, parts.registered(), reload.changes, wanted, tls)
 

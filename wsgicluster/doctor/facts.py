@@ -25,7 +25,7 @@ Traces = tuple[Trace, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Application:
+class Inspected:
     """The application as it is once it has been loaded; ``failure`` says why it was not, in one line."""
 
     failure: str = ""
@@ -50,7 +50,7 @@ class Application:
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Application":
+    def from_json(cls, text: str) -> "Inspected":
         """The facts that another process has written. Raises ValueError for anything else."""
         fields: dict[str, Any] = json.loads(text)
         for name in ("opened", "loops", "threads", "locks", "children", "handlers"):
@@ -112,7 +112,7 @@ class Facts:
 
     settings: Settings
     surroundings: Surroundings
-    application: Application
+    application: Inspected
     remarks: tuple[str, ...] = ()
 
 

@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from wsgicluster.doctor.facts import Application, Trace, Traces
+from wsgicluster.doctor.facts import Inspected, Trace, Traces
 from wsgicluster.doctor.locks import held_locks
 from wsgicluster.doctor.watch import Watch
 from wsgicluster.errors import AppLoadError, ServerError
@@ -27,7 +27,7 @@ from wsgicluster.system.signals import IGNORED_BY_WORKERS, WORKER_ACTIONS
 _SQLITE = b"SQLite format 3\0"
 
 
-def inspect_application(load: Callable[[], object]) -> Application:
+def inspect_application(load: Callable[[], object]) -> Inspected:
     """The facts about what ``load`` returns; a ServerError that it raises becomes their ``failure``."""
     _take_signals()
     before = _descriptors()
@@ -38,10 +38,10 @@ def inspect_application(load: Callable[[], object]) -> Application:
     except ServerError as error:
         if isinstance(error, AppLoadError) and error.trace:
             print(error.trace, file=sys.stderr)
-        return Application(failure=str(error))
+        return Inspected(failure=str(error))
     load_s = time.monotonic() - began
     handlers = _handlers(watch)
-    return Application(
+    return Inspected(
         opened=_opened(before, watch),
         loops=_loops(before),
         threads=_started(watch),

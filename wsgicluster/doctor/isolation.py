@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from wsgicluster.doctor.facts import Application
+from wsgicluster.doctor.facts import Inspected
 from wsgicluster.system.signals import DUMP_STACKS
 
 READ_BYTES = 1 << 16
@@ -34,8 +34,8 @@ class Fork(Protocol):
 
 
 def run_isolated(
-    inspect: Callable[[], Application], fork: Fork, show: Callable[[str], object], timeout_s: float
-) -> Application:
+    inspect: Callable[[], Inspected], fork: Fork, show: Callable[[str], object], timeout_s: float
+) -> Inspected:
     """The facts that ``inspect`` returns in a child; ``show`` is called with each line that is printed there.
 
     A child that crashes, or takes longer than ``timeout_s`` (0 for no limit), is a failure of the application.
@@ -68,13 +68,13 @@ def run_isolated(
         os.close(result)
         os.close(output)
     if received.endswith("\n"):
-        return Application.from_json(received)
+        return Inspected.from_json(received)
     if not in_time:
-        return Application(failure=f"it was not loaded within timeout ({timeout_s:g} s)")
-    return Application(failure=f"the process that loaded it {_end_text(os.waitstatus_to_exitcode(status))}")
+        return Inspected(failure=f"it was not loaded within timeout ({timeout_s:g} s)")
+    return Inspected(failure=f"the process that loaded it {_end_text(os.waitstatus_to_exitcode(status))}")
 
 
-def _inspect_in_child(inspect: Callable[[], Application], result: int, output: int) -> NoReturn:
+def _inspect_in_child(inspect: Callable[[], Inspected], result: int, output: int) -> NoReturn:
     """The child: from here on the application's code runs."""
     # A group of its own, so that processes of the application are killed with it; and no terminal for a prompt.
     os.setsid()

@@ -1,4 +1,4 @@
-"""What configuration files and loggers that were written for Gunicorn import from it, in terms of this server.
+"""What was written for Gunicorn finds here: names that files import, hooks and what they are given, loggers, classes.
 
-Nothing on the path of a request imports this room, unless a setting asks for it.
+Imported where a setting or a file asks for it; nothing on the path of a request imports it else.
 """

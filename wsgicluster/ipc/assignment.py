@@ -52,6 +52,8 @@ class Assignment:
     events: socket.socket | None = None
     control: socket.socket | None = None
     tls: "ssl.SSLContext | None" = None
+    hooked: object | None = None
+    """What hooks of the configuration file have left for it before the fork; not looked into here."""
 
     def membership(self, role: Role, settings: ClusterSettings) -> Membership:
         """What makes this process, which has to be the child itself, a member of the cluster."""

@@ -42,6 +42,7 @@ class Group(enum.Enum):
     ADMIN = "Admin worker"
     PROCESS = "Server process"
     LOGS = "Logs"
+    HOOKS = "Hooks"
     CONFIGURATION = "Configuration"
 
 

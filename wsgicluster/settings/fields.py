@@ -20,7 +20,7 @@ from wsgicluster.settings.declaration import (
 )
 from wsgicluster.settings.types import admin as admin_types
 from wsgicluster.settings.types import bus as bus_types
-from wsgicluster.settings.types import events, general, health, proxy, rollout, state, worker
+from wsgicluster.settings.types import events, general, health, hooks, proxy, rollout, state, worker
 from wsgicluster.settings.types import logs as log_types
 from wsgicluster.settings.types import scheduling as scheduling_types
 from wsgicluster.settings.types.values import Address, Portion, TcpAddress, WorkerRange
@@ -532,6 +532,52 @@ class Settings:
         general.SWITCH, Group.LOGS, NOW,
         "Send StatsD how many connections wait to be accepted, once a second.", ("--enable-backlog-metric",)))
 
+    on_starting: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER, Group.HOOKS, NOW,
+        "Called in the arbiter first of all, before addresses are opened."))
+    on_reload: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER, Group.HOOKS, NOW,
+        "Called in the arbiter in a reload, when the new settings are in force and before the first new worker."))
+    when_ready: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER, Group.HOOKS, NOW,
+        "Called in the arbiter once the addresses are open, before the first worker."))
+    pre_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in the arbiter before each worker is forked."))
+    post_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in each worker first, before its application is loaded."))
+    post_worker_init: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in each worker when its application is loaded, before the first request."))
+    worker_int: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker that gets SIGINT or SIGQUIT, before it exits."))
+    worker_abort: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker that is ended because it hangs (SIGABRT)."))
+    pre_exec: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER, Group.HOOKS, NOW,
+        "Called in the process that becomes the new server of an upgrade (SIGUSR2), before it does."))
+    pre_request: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.REQUEST, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker before the application is called with a request."))
+    post_request: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.RESPONSE, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker after each request, with as many of its four arguments as it takes."))
+    child_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER_AND_WORKER, Group.HOOKS, NOW,
+        "Called in the arbiter when a worker has exited."))
+    worker_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker last of all, before it exits."))
+    nworkers_changed: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.NUMBER_OF_WORKERS, Group.HOOKS, NOW,
+        "Called in the arbiter when another number of workers is wanted; at the start the old number is None."))
+    on_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+        hooks.SERVER, Group.HOOKS, NOW,
+        "Called in the arbiter last of all, before it exits."))
+
     config: str | None = declare(None, Declaration(
         general.OPTIONAL_PATH, Group.CONFIGURATION, RESTART,
         "Configuration file, as PATH, file:PATH or python:MODULE.",
@@ -566,6 +612,16 @@ class Settings:
     def has_tls(self) -> bool:
         """Whether clients have to use TLS."""
         return self.certfile is not None or self.ssl_context is not None
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether the configuration file has a function to be called."""
+        return any(getattr(self, name) is not None for name in hooks.NAMES)
+
+    @property
+    def has_request_hooks(self) -> bool:
+        """Whether it has one that is called for each request."""
+        return self.pre_request is not None or self.post_request is not None
 
     @property
     def admin_addresses(self) -> tuple[Address, ...]:

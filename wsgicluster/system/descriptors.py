@@ -3,7 +3,7 @@
 import contextlib
 import os
 import resource
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 
 def close_descriptors_except(keep: Collection[int]) -> None:
@@ -17,6 +17,46 @@ def close_descriptors_except(keep: Collection[int]) -> None:
 def count_descriptors() -> int:
     """How many descriptors are open; when that cannot be counted, since too many are, as many as may be."""
     return sum(1 for _ in _open_descriptors())
+
+
+class OpenedDescriptors:
+    """Those that code of the user's has opened in this process, as long as they are open.
+
+    Each is known by its file, too: a number may have been closed meanwhile, and be that of another one.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[int, tuple[int, int]] = {}
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what is opened in this context, and not closed."""
+        before = _open_files()
+        try:
+            yield
+        finally:
+            after = _open_files()
+            self._files.update({number: file for number, file in after.items() if before.get(number) != file})
+
+    def numbers(self) -> frozenset[int]:
+        """Those that are still open."""
+        for number, file in list(self._files.items()):
+            if _file_of(number) != file:
+                del self._files[number]
+        return frozenset(self._files)
+
+
+def _open_files() -> dict[int, tuple[int, int]]:
+    files = {number: _file_of(number) for number in _open_descriptors() if number > 2}
+    return {number: file for number, file in files.items() if file is not None}
+
+
+def _file_of(number: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(number)
+    except OSError:  # it is closed
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open_descriptors() -> Iterable[int]:

@@ -93,6 +93,20 @@ def by_server() -> Iterator[None]:
         _guard.by_server = before
 
 
+def wait_for_imports() -> None:
+    """Before a fork by a process with other threads: wait until none of them imports a module, but not for long.
+
+    The child would have their locks on modules, and wait for one of these forever.
+    """
+    known: Any = sys.modules["_frozen_importlib"]
+    until, mine = time.monotonic() + FINISH_S, threading.get_ident()
+    while time.monotonic() < until:
+        locks = [reference() for reference in list(known._module_locks.values())]
+        if all(lock is None or lock.owner in (None, mine) for lock in locks):
+            return
+        time.sleep(POLL_S)
+
+
 def strayed() -> bool:
     """Whether this process was forked by the application: no code of the server is its to run."""
     return _guard.strayed
@@ -145,6 +159,14 @@ def _pooled() -> set[int]:
         return set()
     executors: list[Any] = list(known._threads_wakeups)
     return {pid for executor in executors for pid in list(executor.processes or ())}
+
+
+def forget_exit_functions() -> None:
+    """In a child of a program that embeds the server: what the program has registered for its end is for that alone.
+
+    A worker that exits would else delete its temporary folders.
+    """
+    atexit._clear()
 
 
 def run_exit_functions() -> None:

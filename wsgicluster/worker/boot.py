@@ -12,7 +12,7 @@ import traceback
 from functools import partial
 from typing import Any, NoReturn
 
-from wsgicluster.errors import AppLoadError, BootError, ServerError, SmokeTestError
+from wsgicluster.errors import AppLoadError, BootError, HookError, ServerError, SmokeTestError
 from wsgicluster.http.response import set_server
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
@@ -27,6 +27,8 @@ from wsgicluster.worker.kinds.assembly import Booted, build_worker
 from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import call_hook, hooks_class, worker_parts
 from wsgicluster.worker.kinds.stack_code import SERVING_CODE, calling_code
+from wsgicluster.worker.kinds.worker import Worker
+from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
 from wsgicluster.worker.lifecycle.reloader import Reloader, failing_application
@@ -52,10 +54,16 @@ def load_application(settings: Settings) -> Application:
     return application
 
 
-def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, application: Any = None) -> NoReturn:
+def boot_worker(
+    logs: Logs,
+    settings: Settings,
+    assignment: Assignment,
+    application: Any = None,
+    configured: ConfiguredHooks | None = None,
+) -> NoReturn:
     """Run one worker in this freshly forked process; ends the process, never returns.
 
-    ``application`` is given when it was loaded before the fork.
+    ``application`` is given when it was loaded before the fork, ``configured`` when the configuration file has hooks.
     """
     code = BootError.exit_code
     forks.begin(f"worker {assignment.slot}", settings.proc_name or settings.wsgi_app or "", logs.error)
@@ -65,10 +73,10 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
             hooks = hooks_class(settings.worker_class)
             worker_parts(hooks).after_fork()
             call_hook(settings.worker_class, hooks.after_fork)
-        code = _live(logs, settings, assignment, application)
+        code = _live(logs, settings, assignment, application, configured)
     except ServerError as error:
         code = error.exit_code
-        trace = error.trace if isinstance(error, AppLoadError | SmokeTestError) else ""
+        trace = error.trace if isinstance(error, AppLoadError | SmokeTestError | HookError) else ""
         _say_failed(assignment, code, str(error), trace)
     except BaseException as error:  # noqa: BLE001
         # The boundary of this process: a fault of our own ends one worker. The arbiter puts it in its record.
@@ -76,10 +84,14 @@ def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, applicat
             logs.error.exception("worker %d: internal error", assignment.slot)
     if forks.strayed():
         forks.end_stray(logs.error)
+    if configured is not None:
+        configured.exiting()
     _leave(logs, code)
 
 
-def _live(logs: Logs, settings: Settings, assignment: Assignment, application: Any) -> int:
+def _live(
+    logs: Logs, settings: Settings, assignment: Assignment, application: Any, configured: ConfiguredHooks | None
+) -> int:
     began = time.monotonic()
     _prepare(settings)
     signals = WorkerSignals(assignment.stacks_fd)
@@ -93,6 +105,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     # Before privileges are dropped: a key is best readable by root alone. Nothing of the user's is imported before.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    if configured is not None:
+        _begin_hooks(configured, signals)
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))
@@ -104,21 +118,12 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
         application = _load(logs, settings, reloader)
     if assignment.smoke_test and settings.smoke:
         _run_smoke_test(logs, settings, assignment, kind, application)
-    if forks.strayed():
-        forks.end_stray(logs.error)
-    forks.booted()
-    taken = signals.reinstall()
-    if taken:
-        logs.error.warning(
-            "The application has set handlers for %s; a worker needs these itself and has taken them back", taken
-        )
-    gc.collect()
-    gc.freeze()
+    _application_is_loaded(signals, logs)
     state = StateCell(assignment.page)
     own = hooks(application, settings, assignment.slot, logs.error, state.is_leaving)
     boot_s = time.monotonic() - began
     recycling = _recycling(settings, boot_s)
-    booted = Booted(settings, assignment, logs, state, recycling, preamble, signals)
+    booted = Booted(settings, assignment, logs, state, recycling, preamble, signals, configured)
     kind.finish_setup()
     logs.follow_access_logger()
     worker = build_worker(booted, kind, _called(own))
@@ -132,6 +137,8 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment, application: A
     if reloader is not None:
         reloader.watch(worker.parts.channel.send)
     call_hook(settings.worker_class, own.begin)
+    if configured is not None:
+        _initialized(configured, worker, own.application)
     worker.serve(Ready(boot_s, recycling.measure()))
     call_hook(settings.worker_class, own.end)
     return 0
@@ -145,6 +152,45 @@ def _prepare(settings: Settings) -> None:
         from wsgicluster.worker.lifecycle.line_trace import LineTrace
 
         LineTrace(sys.stderr).begin()
+
+
+def _begin_hooks(configured: ConfiguredHooks, signals: WorkerSignals) -> None:
+    """Call what comes first, and from now on what comes before the process ends for QUIT, and for ABRT."""
+
+    def interrupted() -> None:
+        configured.interrupted()
+        configured.exiting()
+
+    def aborted() -> None:
+        configured.aborted()
+        configured.exiting()
+
+    signals.call_hooks(interrupted, aborted)
+    configured.forked()
+
+
+def _initialized(configured: ConfiguredHooks, worker: Worker, application: Application) -> None:
+    context = worker.context
+    facts = WorkerFacts(context.state, context.page, worker.parts.channel.send)
+    configured.initialized(application, facts, context.assignment.listeners)
+
+
+def _application_is_loaded(signals: WorkerSignals, logs: Logs) -> None:
+    """End processes that its import has left here, take signals back, and keep collections away from what it has made."""
+    if forks.strayed():
+        forks.end_stray(logs.error)
+    forks.booted()
+    _take_back(signals, logs)
+    gc.collect()
+    gc.freeze()
+
+
+def _take_back(signals: WorkerSignals, logs: Logs) -> None:
+    taken = signals.reinstall()
+    if taken:
+        logs.error.warning(
+            "The application has set handlers for %s; a worker needs these itself and has taken them back", taken
+        )
 
 
 def _called(hooks: WorkerHooks) -> Application:

@@ -24,6 +24,27 @@ _OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.s
 _IMPORT_FOLDER = os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep
 
 
+_given: dict[str, Callable[[], Any]] = {}
+
+
+def give(spec: str, load: Callable[[], Any]) -> None:
+    """From now on this text means what ``load`` returns: a program that embeds a server has the application itself."""
+    _given[spec] = load
+
+
+def _from_program(spec: str) -> Callable[..., Any]:
+    try:
+        found = _given[spec]()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise failed(f"{spec}: the application cannot be loaded", error) from error
+    if not callable(found):
+        raise AppLoadError(f"{spec}: the application is not callable (got {_described(found)})")
+    application: Callable[..., Any] = found
+    return application
+
+
 @dataclass(frozen=True)
 class _Specification:
     """``module:attribute``, and the arguments where the attribute is to be called."""
@@ -41,6 +62,8 @@ def load_callable(spec: str) -> Callable[..., Any]:
 
     Arguments of a factory are literals. Raises AppLoadError, whatever the application raises.
     """
+    if spec in _given:
+        return _from_program(spec)
     wanted = _parse(spec)
     module = _import(wanted)
     found = _attribute(module, wanted)

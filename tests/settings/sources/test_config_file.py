@@ -139,25 +139,36 @@ def test_own_names_that_are_spelt_like_a_setting(tmp_path: pathlib.Path) -> None
     assert not read(tmp_path, "WORKERS = 4\nworkers = WORKERS\n").remarks
 
 
-def test_all_wrong_names_at_once(tmp_path: pathlib.Path) -> None:
+def test_hooks_of_all_shapes(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "own_hooks.py").write_text("def post_fork(server, worker): pass\ndef on_exit(server): pass\n", "utf-8")
+    source = """
+from own_hooks import on_exit
+post_fork = "own_hooks.post_fork"
+when_ready = lambda server: None
+globals().update({"pre_fork": lambda server, worker: None})
+class Calls:
+    def __call__(self, server): pass
+on_starting = Calls()
+on_reload = ""
+"""
+    found = read(tmp_path, source).names
+    assert [name for name, value in found.items() if callable(value)] == [
+        "on_exit", "post_fork", "when_ready", "pre_fork", "on_starting",
+    ]  # fmt: skip
+    assert found["on_reload"] is None
+
+
+def test_all_hooks_that_cannot_be_imported(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "half_hooks.py").write_text("1 / 0\n", "utf-8")
     with pytest.raises(UsageError) as caught:
-        read(tmp_path, "on_exit = 4\nthreads = 2\ndef pre_fork(server, worker): pass\n")
+        read(tmp_path, "on_exit = 'half_hooks.on_exit'\npre_fork = 'os.no_such'\nwhen_ready = 'nowhere'\n")
     lines = str(caught.value).splitlines()
-    assert [": on_exit: a hook" in lines[0], ": pre_fork: a hook" in lines[1], len(lines)] == [True, True, 2]
-
-
-@pytest.mark.parametrize(
-    ("source", "says"),
-    [
-        (
-            "def post_fork(server, worker): pass\n",
-            "post_fork: a hook of Gunicorn that wsgicluster does not support",
-        ),
-        ("from os import getpid as on_exit\n", "on_exit: a hook of Gunicorn"),
-    ],
-)
-def test_hooks_of_gunicorn(tmp_path: pathlib.Path, source: str, says: str) -> None:
-    assert says in complaint(tmp_path, source)
+    assert ["on_exit: 'half_hooks.on_exit'; expected a function (ZeroDivisionError" in lines[0], len(lines)] == [
+        True,
+        3,
+    ]
+    assert "pre_fork: 'os.no_such'; expected a function (AttributeError" in lines[1]
+    assert "when_ready: 'nowhere'; expected a function (ValueError" in lines[2]
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_all_errors_are_reported_at_once(tmp_path: pathlib.Path) -> None:
         loaded(tmp_path, "--log-level", "loud", WSGICLUSTER_THREADS="many")
     lines = str(caught.value).splitlines()
     assert len(lines) == 6
-    for line, name in zip(lines, ("on_exit", "pre_fork", "timeout", "bind", "threads", "loglevel"), strict=True):
+    for line, name in zip(lines, ("on_exit", "timeout", "bind", "pre_fork", "threads", "loglevel"), strict=True):
         assert f": {name}: " in line
     with pytest.raises(UsageError) as caught:
         loaded(tmp_path, "-c", "/dev/null", "--chdir", "nowhere", "--worker-tmp-dir", "none", "-b", ":1", "-b", ":1")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import NoReturn
 
+from wsgicluster.arbiter.hooks import ArbiterHooks, no_hooks
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.settings import Settings
 
@@ -24,6 +25,7 @@ class Roles:
     that `wsgicluster.system.signals.HELD` names once it has handlers for them, and ends the process itself.
     ``boot_jobs``, ``boot_steward`` and ``boot_admin`` do the same for these roles; the steward gets what the
     configuration file has registered. ``registered`` returns that of the newest reading, None for nothing.
+    ``hooks`` returns what calls the hooks of the configuration file, with the newest settings.
     ``load_application`` returns the application or raises AppLoadError. ``core`` says what the children run on.
     """
 
@@ -34,3 +36,4 @@ class Roles:
     boot_steward: Callable[[Settings, Assignment, object | None], NoReturn] = _no_role
     boot_admin: Callable[[Settings, Assignment], NoReturn] = _no_role
     registered: Callable[[], object | None] = _nothing
+    hooks: Callable[[Settings], ArbiterHooks] = no_hooks

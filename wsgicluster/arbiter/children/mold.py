@@ -59,13 +59,15 @@ class MoldContext:
     shared_files: SharedFiles | None
     tls: "ssl.SSLContext | None" = None
     """What its workers make their TLS contexts of; each gets its own copy with the fork."""
+    opened: frozenset[int] = frozenset()
+    """What hooks of the configuration file have opened, and workers may use."""
 
     def own_descriptors(self) -> set[int]:
         """Those that are of use to the mold alone."""
         return {self.channel.fileno(), self.orders.fileno(), self.stacks_fd}
 
     def descriptors(self) -> set[int]:
-        """All descriptors that stay open in it, besides those of the logs."""
+        """All of its own that stay open in it, besides those of the logs."""
         shared = self.shared_files.descriptors() if self.shared_files is not None else set()
         return self.own_descriptors() | self.mailboxes.descriptors() | shared
 
@@ -99,6 +101,7 @@ def send_order(
         "opened": opened,
         "closed": closed,
         "whole": not known,
+        "hooked": assignment.hooked,
         "descriptors": len(descriptors),
     }
     packet = json.dumps(fields).encode()
@@ -176,6 +179,7 @@ def _receive_order(context: MoldContext) -> tuple[int, Assignment]:
         mailboxes=context.mailboxes.share(fields["slot"]),
         shared_files=context.shared_files,
         tls=context.tls,
+        hooked=fields["hooked"],
     )
     return fields["ticket"], assignment
 
@@ -198,7 +202,8 @@ class Mold:
 
     def run(self) -> NoReturn:
         """Load the application, then fork workers until the arbiter has exited."""
-        fork.settle_in("mold", self._name, self._context.descriptors() | self._logs.descriptors())
+        keep = self._context.descriptors() | self._context.opened | self._logs.descriptors()
+        fork.settle_in("mold", self._name, keep)
         self._take_signals()
         faulthandler.register(signals.DUMP_STACKS, file=self._context.stacks_fd, all_threads=True)
         faulthandler.enable(self._context.stacks_fd)

@@ -17,6 +17,7 @@ from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.event_outbox import EventOutbox
 from wsgicluster.arbiter.children.link import ChildLink
 from wsgicluster.arbiter.children.mailbox_keeper import MailboxKeeper
+from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import ListenerSet
 from wsgicluster.arbiter.plan.child import Child, Input, Role
@@ -82,6 +83,8 @@ class ChildProcesses:
         """Where the admin worker of these settings listens."""
         self.admit_control: Callable[[socket.socket, str], object] | None = None
         """Gives the arbiter's end of a connection to the control server, with the name of who has the other one."""
+        self.hooks: ArbiterHooks = NO_HOOKS
+        """What calls the hooks of the configuration file."""
         self.events = EventOutbox(logs.error)
         self.stacks_folder: str | None = None
         self.paused: list[tuple[Child, bool]] = []
@@ -90,6 +93,10 @@ class ChildProcesses:
     def link(self, child: Child) -> ChildLink:
         """The link to a child that has not been released."""
         return self._links[child.key]
+
+    def use_hooks(self, settings: Settings) -> None:
+        """Call the hooks of these settings from now on."""
+        self.hooks = self._roles.hooks(settings)
 
     # Spawn
 
@@ -145,7 +152,7 @@ class ChildProcesses:
         registry = self.mailboxes.registry
         context = mold.MoldContext(
             generation.number, link.page, self.board, channel, theirs, link.stacks_fd, registry,
-            self.shared_files, generation.tls.context if generation.tls else None,
+            self.shared_files, generation.tls.context if generation.tls else None, self.hooks.descriptors(),
         )  # fmt: skip
         link.note_mailboxes(registry)
         run = mold.Mold(context, generation.settings, self._roles, self._logs).run
@@ -164,6 +171,8 @@ class ChildProcesses:
         link.listeners = set(generation.listeners)
         link.scheduling_serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
         mailboxes = link.share_mailboxes(self.mailboxes.registry, child.slot)
+        maker = self._mold_of(child.generation)
+        given = self.hooks.before_fork(child, settings, lambda: link.page.cells[Cell.REQUESTS])
         assignment = Assignment(
             slot=child.slot,
             generation=child.generation,
@@ -180,8 +189,8 @@ class ChildProcesses:
             mailboxes=mailboxes,
             shared_files=self.shared_files,
             tls=generation.tls.context if generation.tls else None,
+            hooked=given if maker is None else self.hooks.packed(given),
         )
-        maker = self._mold_of(child.generation)
         if maker is not None and maker.orders is not None:
             child.mold, registry = maker.child.key, self.mailboxes.registry
             mold.send_order(maker.orders, child.key, assignment, registry, maker.known_mailboxes)
@@ -189,7 +198,7 @@ class ChildProcesses:
             return
 
         def run() -> NoReturn:
-            keep = assignment.descriptors() | self._logs.descriptors()
+            keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
             fork.settle_in(f"worker {child.slot}", settings.proc_name or settings.wsgi_app or "", keep)
             self._roles.boot_worker(settings, assignment, None)
 
@@ -331,6 +340,8 @@ class ChildProcesses:
     def release(self, child: Child) -> None:
         """Free all that belonged to a child that has exited."""
         link = self._links.pop(child.key)
+        if child.role is Role.WORKER:
+            self.hooks.exited(child)
         maker = self._links.get(child.mold)
         if maker is not None and child.pid == 0:
             # It may have lost the descriptors of the order: with the next one it gets those of all mailboxes.

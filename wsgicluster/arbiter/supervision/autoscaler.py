@@ -96,6 +96,7 @@ class Autoscaler:
         self._pool.rollout.scale(step.workers - before, AUTOSCALING)
         self._log.info("Autoscaling: %d -> %s, %s", before, count_of(step.workers, "worker"), step)
         self._events.scaled(before, str(step))
+        self._children.hooks.workers_changed(self._pool.rollout.workers, before)
 
     def _that_fits(self, step: ScalingStep, wanted: int) -> ScalingStep | None:
         """The step, or as much of it as there is memory for."""

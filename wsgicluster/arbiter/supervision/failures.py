@@ -206,6 +206,8 @@ class ChildFailures:
         facts = link.facts()
         self._investigator.hangs(child, Hang(timeout_s, facts, now, process.state_letter(child.pid)))
         self._events.timed_out(child, timeout_s)
+        # In Gunicorn's words: alerts look for them.
+        self._log.critical("WORKER TIMEOUT (pid:%d): %s has not reported for %g s", child.pid, child, timeout_s)
         if link.is_profiled:
             link.clear_stacks()
         link.signal(DUMP_STACKS)

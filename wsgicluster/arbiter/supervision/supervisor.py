@@ -113,6 +113,7 @@ class Supervisor:
         workers = self._pool.rollout.scale(more, by)
         if workers != before:
             self.events.scaled(before)
+            self._children.hooks.workers_changed(workers, before)
         return workers
 
     def scale_to(self, workers: int, by: str = OPERATOR) -> int:

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NoReturn
 
 from wsgicluster.arbiter.children import fork
@@ -76,6 +76,8 @@ class Upgrade:
         self._inbox = inbox
         self._log = log
         self._sent_serving = False
+        self.before_exec: Callable[[], object] = _nothing
+        """Called in the process that becomes the new server, before it does."""
         self.peer: UpgradePeer | None = None
         self.former = 0
         """The process of the server before this one, when that has exited."""
@@ -156,6 +158,7 @@ class Upgrade:
         before = Predecessor(os.getpid(), theirs.fileno(), hand_off)
 
         def run() -> NoReturn:
+            self.before_exec()
             try:
                 self._execute(before, tuple(passed), shared_files, tuple(passed_admin))
             except OSError as error:
@@ -354,3 +357,7 @@ def report_failure(given: Origin, error: ServerError) -> None:
         return  # the old server has exited
     channel.send(UpgradeMessage(error=str(error)))
     channel.close()
+
+
+def _nothing() -> None:
+    """Nothing is called before a new server."""

@@ -21,7 +21,8 @@ from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
 from wsgicluster.settings.sources.monkey_patching import prevented
 from wsgicluster.settings.sources.near_misses import near_miss
-from wsgicluster.settings.wording import complaint
+from wsgicluster.settings.types import hooks
+from wsgicluster.settings.wording import complaint, quoted
 
 DEFAULT_NAMES = ("wsgicluster.conf.py", "gunicorn.conf.py")
 MODULE_NAME = "__config__"
@@ -46,7 +47,7 @@ class ConfigFile:
 
 
 class WrongNames(UsageError):
-    """A file has names that are not supported: one line for each; ``file`` is the rest."""
+    """A file has hooks that cannot be imported: one line for each; ``file`` is the rest."""
 
     def __init__(self, complaints: Sequence[UsageError], file: ConfigFile) -> None:
         super().__init__("\n".join(map(str, complaints)))
@@ -56,8 +57,8 @@ class WrongNames(UsageError):
 def read_config(location: str | None, directory: str) -> ConfigFile | None:
     """Execute the file or module at a location, or the first default one that is there.
 
-    Raises UsageError when a named one is missing or when it raises, and WrongNames when it holds names of Gunicorn
-    that are not supported.
+    Raises UsageError when a named one is missing or when it raises, and WrongNames when it names hooks that cannot be
+    imported.
     """
     if location is None:
         paths = (os.path.join(directory, name) for name in DEFAULT_NAMES)
@@ -85,7 +86,8 @@ def _execute(path: str, directory: str) -> ConfigFile:
         exec(compile(source, path, "exec"), vars(module))
         _name_server(module)
     found = ConfigFile(f"file {path}", path=path, views=tuple(views), patches=tuple(patches))
-    return _with_settings(found, vars(module), _imported_names(tree))
+    with _on_module_path(directory):  # hooks may be named by where they are
+        return _with_settings(found, vars(module), _imported_names(tree))
 
 
 def _name_server(module: ModuleType) -> None:
@@ -128,7 +130,8 @@ def _import(name: str, directory: str) -> ConfigFile:
         with contextlib.suppress(OSError), open(path, "rb") as file:  # it may live in an archive
             imported = _imported_names(compile(file.read(), path, "exec", ast.PyCF_ONLY_AST))
     found = ConfigFile(f"module {name}", views=tuple(views), patches=tuple(patches))
-    return _with_settings(found, vars(module), imported)
+    with _on_module_path(directory):
+        return _with_settings(found, vars(module), imported)
 
 
 @contextlib.contextmanager
@@ -184,15 +187,21 @@ def _with_settings(file: ConfigFile, names: Mapping[str, Any], imported: set[str
     source = file.source
     settings, complaints, remarks = {}, [], []
     for name, value in names.items():
-        if name in SETTINGS:
+        if name in hooks.NAMES:
+            try:
+                settings[name] = (
+                    hooks.imported(value) if isinstance(value, str) and value else value if value != "" else None
+                )
+            except Exception as error:  # noqa: BLE001
+                # The named module is the user's program: whatever its import raises.
+                complaints.append(complaint(source, name, quoted(value), f"a function ({_summary(error)})"))
+        elif name in SETTINGS:
             settings[name] = value
-        elif name in gunicorn_names.HOOKS:
-            complaints.append(complaint(source, name, "a hook of Gunicorn that wsgicluster does not support"))
         elif name in gunicorn_names.ACCEPTED:
             remarks.append(gunicorn_names.ACCEPTED[name].remark(value, source))
     for name, value in names.items():
         is_own = name.startswith("_") or name in imported or callable(value) or isinstance(value, ModuleType)
-        if not is_own and name not in gunicorn_names.ACCEPTED and name not in gunicorn_names.HOOKS:
+        if not is_own and name not in gunicorn_names.ACCEPTED:
             near = near_miss(name, value, settings)
             remarks.append(str(complaint(source, name, "not a setting", near=near)) if near else None)
     said = tuple(remark for remark in remarks if remark is not None)

@@ -1,4 +1,4 @@
-"""Names of Gunicorn beside our settings: its settings that are accepted without effect, its hooks and its flags.
+"""Names of Gunicorn beside our settings: its settings that are accepted without effect, and its flags.
 
 A setting without effect is accepted in silence at the values that change nothing in Gunicorn either; at any other, one
 line says what is not done, so that a deployment that moves starts, and its operator knows.
@@ -9,15 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsgicluster.settings.wording import complaint, quoted
-
-HOOKS = frozenset(
-    {
-        "on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int",
-        "worker_abort", "pre_exec", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed",
-        "on_exit",
-    }
-)  # fmt: skip
-"""Hooks that wsgicluster does not support: an error, since what they do would be missing silently."""
 
 ANY = object()
 """As a value: whatever it is, nothing is said, because it does nothing in Gunicorn either."""

@@ -73,11 +73,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     question = _question(arguments)
     if question is not None:
         return Loaded(Settings(), {}, question)
-    outside = [from_gunicorn(environ), from_environment(environ), from_command_line(arguments)]
-    named = next((given.values["config"] for given in reversed(outside) if "config" in given.values), None)
-    location = None if named is None else SETTINGS["config"].about.type.read(named)
-    file, in_file = _from_file(location, directory)
-    given = [fallbacks(environ), in_file, *outside]
+    given, file, found = read_sources(arguments, environ, directory)
     settings, sources = merge(given)
     remarks = [*(remark for each in given for remark in each.remarks), *unknown_variables(environ)]
     check(settings, sources, directory)
@@ -87,9 +83,33 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     if settings.strict:
         raise_all([UsageError(remark) for remark in remarks])
     whole = complete(settings, sources)
-    found = file.path if file is not None and named is None else ""
     views = file.views if file is not None else ()
     return Loaded(whole.settings, whole.sources, _action(settings), (*whole.remarks, *remarks), found, views)
+
+
+def read_sources(
+    arguments: command_line.CommandLine, environ: Mapping[str, str], directory: str
+) -> tuple[list[Given], ConfigFile | None, str]:
+    """All sources in their order, the file among them, and its path if it was found by a default name.
+
+    Raises UsageError.
+    """
+    outside = [from_gunicorn(environ), from_environment(environ), from_command_line(arguments)]
+    named = next((given.values["config"] for given in reversed(outside) if "config" in given.values), None)
+    location = None if named is None else SETTINGS["config"].about.type.read(named)
+    file, in_file = _from_file(location, directory)
+    found = file.path if file is not None and named is None else ""
+    return [fallbacks(environ), in_file, *outside], file, found
+
+
+def load_values(values: Mapping[str, Any], where: str, directory: str) -> Loaded:
+    """The settings of a program that embeds a server: these values, and defaults. Raises UsageError."""
+    wrong = [name for name in values if name not in SETTINGS]
+    raise_all([complaint(where, name, "no such setting", near=nearest(name, SETTINGS)) for name in wrong])
+    settings, sources = merge([Given(values, dict.fromkeys(values, where))])
+    check(settings, sources, directory)
+    whole = complete(settings, sources)
+    return Loaded(whole.settings, whole.sources, Action.SERVE, whole.remarks)
 
 
 def _from_file(location: str | None, directory: str) -> tuple[ConfigFile | None, Given]:

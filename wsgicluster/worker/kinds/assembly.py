@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.scoreboard import Cell
@@ -29,6 +30,7 @@ from wsgicluster.worker.kinds.parts import KindParts, RunnerParts
 from wsgicluster.worker.kinds.requests import RequestNames, offer_of, request_names, request_steps
 from wsgicluster.worker.kinds.worker import Worker, WorkerParts
 from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
+from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.lifecycle.recycle import Recycling
@@ -36,8 +38,12 @@ from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.state import StateCell
 from wsgicluster.worker.request.cycle import Application, Cycle
 from wsgicluster.worker.request.first_failure import FirstFailure
+from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.worker.scheduling.scheduler import scheduler_of
 from wsgicluster.wsgi.error_stream import ErrorStream
+
+Wrap = Callable[[Application], Application]
+Serve = Callable[..., Outcome]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Booted:
     recycling: Recycling
     preamble: PreambleSettings | None = None
     signals: WorkerSignals | None = None
+    configured: ConfiguredHooks | None = None
+    """The hooks of the configuration file, None where there are none."""
 
 
 def build_worker(booted: Booted, kind: KindParts, application: Application) -> Worker:
@@ -59,16 +67,17 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     context = _context(booted, kind)
     scheduler = scheduler_of(context, trust(settings))
     names = request_names(settings, context.slot)
-    cycle = _cycle(booted, context, names, application)
+    wrap, serve = _with_hooks(names, booted.configured if settings.has_request_hooks else None)
+    cycle = _cycle(booted, context, names, wrap(application))
     exit_request = ExitRequest(context.state, settings.graceful_timeout, assignment.stacks_fd)
     channel = ArbiterChannel(assignment, context.loop, logs.error, exit_request.orphan)
     log_writer = LogWriter(logs, context.error_stream, booted.signals)
     refusals = Refusals(context.slot, logs.error, logs.access, context.loop)
     listeners = WatchedListeners(assignment, context.loop, context.state)
-    fast = fast_paths_fit(settings)
-    runner = kind.runner(
-        context, RunnerParts(cycle, listeners, trust(settings), refusals, channel, log_writer, bool(names), fast)
+    parts = RunnerParts(
+        cycle, listeners, trust(settings), refusals, channel, log_writer, bool(names), fast_paths_fit(settings), serve
     )
+    runner = kind.runner(context, parts)
     # A preamble has to come before the first request, which arrivals would be answered to at once.
     arrivals = runner.arrivals if preamble is None else None
     reserve = DescriptorReserve(context, listeners, arrivals)
@@ -86,11 +95,8 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     switch = None
     if scheduler is not None:
         scheduler.capacity = runner.load.capacity if kind.multithread else 1
-        switch = PolicySwitch(
-            context,
-            SwitchParts(scheduler, acceptor, factory, host, fast_path, cycle, preamble, names.wrap),
-            application,
-        )
+        followers = SwitchParts(scheduler, acceptor, factory, host, fast_path, cycle, preamble, wrap)
+        switch = PolicySwitch(context, followers, application)
         switch.follow()
     drain = Drain(context, DrainParts(listeners, acceptor, adoption, runner.load, host, exit_request, channel, mail))
     return Worker(
@@ -115,9 +121,17 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
     )
 
 
+def _with_hooks(names: RequestNames, configured: ConfiguredHooks | None) -> tuple[Wrap, Serve | None]:
+    """What is put around the application, and how requests are served if not in the usual way."""
+    if configured is None:
+        return names.wrap, None
+    hooked = configured.wrap
+    return lambda application: hooked(names.wrap(application)), configured.around(Cycle.serve)
+
+
 def _cycle(booted: Booted, context: WorkerContext, names: RequestNames, application: Application) -> Cycle:
     logs, settings, assignment = booted.logs, booted.settings, booted.assignment
-    cycle = Cycle(names.wrap(application), context.page, settings.timeout, logs.error, names.log(logs.access))
+    cycle = Cycle(application, context.page, settings.timeout, logs.error, names.log(logs.access))
     cycle.sendfile = settings.sendfile
     if assignment.is_judged:
         cycle.on_failure = FirstFailure(assignment.channel.send).note

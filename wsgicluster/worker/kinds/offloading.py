@@ -94,6 +94,7 @@ class Offloading:
         self.timeouts = RequestTimeouts(context, loop, load, calls, parts.channel)
         self.admission = admission_of(context, self.run, load.queue)
         self._parts = parts
+        self._serve_request = parts.serve or serve
         self._trust = parts.trust
         self._error_stream = context.error_stream
         self._upload_folder = context.settings.tmp_upload_dir
@@ -142,7 +143,7 @@ class Offloading:
         # The application owns them now: they go with their last reference, not with the connection.
         del reader.environ
         runner.connection = connection
-        outcome = serve(runner, connection, environ, reader.flags, reader.line)
+        outcome = self._serve_request(runner, connection, environ, reader.flags, reader.line)
         runner.connection = None
         if self._error_stream.unfinished:
             self._error_stream.settle()

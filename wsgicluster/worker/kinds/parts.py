@@ -15,6 +15,7 @@ from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.loop.loop import Loop, do_nothing
 from wsgicluster.worker.request.cycle import Cycle
+from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.worker.runner import KindRunner
 from wsgicluster.wsgi.trust import Trust
 
@@ -35,6 +36,8 @@ class RunnerParts:
     """Whether requests get an ID or a trace before they run."""
     fast: bool
     """Whether requests are such that a fast path may take them."""
+    serve: Callable[..., Outcome] | None = None
+    """How a request is served where hooks come before or behind it; as `Cycle.serve`, with the cycle as the first."""
 
 
 class RunsApart(Protocol):

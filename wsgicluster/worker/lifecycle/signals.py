@@ -36,6 +36,8 @@ class WorkerSignals:
         self._on_drain: Callable[[], object] = _nothing
         self._on_quit: Callable[[], object] = _nothing
         self._on_abort: Callable[[], object] = _nothing
+        self._quit_hook: Callable[[], object] = _nothing
+        self._abort_hook: Callable[[], object] = _nothing
         self._handlers = {number: getattr(self, f"_{action}") for number, action in WORKER_ACTIONS.items()}
         self._wake_receive, self._wake_send = socket.socketpair()
         self._wake_receive.setblocking(False)
@@ -66,6 +68,10 @@ class WorkerSignals:
         faulthandler.disable()
         self._wake_receive.close()
         self._wake_send.close()
+
+    def call_hooks(self, on_quit: Callable[[], object], on_abort: Callable[[], object]) -> None:
+        """Call these, too, before the process ends for QUIT, and for ABRT."""
+        self._quit_hook, self._abort_hook = on_quit, on_abort
 
     def explain(self, stalled: Callable[[], object]) -> None:
         """Call this for ABRT as long as there is no loop: the process hangs and ends in a moment."""
@@ -107,6 +113,7 @@ class WorkerSignals:
     def _quit(self, _number: int, _frame: FrameType | None) -> None:
         # Quick means now: neither the request in progress nor the application's clean-up is waited for.
         self._on_quit()
+        self._quit_hook()
         forks.end_children()
         os._exit(0)
 
@@ -116,6 +123,7 @@ class WorkerSignals:
 
     def _rescue(self, _number: int, _frame: FrameType | None) -> None:
         self._on_abort()
+        self._abort_hook()
         forks.end_children()
         os._exit(1)
 

@@ -187,7 +187,7 @@ class InlineRunner:
         self._admission = admission_of(context, self.run, load.queue)
         self._way = way = choose_way(context, parts, slow_s)
         self.fast_path = way.fast_path
-        self._serve = way.serve
+        self._serve = parts.serve or way.serve
 
     def offered(self) -> KindRunner:
         """What the worker's other parts get of it."""

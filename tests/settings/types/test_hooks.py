@@ -1,0 +1,39 @@
+"""Hooks: which functions are taken, and with how many arguments they are called."""
+
+import pytest
+
+from wsgicluster.settings.types import hooks
+
+
+def two(worker: object, req: object) -> tuple[object, ...]:
+    return worker, req
+
+
+def three(worker: object, req: object, environ: object) -> tuple[object, ...]:
+    return worker, req, environ
+
+
+def any_number(*arguments: object) -> tuple[object, ...]:
+    return arguments
+
+
+def with_default(worker: object, req: object, environ: object = None, resp: object = None) -> tuple[object, ...]:
+    return worker, req, environ, resp
+
+
+@pytest.mark.parametrize(("function", "count"), [(two, 2), (three, 3), (any_number, 4), (with_default, 4)])
+def test_arguments_of_post_request(function: hooks.Hook, count: int) -> None:
+    assert hooks.RESPONSE.read(function) is function
+    assert hooks.called(function, (1, 2, 3, 4), 2) == (1, 2, 3, 4)[:count]
+
+
+def test_a_wrong_number_of_arguments() -> None:
+    with pytest.raises(ValueError):
+        hooks.SERVER.read(two)
+    with pytest.raises(ValueError):
+        hooks.RESPONSE.read(lambda worker: None)
+    with pytest.raises(TypeError):
+        hooks.SERVER.read("os.getpid")
+    assert hooks.SERVER.read(None) is None
+    assert hooks.SERVER.read(print) is print
+    assert hooks.SERVER_AND_WORKER.expected == "a function of server and worker, in the configuration file"

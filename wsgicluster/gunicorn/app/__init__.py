@@ -1,0 +1,1 @@
+"""Classes that a program of Gunicorn's kind derives its own server from."""
