@@ -54,8 +54,7 @@ def traces(settings: Settings) -> TraceContexts | None:
 
 def fast_paths_fit(settings: Settings) -> bool:
     """Whether fast paths may take requests: these know only HTTP, and of what is forwarded only the scheme."""
-    usual = not settings.forwarded_hops and settings.protocol == "http" and not settings.raw_socket
-    return usual and not settings.has_request_hooks
+    return not settings.forwarded_hops and settings.protocol == "http" and not settings.raw_socket
 
 
 def trust(settings: Settings) -> Trust:

@@ -1,7 +1,10 @@
 """Hooks: which functions are taken, and with how many arguments they are called."""
 
+import pathlib
+
 import pytest
 
+from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.types import hooks
 
 
@@ -37,3 +40,10 @@ def test_a_wrong_number_of_arguments() -> None:
     assert hooks.SERVER.read(None) is None
     assert hooks.SERVER.read(print) is print
     assert hooks.SERVER_AND_WORKER.expected == "a function of server and worker, in the configuration file"
+
+
+@pytest.mark.parametrize("name", hooks.NAMES)
+def test_the_page_has_each(name: str) -> None:
+    page = (pathlib.Path(__file__).parents[3] / "docs" / "reference" / "hooks.rst").read_text("utf-8")
+    arguments = SETTINGS[name].about.type.expected.partition(" of ")[2].partition(", in the")[0].replace(" and ", ", ")
+    assert f"``{name}({arguments})``" in page

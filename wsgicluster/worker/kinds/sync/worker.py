@@ -133,8 +133,12 @@ def usual_way(context: WorkerContext, parts: RunnerParts, slow_s: float) -> Way:
 
 
 def _asked_first(settings: Settings, parts: RunnerParts) -> bool:
-    """Whether each request gets a name, or is asked how long it has waited or if it is a probe, before it may run."""
-    return settings.queue_timeout > 0 or parts.named or bool(settings.health_path or settings.ready_path)
+    """Whether each request gets a name, or is asked how long it has waited or if it is a probe, before it may run.
+
+    Or hooks are called with it.
+    """
+    first = settings.queue_timeout > 0 or parts.named or bool(settings.health_path or settings.ready_path)
+    return first or parts.serve is not None
 
 
 class InlineLoad:
