@@ -68,6 +68,8 @@ class Command:
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
+        self._said: frozenset[str] = frozenset()
+        """Remarks on the settings in force."""
         self._registered: object | None = None
         """What the configuration file has registered when it was read last, None for nothing."""
 
@@ -120,8 +122,7 @@ class Command:
         settings = _resolved(loaded.settings)
         self._enter(settings)
         self._logs = logs = Logs(log_options(settings))
-        for remark in loaded.remarks:
-            logs.error.warning("%s", remark)
+        self._log_remarks(loaded)
         _check_here(settings)
         if core.missing:
             logs.error.warning(
@@ -148,12 +149,22 @@ class Command:
 
     def _reload(self) -> Settings:
         try:
-            settings = _resolved(load(self._argv, self._environ, self._directory).settings)
+            loaded = load(self._argv, self._environ, self._directory)
         finally:
             registered = _take_registered()
+        settings = _resolved(loaded.settings)
         self._registered = registered
         _check_here(settings)
+        self._log_remarks(loaded)
         return settings
+
+    def _log_remarks(self, loaded: Loaded) -> None:
+        """Say what is new: a reload repeats nothing that has been said."""
+        assert self._logs is not None, "a server has logs before it says anything"
+        for remark in loaded.remarks:
+            if remark not in self._said:
+                self._logs.error.warning("%s", remark)
+        self._said = frozenset(loaded.remarks)
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"

@@ -147,7 +147,7 @@ def test_a_reload_is_waited_for_and_a_broken_one_shows_its_traceback(live: LiveS
     assert "LookupError: broken on purpose" in broken.stderr
     assert broken.stderr.splitlines()[-1].startswith("wsgiclusterctl: error: reload aborted: ")
     assert get(live).endswith(b"ok")
-    (live.folder / "wsgicluster.conf.py").write_text("wrokers = 2\n")
+    (live.folder / "wsgicluster.conf.py").write_text("wrokers = 2\nstrict = True\n")
     refused = ctl(live, "reload", "--wait")
     assert refused.returncode == 1
     assert "wrokers" in refused.stderr

@@ -118,7 +118,7 @@ def test_log_reader_that_never_reads(server: StartServer, tmp_path: pathlib.Path
 
 BROKEN = {
     "syntax": ("def (", "SyntaxError"),
-    "unknown": ("wrokers = 1", "did you mean workers"),
+    "unknown": ("wrokers = 1; strict = True", "did you mean workers"),
     "value": ("workers = -1", "expected a number from 1"),
     "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "generator": ("raise GeneratorExit", "GeneratorExit"),
