@@ -80,6 +80,8 @@ class Command:
         self._hooks: ArbiterCalls | None = None
         self._opened = OpenedDescriptors()
         """What the configuration file has opened: its hooks may use it in workers."""
+        self._said: frozenset[str] = frozenset()
+        """Remarks on the settings in force."""
         self._registered: object | None = None
         """What the configuration file has registered when it was read last, None for nothing."""
 
@@ -139,8 +141,7 @@ class Command:
         settings = _resolved(loaded.settings)
         self._enter(settings)
         self._logs = logs = Logs(log_options(settings))
-        for remark in loaded.remarks:
-            logs.error.warning("%s", remark)
+        self._log_remarks(loaded)
         _check_here(settings)
         if core.missing:
             logs.error.warning(
@@ -168,12 +169,22 @@ class Command:
 
     def _reload(self) -> Settings:
         try:
-            settings = _resolved(self._load().settings)
+            loaded = self._load()
         finally:
             registered = _take_registered()
+        settings = _resolved(loaded.settings)
         self._registered = registered
         _check_here(settings)
+        self._log_remarks(loaded)
         return settings
+
+    def _log_remarks(self, loaded: Loaded) -> None:
+        """Say what is new: a reload repeats nothing that has been said."""
+        assert self._logs is not None, "a server has logs before it says anything"
+        for remark in loaded.remarks:
+            if remark not in self._said:
+                self._logs.error.warning("%s", remark)
+        self._said = frozenset(loaded.remarks)
 
     def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"

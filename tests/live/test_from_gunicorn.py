@@ -139,6 +139,18 @@ def test_a_file_that_patches_for_gevent(server: StartServer, tmp_path: pathlib.P
     assert not live.said("ERROR|WARNING|Warning")
 
 
+def test_a_reload_says_what_is_new(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("preload = True\n")
+    live = server("app", source=SOURCE)
+    live.wait_log("preload: not a setting; did you mean preload_app")
+    for count, more in enumerate(("", "log_file = 'x'\n"), 1):
+        (tmp_path / "gunicorn.conf.py").write_text("preload = True\n" + more)
+        live.send(signal.SIGHUP)
+        live.wait_log("Reload complete", 30, count)
+    assert live.said("log_file: not a setting; did you mean errorlog")
+    assert not live.said("preload: not a setting", 2)
+
+
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
 def test_lines_are_printed_on_request(server: StartServer, kind: str) -> None:
     live = server("app", "--spew", "-k", kind, source=SOURCE)
