@@ -154,6 +154,7 @@ def test_one_that_cannot_be_made_changes_nothing(tmp_path: pathlib.Path) -> None
     assert "as before" in (tmp_path / "before").read_text()
 
 
+@pytest.mark.usefixtures("no_collection")
 def test_files_are_reopened_and_closed(tmp_path: pathlib.Path) -> None:
     settings = settings_of(tmp_path, access_log_format="%(U)s")
     logs = joined(settings, glogging.Logger)

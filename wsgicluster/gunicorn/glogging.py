@@ -4,9 +4,7 @@ An object of it sets the handlers of both loggers and logs requests; the server'
 """
 
 import logging
-import re
 import time
-import traceback
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -132,7 +130,7 @@ class Logger:
         try:
             self.access_log.info(self.cfg.access_log_format, atoms)
         except Exception:  # noqa: BLE001 - of a filter or a handler, which are the user's
-            self.error(traceback.format_exc())
+            self.exception("a request could not be logged")
 
     def atoms(self, resp: Any, req: Any, environ: Mapping[str, Any], request_time: timedelta) -> dict[str, Any]:
         """The values that the format may name."""
@@ -148,7 +146,8 @@ class Logger:
 
     def now(self) -> str:
         """The time in the common log format."""
-        return time.strftime("[%d/%b/%Y:%H:%M:%S %z]")
+        moment: str = Atoms({}, "", (), 0, 0.0, time.time())["t"]
+        return moment
 
     # -- handlers
 
@@ -200,7 +199,8 @@ class Statsd(Logger):
     def __init__(self, cfg: Any) -> None:
         self._metrics: StatsdClient | None = None
         self._socket: LossySocket | None = None
-        self.prefix = re.sub(r"^(.+[^.]+)\.*$", "\\g<1>.", cfg.statsd_prefix)
+        named = cfg.statsd_prefix.rstrip(".")
+        self.prefix = f"{named}." if named else ""
         self.dogstatsd_tags = cfg.dogstatsd_tags
         if cfg.statsd_host is not None:
             options = StatsdOptions((*cfg.statsd_host,), cfg.statsd_prefix, cfg.dogstatsd_tags)
