@@ -176,7 +176,7 @@ def _initialized(configured: ConfiguredHooks, worker: Worker, application: Appli
 
 
 def _application_is_loaded(signals: WorkerSignals, logs: Logs) -> None:
-    """Its import may have forked, and have set signal handlers; what it has made is left out of collections."""
+    """Its import may have forked, and have set signal handlers; collections skip what it has made."""
     if forks.strayed():
         forks.end_stray(logs.error)
     forks.booted()
