@@ -47,16 +47,17 @@ class ChildState:
 class ArbiterCalls:
     """The hooks of one server, in its arbiter; ``use`` is called with each reading of the settings.
 
-    ``opened`` are the descriptors that the configuration file has opened, to which those of hooks are added.
+    ``opened`` are the descriptors that the configuration file has opened, to which those of hooks are added;
+    ``user_logger`` returns the object of ``logger_class``, or None.
     """
 
-    def __init__(self, log: logging.Logger, opened: OpenedDescriptors) -> None:
+    def __init__(self, log: logging.Logger, opened: OpenedDescriptors, user_logger: Callable[[], Any]) -> None:
         self._log = log
         self._settings = Settings()
         self._children: dict[int, tuple[HookedChild, WorkerView]] = {}
         self._opened = opened
         self._unsent: set[str] = set()
-        self.server = ServerView(Configuration(self._settings), LogView(log), self._workers)
+        self.server = ServerView(Configuration(self._settings), LogView(log, user_logger), self._workers)
 
     def use(self, settings: Settings) -> None:
         """These are the newest settings."""
