@@ -145,7 +145,7 @@ class ServerView:
     pid: int
 
     def __init__(
-        self, configuration: Configuration, log: LogView, workers: Callable[[], dict[int, WorkerView]] = dict
+        self, configuration: Configuration, log: LogView, workers: Callable[[], dict[int | str, WorkerView]] = dict
     ) -> None:
         self.log = log
         self.cfg = configuration
@@ -163,7 +163,7 @@ class ServerView:
         return self.cfg.address
 
     @property
-    def WORKERS(self) -> dict[int, WorkerView]:  # noqa: N802 - Gunicorn's own name
+    def WORKERS(self) -> dict[int | str, WorkerView]:  # noqa: N802 - Gunicorn's own name
         """Those that have a process, by pid; a worker sees those of when it was forked."""
         return self._workers()
 
