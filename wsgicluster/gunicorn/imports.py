@@ -30,6 +30,9 @@ VIEWS: Mapping[str, Mapping[str, str]] = {
         name: "wsgicluster.gunicorn.glogging:" + name
         for name in ("CONFIG_DEFAULTS", "SYSLOG_FACILITIES", "Logger", "SafeAtoms")
     },
+    "gunicorn.http": {},
+    "gunicorn.http.message": {"Request": _NAMES + "GunicornRequest"},
+    "gunicorn.http.wsgi": {"Response": _NAMES + "GunicornResponse"},
     "gunicorn.instrument": {},
     "gunicorn.instrument.statsd": {"Statsd": "wsgicluster.gunicorn.glogging:Statsd"},
     "gunicorn.util": {name: _NAMES + name for name in ("bytes_to_str", "getcwd", "import_app", "to_bytestring")},
@@ -79,6 +82,11 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname not in VIEWS:
+            if fullname.startswith("gunicorn.") and "gunicorn" in self.imported:
+                text = (
+                    f"Gunicorn is not installed, and wsgicluster has no {fullname} in its place; leave the import out"
+                )
+                raise ModuleNotFoundError(text, name=fullname)
             return None
         if fullname == "gunicorn":
             # A folder of that name, without __init__.py, is not Gunicorn: configuration files live in such ones.

@@ -31,6 +31,20 @@ class ConfigView(_OfServer):
     """What hooks find as ``server.cfg`` and ``worker.cfg``."""
 
 
+class GunicornRequest(_OfServer):
+    """What hooks call ``req``."""
+
+
+class GunicornResponse(_OfServer):
+    """What hooks call ``resp``."""
+
+    def __init_subclass__(cls, **_arguments: object) -> None:
+        raise TypeError(
+            f"{cls.__name__} is derived from Gunicorn's Response, which is not called here; "
+            "server_header sets or omits the header field Server"
+        )
+
+
 def getcwd() -> str:
     """The current folder by the user's name for it."""
     present, named = os.getcwd(), os.environ.get("PWD", "")
