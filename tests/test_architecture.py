@@ -75,7 +75,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "worker": frozenset({"worker.hooks"}),
     # Level 2: what code written for Gunicorn expects; imported late, where a setting asks for it.
     "gunicorn.glogging": BASE | {"logs", "settings"},
-    "gunicorn.user_logger": BASE | {"logs", "gunicorn.glogging"},
+    "gunicorn.configuration": BASE | {"settings", "worker.hooks"},
+    "gunicorn.user_logger": BASE | {"logs", "gunicorn.glogging", "gunicorn.configuration", "gunicorn.imports"},
     # Level 3: the arbiter's rooms; never the worker's.
     "arbiter.hooks": BASE | {"settings"},
     "arbiter.inbox": LEVEL_1,
@@ -133,14 +134,14 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Level 3: the child that responds to operators and monitoring.
     "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
     # Level 4: what files for Gunicorn import, and what hooks of the configuration file are given.
-    "gunicorn": LEVEL_2 | {"gunicorn.imports", "worker", "worker.hooks", "arbiter.hooks"},
+    "gunicorn": LEVEL_2 | {"gunicorn.imports", "gunicorn.configuration", "worker", "worker.hooks", "arbiter.hooks"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
     # Level 5: a server within a program of the user's.
     "embedding": BASE | {"settings", "system", "wsgi", "arbiter.service", "cli"},
     "__init__": frozenset({"embedding"}),  # when it is asked for
     "testing": BASE | {"logs", "arbiter.children", "embedding"},
-    "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn"},
+    "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn", "gunicorn.configuration"},
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"cli"}),

@@ -205,7 +205,7 @@ class Command:
             from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
 
             assert self._logs is not None, "no hook is called before there are logs"
-            self._hooks = ArbiterCalls(self._logs.error, self._opened)
+            self._hooks = ArbiterCalls(self._logs.error, self._opened, self._logs.user_logger)
         if self._hooks is None:
             return NO_HOOKS
         self._hooks.use(settings)

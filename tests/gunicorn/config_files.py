@@ -32,6 +32,23 @@ def create_app(name="app", debug=False):
     return application
 """
 
+BASE_CONFIG = """
+workers = 2
+timeout = 45
+
+
+def announce(server):
+    server.log.info("announced %s", server.pid)
+"""
+SHOP_LOGS = """
+from gunicorn.glogging import CONFIG_DEFAULTS, Logger as Base
+
+
+class Logger(Base):
+    def atoms(self, resp, req, environ, request_time):
+        return {**super().atoms(resp, req, environ, request_time), "tenant": environ.get("HTTP_X_TENANT", "-")}
+"""
+
 FILES = (
     ConfigFile("small", 'bind = "127.0.0.1:0"\nworkers = 2\n', "workers=2"),
     ConfigFile(
@@ -417,6 +434,187 @@ limit_request_fields = 32000
 header_map = "dangerous"
 """,
         "permit_unconventional_http_method=true header_map=dangerous",
+    ),
+    ConfigFile(
+        "hooks",
+        """
+import threading
+
+workers = 2
+
+
+def on_starting(server):
+    server.started_by = "hook"
+    server.log.info("starting %s", server.cfg.proc_name)
+
+
+def nworkers_changed(server, new_value, old_value):
+    server.log.info("workers: %s, before %s", new_value, old_value)
+
+
+def when_ready(server):
+    addresses = ", ".join(str(listener) for listener in server.LISTENERS)
+    server.log.info("ready: %s, %d workers of %s", addresses, server.num_workers, server.worker_class)
+
+
+def pre_fork(server, worker):
+    worker.number = len(server.WORKERS) + 1
+
+
+def post_fork(server, worker):
+    server.log.info("worker %d of age %s", worker.number, worker.age)
+
+
+def post_worker_init(worker):
+    worker.log.info("booted: %s", type(worker.app.callable).__name__)
+
+
+def pre_request(worker, req):
+    req.place = threading.current_thread().name
+    worker.log.debug("%s %s", req.method, req.path)
+
+
+def post_request(worker, req, environ, resp):
+    worker.log.info("hooked %s %s %s", req.method, req.path, resp.status)
+
+
+def worker_int(worker):
+    worker.log.info("interrupted")
+
+
+def worker_abort(worker):
+    worker.log.error("aborted", extra={"worker": worker.pid})
+
+
+def worker_exit(server, worker):
+    server.log.info("worker %s exits after %s requests", worker.pid, worker.nr)
+
+
+def child_exit(server, worker):
+    server.log.info("worker %s has exited", worker.pid)
+
+
+def pre_exec(server):
+    server.log.info("upgrade")
+
+
+def on_reload(server):
+    server.log.info("reload")
+
+
+def on_exit(server):
+    server.log.info("exit")
+""",
+        "workers=2",
+    ),
+    ConfigFile(
+        "hooks-in-each-shape",
+        """
+import functools
+
+from base_config import announce as when_ready
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+
+def described(prefix, worker):
+    worker.log.info("%s %s", prefix, worker.pid)
+
+
+class Requests:
+    def __call__(self, worker, req):
+        worker.log.info("called for %s", req.path)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    server.log.info("forked %s", worker.pid)
+
+
+on_starting = lambda server: server.log.info("starts")
+on_exit = "base_config.announce"
+post_worker_init = functools.partial(described, "initialized")
+pre_request = Requests()
+post_request = lambda worker, req: worker.log.info("done")
+globals().update(pre_fork=lambda server, worker: None)
+""",
+    ),
+    ConfigFile(
+        "hooks-of-a-class",
+        """
+class Hooks:
+    @staticmethod
+    def when_ready(server):
+        server.log.info("ready")
+
+    @classmethod
+    def post_fork(cls, server, worker):
+        server.log.info("%s: %s", cls.__name__, worker.pid)
+
+when_ready = Hooks.when_ready
+post_fork = Hooks.post_fork
+""",
+    ),
+    ConfigFile(
+        "metrics",
+        """
+import os
+import tempfile
+
+os.environ.setdefault("METRICS_FOLDER", tempfile.gettempdir())
+try:
+    from prometheus_client import multiprocess
+except ImportError:
+    multiprocess = None
+
+
+def child_exit(server, worker):
+    if multiprocess is not None:
+        multiprocess.mark_process_dead(worker.pid, path=os.environ["METRICS_FOLDER"])
+""",
+    ),
+    ConfigFile(
+        "logger-of-its-own",
+        """
+import logging
+
+from gunicorn import glogging
+
+
+class Logger(glogging.Logger):
+    def setup(self, cfg):
+        super().setup(cfg)
+        self._set_handler(self.error_log, cfg.errorlog, logging.Formatter("%(levelname)s %(message)s"))
+
+    def access(self, resp, req, environ, request_time):
+        if req.path not in ("/health", "/ready"):
+            super().access(resp, req, environ, request_time)
+
+
+accesslog = "-"
+logger_class = Logger
+
+
+def when_ready(server):
+    server.log.info("ready")
+""",
+    ),
+    ConfigFile("logger-of-a-module", 'accesslog = "-"\nlogger_class = "shop_logs.Logger"\n'),
+    ConfigFile(
+        "logger-that-counts",
+        """
+from gunicorn.instrument.statsd import Statsd
+
+
+class Counting(Statsd):
+    def access(self, resp, req, environ, request_time):
+        super().access(resp, req, environ, request_time)
+        self.increment("shop.requests", 1)
+
+
+logger_class = Counting
+statsd_host = "127.0.0.1:8125"
+statsd_prefix = "shop"
+""",
     ),
 )
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT, StartServer
-from tests.gunicorn.config_files import APPLICATION, COMMAND_LINES, FILES, ConfigFile
+from tests.gunicorn.config_files import APPLICATION, BASE_CONFIG, COMMAND_LINES, FILES, SHOP_LOGS, ConfigFile
 from tests.live.client import fetch
 from wsgicluster.settings import SETTINGS, load
 
@@ -27,7 +27,8 @@ def name_of(case: ConfigFile) -> str:
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "app.py").write_text(APPLICATION)
-    (tmp_path / "base_config.py").write_text("workers = 2\ntimeout = 45\n")
+    (tmp_path / "base_config.py").write_text(BASE_CONFIG)
+    (tmp_path / "shop_logs.py").write_text(SHOP_LOGS)
     return tmp_path
 
 
@@ -91,6 +92,8 @@ def test_command_lines_pass_the_check_of_gunicorn(folder: pathlib.Path, line: st
 SERVED = (
     "container", "loops", "unset", "everything-at-its-default", "imports-gunicorn", "extends-its-logs", "django",
     "numbers-as-text", "access-log-of-a-logger-of-its-own", "two-addresses", "balancer", "mounted",
+    "hooks", "hooks-in-each-shape", "hooks-of-a-class", "metrics", "logger-of-its-own", "logger-of-a-module",
+    "logger-that-counts",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import socket
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -228,6 +229,13 @@ def test_names() -> None:
     ):
         with pytest.raises(UsageError, match=says):
             load(wrong)
+
+
+def test_a_class_whose_module_imports_gunicorn(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "logs_by_import.py").write_text("from gunicorn.glogging import Logger\nclass Mine(Logger): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert issubclass(load("logs_by_import.Mine"), load("gunicorn.glogging.Logger"))
+    assert "gunicorn" not in sys.modules
 
 
 def test_equal_makers_are_for_equal_settings(tmp_path: pathlib.Path) -> None:

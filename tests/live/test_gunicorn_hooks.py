@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import urllib.error
@@ -377,6 +378,31 @@ def test_own_attributes_and_files(server: StartServer, tmp_path: pathlib.Path, a
     for attribute in ("lock", "large"):
         unsent = f"preload_app: server.{attribute}, set by a hook, does not reach workers"
         assert live.whole_log().count(unsent) == len(arguments)
+
+
+NUMBERED = """
+def pre_fork(server, worker):
+    taken = {other.number for other in server.WORKERS.values() if other.alive}
+    worker.number = min(set(range(1, 20)) - taken)
+def post_fork(server, worker):
+    server.log.info("number %d for %d", worker.number, worker.pid)
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("--preload",)])
+def test_numbers_that_are_free_among_the_workers(
+    server: StartServer, tmp_path: pathlib.Path, arguments: tuple[str, ...]
+) -> None:
+    live = configured(server, tmp_path, NUMBERED, "-w", "3", *arguments)
+    live.wait_log("Started: 3 workers serve")
+    pids = dict(re.findall(r"number (\d+) for (\d+)", live.whole_log()))
+    assert sorted(pids) == ["1", "2", "3"]
+    os.kill(int(pids["2"]), signal.SIGKILL)
+    wait_until(lambda: len(re.findall("number 2 for", live.whole_log())) == 2, 20)
+    live.send(signal.SIGHUP)
+    live.wait_log("Generation 2 is healthy", 30)
+    assert "the hook failed" not in live.whole_log()
+    assert live.stop() == 0
 
 
 def test_a_hang(server: StartServer, tmp_path: pathlib.Path) -> None:

@@ -104,6 +104,54 @@ def test_an_application_that_configures_the_access_log(server: StartServer, tmp_
     assert (tmp_path / "access.log").read_text() == "", "its handlers are in place of ours"
 
 
+LOGGER_OF_GUNICORN = """
+import logging
+from gunicorn import glogging
+
+class Logger(glogging.Logger):
+    def info(self, msg, *args, **kwargs):
+        super().info(f"own {self.cfg.proc_name}: {msg}", *args, **kwargs)
+
+    def access(self, resp, req, environ, request_time):
+        if req.path != "/healthz":
+            super().access(resp, req, environ, request_time)
+"""
+HOOKS = """
+accesslog = "access.log"
+proc_name = "shop"
+
+def when_ready(server):
+    server.log.info("ready on %s", server.address[0][1])
+
+def post_worker_init(worker):
+    worker.log.info("worker booted, %s", isinstance(worker.log.error_log, logging.Logger))
+
+def pre_request(worker, req):
+    worker.log.info("%s %s", req.method, req.path)
+"""
+
+
+@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize("place", ["the file", "a module"])
+def test_hooks_log_by_the_class(server: StartServer, tmp_path: pathlib.Path, place: str, preload: bool) -> None:
+    named = "logger_class = Logger\n" if place == "the file" else "import logging\nlogger_class = 'shop_logs.Logger'\n"
+    if place == "a module":
+        (tmp_path / "shop_logs.py").write_text(LOGGER_OF_GUNICORN)
+    source = LOGGER_OF_GUNICORN if place == "the file" else ""
+    (tmp_path / "gunicorn.conf.py").write_text(f"{source}{named}{HOOKS}preload_app = {preload}\n")
+    live = server("app:app", source=PLAIN)
+    live.wait_log("Started: 1 worker serves")
+    live.wait_log(r"\[INFO\] own shop: ready on \d")
+    live.wait_log(r"\[INFO\] own shop: worker booted, True")
+    assert fetch(live.port, "/healthz").status == 200
+    assert fetch(live.port, "/a").status == 200
+    live.wait_log(r"\[INFO\] own shop: GET /a")
+    text = wait_until((tmp_path / "access.log").read_text, 10)
+    assert '"GET /a HTTP/1.1" 200' in text
+    assert "/healthz" not in text
+    assert live.stop() == 0
+
+
 def test_a_class_of_the_configuration(server: StartServer, tmp_path: pathlib.Path) -> None:
     (tmp_path / "shop_logs.py").write_text(LOGGER)
     (tmp_path / "gunicorn.conf.py").write_text(

@@ -16,7 +16,7 @@ from typing import Any
 from wsgicluster.arbiter.hooks import HookedChild
 from wsgicluster.errors import HookError
 from wsgicluster.gunicorn.configuration import Configuration
-from wsgicluster.gunicorn.views import ListenerView, LogView, ServerView, WorkerView
+from wsgicluster.gunicorn.views import BOOTING, ListenerView, LogView, ServerView, WorkerView
 from wsgicluster.settings import Settings
 from wsgicluster.system import forks
 from wsgicluster.system.descriptors import OpenedDescriptors
@@ -47,16 +47,17 @@ class ChildState:
 class ArbiterCalls:
     """The hooks of one server, in its arbiter; ``use`` is called with each reading of the settings.
 
-    ``opened`` are the descriptors that the configuration file has opened, to which those of hooks are added.
+    ``opened`` are the descriptors that the configuration file has opened, to which those of hooks are added;
+    ``user_logger`` returns the object of ``logger_class``, or None.
     """
 
-    def __init__(self, log: logging.Logger, opened: OpenedDescriptors) -> None:
+    def __init__(self, log: logging.Logger, opened: OpenedDescriptors, user_logger: Callable[[], Any]) -> None:
         self._log = log
         self._settings = Settings()
         self._children: dict[int, tuple[HookedChild, WorkerView]] = {}
         self._opened = opened
         self._unsent: set[str] = set()
-        self.server = ServerView(Configuration(self._settings), LogView(log), self._workers)
+        self.server = ServerView(Configuration(self._settings), LogView(log, user_logger), self._workers)
 
     def use(self, settings: Settings) -> None:
         """These are the newest settings."""
@@ -97,8 +98,8 @@ class ArbiterCalls:
         server.worker_age += 1
         view = WorkerView(server.worker_age, Configuration(settings), server.log)
         view.show(ChildState(child, requests))
-        self._children[child.key] = (child, view)
         self._call("pre_fork", server, view, of=settings)
+        self._children[child.key] = (child, view)
         forks.wait_for_imports()
         return view
 
@@ -174,13 +175,19 @@ class ArbiterCalls:
         scheme = "https" if self._settings.has_tls else "http"
         self.server.LISTENERS = [ListenerView(sock, scheme) for sock in sockets]
 
-    def _workers(self) -> dict[int, WorkerView]:
-        """By pid; those that a mold has forked have theirs only later."""
-        found = {}
-        for child, view in list(self._children.values()):
+    def _workers(self) -> dict[int | str, WorkerView]:
+        """By pid; those that were ordered from a mold have a text in its place until they have one.
+
+        They have to be there: hooks give each worker a number that no other one has.
+        """
+        found: dict[int | str, WorkerView] = {}
+        in_arbiter = getattr(self.server, "pid", 0) == os.getpid()
+        for key, (child, view) in list(self._children.items()):
             if child.pid:
                 view.pid = child.pid
                 found[child.pid] = view
+            elif in_arbiter:
+                found[f"{BOOTING} {key}"] = view
         return found
 
     def _call(self, name: str, *arguments: Any, needed: bool = False, of: Settings | None = None) -> None:

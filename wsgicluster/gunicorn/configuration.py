@@ -120,7 +120,9 @@ def _default(name: str) -> Any:
 def _shape(name: str, value: Any) -> Any:
     if name == "bind":
         return [str(each) for each in value]
-    return list(value) if isinstance(value, tuple) else value
+    if name == "syslog_addr":
+        return str(value)
+    return list(value) if type(value) is tuple else value
 
 
 def _place(address: object) -> Any:

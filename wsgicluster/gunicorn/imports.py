@@ -14,18 +14,27 @@ from types import ModuleType
 
 _NAMES = "wsgicluster.gunicorn.names:"
 _WORKERS = "wsgicluster.gunicorn.workers:"
+_APPLICATIONS = "wsgicluster.gunicorn.app."
 
 VIEWS: Mapping[str, Mapping[str, str]] = {
     "gunicorn": {name: _NAMES + name for name in ("SERVER", "SERVER_SOFTWARE", "__version__", "version_info")},
     "gunicorn.app": {},
     "gunicorn.app.base": {
-        "Application": _NAMES + "CommandApplication",
-        "BaseApplication": _NAMES + "EmbeddedApplication",
+        "Application": _APPLICATIONS + "base:Application",
+        "BaseApplication": _APPLICATIONS + "base:BaseApplication",
     },
-    "gunicorn.app.wsgiapp": {"WSGIApplication": _NAMES + "CommandApplication"},
+    "gunicorn.app.wsgiapp": {"WSGIApplication": _APPLICATIONS + "wsgiapp:WSGIApplication"},
     "gunicorn.arbiter": {"Arbiter": _NAMES + "ArbiterView"},
     "gunicorn.config": {"Config": _NAMES + "ConfigView"},
-    "gunicorn.glogging": {"CONFIG_DEFAULTS": _NAMES + "CONFIG_DEFAULTS", "Logger": _NAMES + "LoggerView"},
+    "gunicorn.glogging": {
+        name: "wsgicluster.gunicorn.glogging:" + name
+        for name in ("CONFIG_DEFAULTS", "SYSLOG_FACILITIES", "Logger", "SafeAtoms")
+    },
+    "gunicorn.http": {},
+    "gunicorn.http.message": {"Request": _NAMES + "GunicornRequest"},
+    "gunicorn.http.wsgi": {"Response": _NAMES + "GunicornResponse"},
+    "gunicorn.instrument": {},
+    "gunicorn.instrument.statsd": {"Statsd": "wsgicluster.gunicorn.glogging:Statsd"},
     "gunicorn.util": {name: _NAMES + name for name in ("bytes_to_str", "getcwd", "import_app", "to_bytestring")},
     "gunicorn.workers": {"SUPPORTED_WORKERS": _WORKERS + "SUPPORTED_WORKERS"},
     "gunicorn.workers.base": {"Worker": _WORKERS + "GunicornWorker"},
@@ -73,6 +82,11 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname not in VIEWS:
+            if fullname.startswith("gunicorn.") and "gunicorn" in self.imported:
+                text = (
+                    f"Gunicorn is not installed, and wsgicluster has no {fullname} in its place; leave the import out"
+                )
+                raise ModuleNotFoundError(text, name=fullname)
             return None
         if fullname == "gunicorn":
             # A folder of that name, without __init__.py, is not Gunicorn: configuration files live in such ones.

@@ -31,44 +31,18 @@ class ConfigView(_OfServer):
     """What hooks find as ``server.cfg`` and ``worker.cfg``."""
 
 
-class EmbeddedApplication(_OfServer):
-    """What loads the application, and runs a server in a program of the user's own."""
+class GunicornRequest(_OfServer):
+    """What hooks call ``req``."""
 
 
-class CommandApplication(EmbeddedApplication):
-    """The same, with a command line."""
+class GunicornResponse(_OfServer):
+    """What hooks call ``resp``."""
 
-
-class LoggerView(_OfServer):
-    """What writes error log and access log."""
-
-
-def _stream_handler(stream: str) -> dict[str, Any]:
-    return {"class": "logging.StreamHandler", "formatter": "generic", "stream": f"ext://sys.{stream}"}
-
-
-def _logger(name: str, handler: str) -> dict[str, Any]:
-    return {"level": "INFO", "handlers": [handler], "propagate": True, "qualname": name}
-
-
-CONFIG_DEFAULTS: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "root": {"level": "INFO", "handlers": ["console"]},
-    "loggers": {
-        "gunicorn.error": _logger("gunicorn.error", "error_console"),
-        "gunicorn.access": _logger("gunicorn.access", "console"),
-    },
-    "handlers": {"console": _stream_handler("stdout"), "error_console": _stream_handler("stderr")},
-    "formatters": {
-        "generic": {
-            "class": "logging.Formatter",
-            "format": "%(asctime)s [%(process)d] [%(levelname)s] %(message)s",
-            "datefmt": "[%Y-%m-%d %H:%M:%S %z]",
-        }
-    },
-}
-"""The configuration of Python's logging that files extend for ``logconfig_dict``."""
+    def __init_subclass__(cls, **_arguments: object) -> None:
+        raise TypeError(
+            f"{cls.__name__} is derived from Gunicorn's Response, which is not called here; "
+            "server_header sets or omits the header field Server"
+        )
 
 
 def getcwd() -> str:

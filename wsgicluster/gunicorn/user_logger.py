@@ -11,6 +11,8 @@ from typing import Any
 
 from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.gunicorn import glogging
+from wsgicluster.gunicorn.configuration import Configuration
+from wsgicluster.gunicorn.imports import importable
 from wsgicluster.logs.access_log import Headers
 from wsgicluster.logs.config import all_handlers
 from wsgicluster.logs.loggers import ERROR_LOGGER, LineHandler, server_logger
@@ -161,7 +163,7 @@ class LoggerMaker:
         try:
             if hasattr(found, "install"):
                 found.install()
-            return JoinedLogger(found(self.settings))
+            return JoinedLogger(found(Configuration(self.settings)))
         except ServerError:
             raise
         except Exception as error:
@@ -184,7 +186,8 @@ def load(wanted: Any) -> Any:
         return OWN[wanted]
     module, _, name = wanted.replace("#", ".").replace(":", ".").rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        with importable():  # it is derived from a class of Gunicorn's
+            found = getattr(importlib.import_module(module), name)
     except Exception as error:
         raise UsageError(f"logger_class: cannot load {wanted}: {type(error).__name__}: {error}") from error
     if not callable(getattr(found, "access", None)):

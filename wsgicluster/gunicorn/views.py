@@ -18,15 +18,21 @@ BOOTING = "[booting]"
 """The pid of a worker that is about to be forked."""
 
 
-class LogView:
-    """``log``: the methods of a logger, and both loggers by Gunicorn's names."""
+def _none() -> Any:
+    return None
 
-    def __init__(self, error_log: logging.Logger) -> None:
+
+class LogView:
+    """``log``: what the object of ``logger_class`` has; without one a logger's methods and both loggers by name."""
+
+    def __init__(self, error_log: logging.Logger, user_logger: Callable[[], Any] = _none) -> None:
         self.error_log = error_log
         self.access_log = logging.getLogger("wsgicluster.access")
+        self._user_logger = user_logger
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.error_log, name)
+        found = self._user_logger()
+        return getattr(self.error_log if found is None else found, name)
 
 
 class Live(Protocol):
@@ -139,7 +145,7 @@ class ServerView:
     pid: int
 
     def __init__(
-        self, configuration: Configuration, log: LogView, workers: Callable[[], dict[int, WorkerView]] = dict
+        self, configuration: Configuration, log: LogView, workers: Callable[[], dict[int | str, WorkerView]] = dict
     ) -> None:
         self.log = log
         self.cfg = configuration
@@ -157,7 +163,7 @@ class ServerView:
         return self.cfg.address
 
     @property
-    def WORKERS(self) -> dict[int, WorkerView]:  # noqa: N802 - Gunicorn's own name
+    def WORKERS(self) -> dict[int | str, WorkerView]:  # noqa: N802 - Gunicorn's own name
         """Those that have a process, by pid; a worker sees those of when it was forked."""
         return self._workers()
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
@@ -150,6 +151,10 @@ class Logs:
         if self.is_configured:
             found.update(handler_descriptors())
         return found
+
+    def user_logger(self) -> Any:
+        """The object of a user's class that has set the handlers, None without one."""
+        return None if self._user_logger is None else self._user_logger.logger
 
     def report(self, text: str, metric: str, value: int, kind: str) -> None:
         """Send a metric of the server's own to StatsD, if there is one."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.logs.config import LoggingConfig
@@ -13,6 +13,10 @@ from wsgicluster.logs.syslog import SyslogOptions
 
 class UserLogger(Protocol):
     """An object of a user's class, which has set the handlers of both loggers."""
+
+    @property
+    def logger(self) -> Any:
+        """The object itself."""
 
     @property
     def requests(self) -> RequestLog:
