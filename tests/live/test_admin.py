@@ -341,9 +341,11 @@ def test_until_the_end_of_a_stop_it_says_what_happens(live: LiveServer) -> None:
     with hung(live, 1):
         wait_for(live, "/status", lambda a: any(w["in_progress"] for w in a.json["workers"]), "a request runs")
         live.send(signal.SIGTERM)
-        answer = wait_for(live, "/readyz", lambda a: a.status == 503, "it is not ready any more")
-        assert answer.json["reasons"][0] == "server: stopping"
-        assert ask(live, "/livez").status == 200
+        # On a busy machine the arbiter may respond late, which is a reason of its own for a moment.
+        stopping = "server: stopping"
+        answer = wait_for(live, "/readyz", lambda a: stopping in a.json["reasons"], "it says that the server stops")
+        assert answer.status == 503
+        wait_for(live, "/livez", lambda a: a.status == 200, "the arbiter lives")
     assert live.wait_end() == 0
 
 

@@ -140,7 +140,7 @@ class StandaloneApplication(BaseApplication):
 
 if __name__ == "__main__":
     def post_fork(server, worker): server.log.info("forked %s", worker.age)
-    options = {"bind": ["127.0.0.1:0"], "workers": 2, "no_such": 1, "statsd_host": "a:1", "post_fork": post_fork}
+    options = {"bind": ["127.0.0.1:0"], "workers": 2, "no_such": 1, "root_path": "/a", "post_fork": post_fork}
     if len(sys.argv) > 1:
         options["timeout"] = sys.argv[1]
     StandaloneApplication(handler_app, options).run()
@@ -151,7 +151,7 @@ def test_a_class_derived_from_base_application(program: Any) -> None:
     live = program(CUSTOM)
     live.wait_log("Started: 2 workers serve")
     live.wait_log("forked 2")
-    assert live.said("cfg.set: statsd_host: 'a:1'")
+    assert live.said("cfg.set: root_path: '/a'")
     assert body(live.url) == b"2 ['127.0.0.1:0']"
     live.send(signal.SIGHUP)
     live.wait_log("Generation 2 is healthy")
