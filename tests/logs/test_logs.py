@@ -403,6 +403,11 @@ class TestDictConfig:
         logs.error.info("without it")
         assert "without it" in (tmp_path / "e").read_text()
         assert "without it" not in (tmp_path / "dict.log").read_text()
+        numbers = os.listdir("/proc/self/fd")
+        open_now = {
+            os.readlink(f"/proc/self/fd/{number}") for number in numbers if os.path.exists(f"/proc/self/fd/{number}")
+        }
+        assert str(tmp_path / "dict.log") not in open_now
 
     def test_other_loggers_alone(self, tmp_path: pathlib.Path) -> None:
         loggers = {"shop": {"handlers": ["file"], "level": "INFO", "propagate": False}}

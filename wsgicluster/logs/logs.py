@@ -13,7 +13,7 @@ from typing import Any
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
-from wsgicluster.logs.config import LoggingConfig, handler_descriptors, reopen_file_handlers
+from wsgicluster.logs.config import LoggingConfig, all_handlers, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import (
     ACCESS_LOGGER,
@@ -67,6 +67,7 @@ class Logs:
     def apply(self, options: LogOptions) -> None:
         """Log by these options from now on; raises and changes nothing when that is not possible."""
         line_format = check_options(options)
+        configured = set(all_handlers()) if self._options.config is not None else set[logging.Handler]()
         user_logger = None
         info_file = access_file = None
         with contextlib.ExitStack() as opened:
@@ -97,6 +98,10 @@ class Logs:
         self._capture()
         self._use_statsd(options)
         self.access = self._requests(options, line_format)
+        # What the last configuration has opened, and this one does not use any more.
+        for handler in configured - set(all_handlers()):
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
 
     def append(self, data: bytes) -> None:
         """Write an application's own text, which is not a record, to the error log's file."""
