@@ -19,7 +19,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "wsgicluster"
 
-BASE = frozenset({"errors", "clock", "counting"})
+BASE = frozenset({"errors", "clock", "counting", "version"})
 LEVEL_1 = BASE | {"settings", "http", "system", "logs"}
 LEVEL_2 = LEVEL_1 | {"ipc", "wsgi"}
 ALLOWED: dict[str, frozenset[str]] = {
@@ -27,6 +27,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "clock": frozenset(),
     "counting": frozenset(),
+    "version": frozenset(),
     # Level 0, too: its table names modules of ours, which are imported when a configuration file asks for them.
     "gunicorn.imports": BASE,
     # Level 1: each knows only level 0.
@@ -139,7 +140,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
     # Level 5: a server within a program of the user's.
     "embedding": BASE | {"settings", "system", "wsgi", "arbiter.service", "cli"},
-    "__init__": frozenset({"embedding"}),  # when it is asked for
+    "__init__": frozenset({"version", "embedding"}),  # when it is asked for
     "testing": BASE | {"logs", "arbiter.children", "embedding"},
     "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn", "gunicorn.configuration"},
     # Level 5: the command that talks to servers.
@@ -407,6 +408,8 @@ def circles(sources: Sequence[Source]) -> Iterator[str]:
             module = name.removeprefix("wsgicluster.")
             if name != module and module in modules:
                 edges[source.module].add(module)
+            elif name == "wsgicluster":
+                edges[source.module].add("__init__")
     reached = {module: reachable(module, edges) for module in sorted(edges)}
     told: set[str] = set()
     for module, others in reached.items():
@@ -486,6 +489,11 @@ def test_circles_are_found() -> None:
     ]
     assert list(circles(found)) == ["import circle: worker.connection.host, worker.request.cycle"]
     assert not list(circles(found[1:]))
+    package = [
+        Source.of("__init__.py", "from wsgicluster.embedding import serve"),
+        Source.of("embedding.py", "from wsgicluster import __version__"),
+    ]
+    assert list(circles(package)) == ["import circle: __init__, embedding"]
 
 
 def test_names_of_two_classes_are_found() -> None:

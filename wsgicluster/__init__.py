@@ -1,6 +1,6 @@
 """A WSGI application server: an arbiter, preforked workers, and what operators need to trust them."""
 
-__version__ = "0.1.0"
+from wsgicluster.version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from wsgicluster import __version__
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
 from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
@@ -30,6 +29,7 @@ from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
+from wsgicluster.version import __version__
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind, import_kind
 

@@ -12,7 +12,6 @@ import os
 import signal
 from collections.abc import Callable
 
-from wsgicluster import __version__
 from wsgicluster.arbiter import startup
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.processes import ChildProcesses
@@ -51,6 +50,7 @@ from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.system import process
 from wsgicluster.system.signals import ARBITER_ACTIONS
+from wsgicluster.version import __version__
 
 __all__ = ["Arbiter", "Roles"]
 

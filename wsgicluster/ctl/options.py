@@ -6,8 +6,8 @@ import math
 import re
 from typing import NoReturn
 
-from wsgicluster import __version__
 from wsgicluster.ctl.logs.records import LEVELS
+from wsgicluster.version import __version__
 
 EXIT_CODES = """\
 exit codes:

@@ -8,7 +8,6 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wsgicluster import __version__
 from wsgicluster.arbiter.operations import Operations, Parts
 from wsgicluster.arbiter.plan.child import Child, State
 from wsgicluster.arbiter.plan.requester import Requester
@@ -25,6 +24,7 @@ from wsgicluster.settings import Settings
 from wsgicluster.settings.diff import changed
 from wsgicluster.settings.live import smoke_for_reload
 from wsgicluster.settings.types.worker import kind_name
+from wsgicluster.version import __version__
 
 
 def requester_of(call: Call) -> Requester:

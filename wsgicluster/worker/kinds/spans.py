@@ -17,9 +17,9 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from wsgicluster import __version__
 from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.settings.span_exporters import GROUP, exporter_names
+from wsgicluster.version import __version__
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.wsgi.trace_context import TraceParent
 
