@@ -116,7 +116,7 @@ def pages() -> dict[str, str]:
     """The source of each page by its name."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    from wsgicluster import __version__
+    from wsgicluster.version import __version__
     from wsgicluster.ctl.options import parser as of_ctl
     from wsgicluster.settings.sources.command_line import parser as of_server
 
