@@ -116,9 +116,9 @@ def pages() -> dict[str, str]:
     """The source of each page by its name."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
-    from wsgicluster.version import __version__
     from wsgicluster.ctl.options import parser as of_ctl
     from wsgicluster.settings.sources.command_line import parser as of_server
+    from wsgicluster.version import __version__
 
     summaries = {
         "wsgicluster": ("serve a WSGI application", of_server()),

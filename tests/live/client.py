@@ -7,6 +7,9 @@ import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
+
+from typing_extensions import Self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,3 +248,37 @@ class Load:
                 connection = None
         if connection is not None:
             connection.close()
+
+
+V = TypeVar("V", bound="Visitors")
+
+
+class Visitors:
+    """Clients that ask without a pause while this is entered; a subclass says what one of them does each time."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.losses: list[str] = []
+        self.port = port
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def ask(self) -> None:
+        """Connect, ask, and note what has come of it; OSError and BrokenResponse become losses."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.ask()
+            except (OSError, BrokenResponse) as error:
+                self.losses.append(repr(error))

@@ -4,12 +4,11 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import BrokenResponse, Connection, fetch
+from tests.live.client import Connection, Visitors, fetch
 
 pytestmark = pytest.mark.live
 
@@ -27,36 +26,19 @@ def application(environ, start_response):
 """
 
 
-class Rush:
-    """Clients that ask without a pause, each on new connections."""
+class Rush(Visitors):
+    """Each on new connections."""
 
     def __init__(self, live: LiveServer, clients: int) -> None:
-        self.losses: list[str] = []
+        super().__init__(live.port, clients)
         self.served = 0
-        self._live = live
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
 
-    def __enter__(self) -> "Rush":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with Connection(self._live.port) as connection:
-                    response = connection.exchange(extra="Connection: close\r\n")
-                self.served += 1
-                if response.status != 200:
-                    self.losses.append(str(response.status))
-            except (OSError, BrokenResponse) as error:
-                self.losses.append(repr(error))
+    def ask(self) -> None:
+        with Connection(self.port) as connection:
+            response = connection.exchange(extra="Connection: close\r\n")
+        self.served += 1
+        if response.status != 200:
+            self.losses.append(str(response.status))
 
 
 def ctl(live: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":

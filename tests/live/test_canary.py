@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
-from tests.live.client import BrokenResponse, Connection, fetch
+from tests.live.client import Connection, Visitors, fetch
 
 pytestmark = pytest.mark.live
 
@@ -45,34 +45,17 @@ def write(live_folder: pathlib.Path, version: str) -> None:
     new.replace(live_folder / "app.py")
 
 
-class Visitors:
-    """Clients that ask without a pause, each on new connections, and count what they get."""
+class Callers(Visitors):
+    """Each on new connections; they count what they get."""
 
     def __init__(self, port: int, clients: int = 6) -> None:
+        super().__init__(port, clients)
         self.answers: list[tuple[int, str]] = []
-        self.losses: list[str] = []
-        self._port = port
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(clients)]
 
-    def __enter__(self) -> "Visitors":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _visit(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with Connection(self._port) as connection:
-                    response = connection.exchange(extra="Connection: close\r\n")
-                self.answers.append((response.status, response.body.decode()))
-            except (OSError, BrokenResponse) as error:
-                self.losses.append(repr(error))
+    def ask(self) -> None:
+        with Connection(self.port) as connection:
+            response = connection.exchange(extra="Connection: close\r\n")
+        self.answers.append((response.status, response.body.decode()))
 
     def count(self, version: str) -> int:
         """How many responses were those of a version."""
@@ -102,7 +85,7 @@ def live(request: pytest.FixtureRequest, server: StartServer, tmp_path: pathlib.
 
 
 def test_code_of_which_a_fifth_of_requests_fails_is_rolled_back(live: LiveServer) -> None:
-    with Visitors(live.port) as visitors:
+    with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("first") > 20, 20)
         write(live.folder, "raises")
         found = ctl(live, "reload", "--canary", "60", "--wait")
@@ -132,7 +115,7 @@ def events(live: LiveServer) -> list[dict[str, object]]:
 
 
 def test_code_that_is_as_good_goes_through(live: LiveServer) -> None:
-    with Visitors(live.port) as visitors:
+    with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("first") > 20, 20)
         write(live.folder, "second")
         found = ctl(live, "reload", "--canary", "2", "--wait")
@@ -156,7 +139,7 @@ def test_code_that_is_five_times_slower_is_rolled_back(
         "--reload-least-requests", "10",
     )  # fmt: skip
     live.wait_log("Started: 2 workers serve")
-    with Visitors(live.port) as visitors:
+    with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("steady") > 20, 20)
         write(live.folder, "slow")
         live.send(signal.SIGHUP)
@@ -171,7 +154,7 @@ def test_code_whose_requests_never_end_is_rolled_back(server: StartServer, tmp_p
     write(tmp_path, "first")
     live = server("app", "-w", "2", "--reload-probation", "5", "--graceful-timeout", "1")
     live.wait_log("Started: 2 workers serve")
-    with Visitors(live.port) as visitors:
+    with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("first") > 20, 20)
         write(tmp_path, "hangs")
         live.send(signal.SIGHUP)
@@ -203,7 +186,7 @@ def test_what_the_rejected_worker_has_begun_is_answered(server: StartServer, tmp
     for each in asked:
         each.start()
     wait_until((tmp_path / "long-raises").exists, 20)
-    with Visitors(live.port, clients=2) as visitors:
+    with Callers(live.port, clients=2) as visitors:
         live.wait_log("Reload aborted", 60)
         for each in asked:
             each.join(20)
@@ -221,7 +204,7 @@ def test_a_signal_on_probation(server: StartServer, tmp_path: pathlib.Path, numb
     live.send(signal.SIGHUP)
     live.wait_log(r"generation 2\) is ready")
     (new,) = set(live.children()) - set(old)
-    with Visitors(live.port, clients=2) as visitors:
+    with Callers(live.port, clients=2) as visitors:
         if number is signal.SIGKILL:
             subprocess.run(["kill", "-KILL", str(new)], check=True)
             live.wait_log("Reload aborted: generation 2 failed to start")
@@ -249,7 +232,7 @@ def test_an_upgrade_on_probation(server: StartServer, tmp_path: pathlib.Path) ->
     write(tmp_path, "second")
     live.send(signal.SIGHUP)
     live.wait_log(r"generation 2\) is ready")
-    with Visitors(live.port, clients=2) as visitors:
+    with Callers(live.port, clients=2) as visitors:
         found = ctl(live, "upgrade", "--wait")
         assert found.returncode == 0, found.stderr
         assert live.stop() == 0

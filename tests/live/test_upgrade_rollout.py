@@ -6,13 +6,12 @@ import pathlib
 import signal
 import socket
 import struct
-import threading
 
 import pytest
 
 from tests.apps import versioned
 from tests.conftest import StartServer, wait_until
-from tests.live.client import Connection, Load, fetch
+from tests.live.client import Connection, Load, Visitors, fetch
 from tests.live.test_addresses import APP, bind, is_refused, port_of, ports, reload
 from tests.live.test_reload import wait_version, write_app
 from tests.live.test_upgrade import SERVES, begin_upgrade
@@ -25,36 +24,19 @@ TOTAL_RETRANSMITS = 100
 """Where ``tcpi_total_retrans`` stands in ``TCP_INFO``."""
 
 
-class Callers:
-    """Clients that connect anew for each request; ``knocked`` counts the connections that needed more than one SYN."""
+class Callers(Visitors):
+    """Each connects anew for a request; ``knocked`` counts the connections that needed more than one SYN."""
 
     def __init__(self, port: int, count: int = 4) -> None:
+        super().__init__(port, count)
         self.answers = 0
         self.knocked = 0
-        self.losses: list[str] = []
-        self._port = port
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._call, daemon=True) for _ in range(count)]
 
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _call(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with Connection(self._port) as connection:
-                    info = connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                    self.knocked += struct.unpack_from("I", info, TOTAL_RETRANSMITS)[0] > 0
-                    self.answers += connection.exchange("/", "POST", b"1", "Connection: close\r\n").status == 200
-            except OSError as error:
-                self.losses.append(repr(error))
+    def ask(self) -> None:
+        with Connection(self.port) as connection:
+            info = connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            self.knocked += struct.unpack_from("I", info, TOTAL_RETRANSMITS)[0] > 0
+            self.answers += connection.exchange("/", "POST", b"1", "Connection: close\r\n").status == 200
 
 
 def test_neither_server_shuts_the_others_door(server: StartServer) -> None:
