@@ -37,6 +37,11 @@ def test_a_wrong_number_of_arguments() -> None:
         hooks.RESPONSE.read(lambda worker: None)
     with pytest.raises(TypeError):
         hooks.SERVER.read("os.getpid")
+
+    async def never_awaited(server: object) -> None: ...
+
+    with pytest.raises(ValueError):
+        hooks.SERVER.read(never_awaited)
     assert hooks.SERVER.read(None) is None
     assert hooks.SERVER.read(print) is print
     assert hooks.SERVER_AND_WORKER.expected == "a function of server and worker, in the configuration file"

@@ -48,6 +48,8 @@ def hook(*names: str, least: int = 0) -> SettingType[Hook | None]:
             return None
         if not callable(value):
             raise TypeError
+        if inspect.iscoroutinefunction(value):
+            raise ValueError  # nothing would await it, so that it would never run
         if not any(takes(value, count) for count in range(least or len(names), len(names) + 1)):
             raise ValueError
         return value
