@@ -58,12 +58,9 @@ def hook(*names: str, least: int = 0) -> SettingType[Hook | None]:
     return SettingType(read, f"a function of {words}, in the configuration file", "", _show)
 
 
-def called(function: Hook, arguments: tuple[Any, ...], least: int) -> Any:
-    """Call a hook with as many of its arguments as it takes, at least so many; returns its result."""
-    for count in range(len(arguments), least, -1):
-        if takes(function, count):
-            return function(*arguments[:count])
-    return function(*arguments[:least])
+def most_taken(function: Hook, least: int, most: int) -> int:
+    """How many arguments a hook takes, within these bounds."""
+    return next((count for count in range(most, least, -1) if takes(function, count)), least)
 
 
 SERVER = hook("server")
