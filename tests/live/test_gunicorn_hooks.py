@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.conftest import LiveServer, StartServer, find_free_ports, wait_until
+from tests.gunicorn.real_gunicorn import ABSENT, find
+from tests.gunicorn.servers import GunicornServer
 
 pytestmark = pytest.mark.live
-
-GUNICORN = pathlib.Path("~/.cache/wsgicluster-peers/bin/gunicorn").expanduser()
 
 APPLICATION = """
 def application(environ, start_response):
@@ -68,19 +67,6 @@ globals().update({"on_exit": lambda server: note("on_exit", workers=len(server.W
 
 BOOT = ("pre_fork", "post_fork", "post_worker_init")
 Event = dict[str, object]
-
-
-class GunicornServer(LiveServer):
-    """The same command with the one word changed."""
-
-    def start(self, prefix: Sequence[str] = ()) -> "GunicornServer":
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*prefix, str(GUNICORN), *self.arguments],
-                cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-        return self
 
 
 class Traced:
@@ -142,8 +128,8 @@ def of(events: Sequence[Event]) -> list[tuple[object, object]]:
 
 @pytest.mark.parametrize("kind", [LiveServer, GunicornServer])
 def test_moments_and_order(tmp_path: pathlib.Path, kind: type[LiveServer]) -> None:
-    if kind is GunicornServer and not GUNICORN.exists():
-        pytest.skip("there is no Gunicorn to compare with")
+    if kind is GunicornServer and find() is None:
+        pytest.skip(ABSENT)
     with traced(tmp_path, kind) as server:
         live = server.live
 
