@@ -471,3 +471,28 @@ def test_post_fork_has_the_privileges_of_the_arbiter(server: StartServer, tmp_pa
     )
     live = server("-u", "65534", "-g", "65534", "app:app", source=APPLICATION, listening=False)
     live.wait_log("post_fork as 0")
+
+
+VERBS = """
+def post_worker_init(worker):
+    worker.log.info("post_worker_init")
+
+def child_exit(server, worker):
+    if server.worker_age == 1:
+        server.reload()
+
+def on_reload(server):
+    server.log.info("application %s of %d workers", server.app.wsgi(), server.app.cfg.workers)
+    server.stop()
+"""
+
+
+def test_hooks_reload_and_stop_the_server(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(VERBS)
+    live = server("app:app", source=APPLICATION)
+    (worker,) = live.wait_workers(1)
+    os.kill(worker, signal.SIGKILL)
+    assert live.wait_end() == 0
+    assert live.said("SIGHUP: reload")
+    assert live.said("application None of 1 workers")
+    assert live.said("SIGTERM: graceful stop")

@@ -71,7 +71,7 @@ class ArbiterCalls:
     def use(self, settings: Settings) -> None:
         """These are the newest settings."""
         self._settings = settings
-        self.server.cfg = Configuration(settings)
+        self.server.cfg = self.server.app.cfg = Configuration(settings)
         if settings.preload_app and not any(known is settings for known, _ in self._changes):
             self._changes = [*self._changes[-MOST_GENERATIONS + 1 :], (settings, Changes(settings.pre_fork))]
 
