@@ -6,7 +6,7 @@ import signal
 import psutil
 import pytest
 
-from tests.conftest import LiveServer, wait_until
+from tests.conftest import ROOT, LiveServer, wait_until
 from tests.gunicorn.real_gunicorn import RealGunicorn
 from tests.gunicorn.servers import GunicornServer
 
@@ -96,12 +96,16 @@ def test_workers_are_rolled_from_outside(
 ) -> None:
     assert real_gunicorn.program.exists()
     (tmp_path / "app.py").write_text(APPLICATION)
-    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURATION)
-    live = kind(tmp_path, ["-b", "127.0.0.1:0", "-w", "2", "app:app"], {"HOME": str(tmp_path)})
+    package = tmp_path / "airflow" / "www"
+    package.mkdir(parents=True)
+    (package / "gunicorn_config.py").write_text(CONFIGURATION)
+    arguments = "-b 127.0.0.1:0 -w 2 --name airflow-webserver -c python:airflow.www.gunicorn_config --preload app:app"
+    live = kind(tmp_path, arguments.split(), {"HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{tmp_path}"})
     try:
         live.start()
         follow(live, 2, 2)
         assert live.stop() == 0
+        assert live.said("preload_app: turned off, because Airflow 2 takes each child") is (kind is LiveServer)
     finally:
         live.end()
         print(live.whole_log())
