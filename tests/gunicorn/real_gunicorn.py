@@ -32,7 +32,8 @@ class RealGunicorn:
 
     def can_import(self, *modules: str) -> bool:
         """Whether its environment has these modules, too."""
-        command = [str(self.python), "-c", "; ".join(f"import {name}" for name in modules)]
+        look = f"import importlib.util; assert all(map(importlib.util.find_spec, {modules!r}))"
+        command = [str(self.python), "-c", look]
         return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 

@@ -18,7 +18,7 @@ from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import BootFailed, Broken, ChannelClosed, Online, Ready
 from wsgicluster.logs.logs import Logs
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Settings, paste
 from wsgicluster.system import forks, parent_death, privileges, process
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.from_settings import worker_facts
@@ -38,6 +38,7 @@ from wsgicluster.worker.lifecycle.state import StateCell
 from wsgicluster.worker.request.cycle import Application
 from wsgicluster.wsgi.interface import check_application
 from wsgicluster.wsgi.loader import load_callable
+from wsgicluster.wsgi.paste import load_paste
 
 
 def load_application(settings: Settings) -> Application:
@@ -48,7 +49,10 @@ def load_application(settings: Settings) -> Application:
     kind.setup()
     call_hook(settings.worker_class, hooks.setup)
     forks.on_fork(kind.leave_behind)
-    application = load_callable(settings.wsgi_app)
+    if settings.wsgi_app.startswith(paste.URI):
+        application = load_paste(settings.wsgi_app, paste.global_conf(settings.raw_paste_global_conf))
+    else:
+        application = load_callable(settings.wsgi_app)
     if hooks.call_application is WorkerHooks.call_application:  # else the class may call it in some other way
         check_application(settings.wsgi_app, application)
     return application
