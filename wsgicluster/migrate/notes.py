@@ -87,6 +87,12 @@ class Row:
             return Agreement.DIFFERENT
         return Agreement.BETTER if weights else Agreement.SAME
 
+    @property
+    def explained(self) -> str:
+        """All that is to be said of it, in sentences; nothing where it is simply the same."""
+        parts = [f"{note.text}: {note.remedy}" if note.remedy else note.text for note in self.notes]
+        return " ".join(f"{part[0].upper()}{part[1:]}." for part in (*parts, self.remark) if part)
+
     def concerning(self, deployment: Deployment) -> tuple[Note, ...]:
         """The notes that concern a deployment."""
         return tuple(

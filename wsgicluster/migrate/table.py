@@ -44,7 +44,6 @@ def _same(*names: str) -> tuple[Row, ...]:
 _ASGI = _lost("wsgicluster serves WSGI applications only", "use an ASGI server for this application")
 _HTTP2 = _lost("workers speak HTTP/1.1 only", "let a proxy in front, such as nginx, speak HTTP/2 with clients")
 _DIRTY = _lost("there are no dirty workers", "run jobs in jobs_worker, or in a task queue")
-_NO_PASTE = _lost("Paste files are not read", "name the application as module:factory")
 
 
 def _not_for_wsgi(note: Note, *names: str, **usual: tuple[object, ...]) -> tuple[Row, ...]:
@@ -80,7 +79,10 @@ _SERVER: tuple[Row, ...] = (
     Row(
         "workers",
         (
-            _better("auto follows the processors, a range such as 2..16 the load", _always),
+            _better(
+                "may be auto, for the processors that there are, or a range such as 2..16 that follows the load",
+                _always,
+            ),
             _different(
                 "0 starts one worker, where Gunicorn starts none",
                 when=lambda deployment: deployment.text("workers") == "0" or deployment.given.get("workers") == 0,
@@ -95,10 +97,7 @@ _SERVER: tuple[Row, ...] = (
                 "there are sync, gthread and gevent workers, by all names that Gunicorn has for them, and no others of "
                 "Gunicorn's",
                 "use gevent in place of eventlet, gthread in place of tornado",
-                when=lambda deployment: any(
-                    word in deployment.text("worker_class")
-                    for word in ("eventlet", "tornado", "asgi", "uvicorn", "meinheld", "aiohttp", "sanic")
-                ),
+                when=lambda deployment: _is_of_another_framework(deployment.text("worker_class")),
             ),
             _different(
                 "a class that overrides methods of Gunicorn's worker is refused",
@@ -184,7 +183,7 @@ _SERVER: tuple[Row, ...] = (
         "reload_engine",
         (
             _different(
-                "auto and poll are the same; inotify polls, too",
+                "inotify polls, as auto and poll do",
                 when=lambda deployment: deployment.text("reload_engine") == "inotify",
             ),
         ),
@@ -274,7 +273,7 @@ _REQUESTS: tuple[Row, ...] = (
         "proxy_protocol",
         (
             _different(
-                "v1 and v2 demand the header on each connection, where Gunicorn also serves those without one",
+                "with v1 and v2 each connection has to begin with the header, where Gunicorn also serves others",
                 "use auto, or True, where some clients connect directly",
                 when=lambda deployment: deployment.text("proxy_protocol") in ("v1", "v2"),
             ),
@@ -305,7 +304,7 @@ _REQUESTS: tuple[Row, ...] = (
         "http_parser",
         (
             _different(
-                "auto and fast are what is done where a C compiler was there",
+                "the compiled parser is used where a C compiler was there, whatever is set",
                 "WSGICLUSTER_PURE=1 selects plain Python",
                 when=lambda deployment: deployment.text("http_parser") == "python",
             ),
@@ -329,7 +328,7 @@ _LOGS: tuple[Row, ...] = (
         "loglevel",
         (
             _better(
-                "warn and notset are warning and debug, where Gunicorn takes them for info",
+                "knows warn and notset as warning and debug, where Gunicorn takes them for info",
                 lambda deployment: deployment.text("loglevel") in ("warn", "notset"),
             ),
         ),
@@ -354,8 +353,7 @@ _LOGS: tuple[Row, ...] = (
 
 _PROCESSES: tuple[Row, ...] = (
     *_same("proc_name", "default_proc_name", "pythonpath"),
-    Row("paste", (_NO_PASTE,)),
-    Row("raw_paste_global_conf", (_NO_PASTE,)),
+    *_same("paste", "raw_paste_global_conf"),
     Row(
         "control_socket",
         (
@@ -426,11 +424,17 @@ _OTHER_PROTOCOLS: tuple[Row, ...] = (
 )  # fmt: skip
 
 
+def _is_of_another_framework(worker_class: str) -> bool:
+    frameworks = ("eventlet", "tornado", "asgi", "uvicorn", "meinheld", "aiohttp", "sanic")
+    return any(name in worker_class for name in frameworks)
+
+
 def _is_class_of_user(value: object) -> bool:
     if isinstance(value, type):
         return True
     text = str(value or "")
-    return "." in text.replace(":", ".") and not text.startswith(("gunicorn.", "egg:"))
+    is_known = text.startswith(("gunicorn.", "egg:")) or _is_of_another_framework(text.lower())
+    return "." in text.replace(":", ".") and not is_known
 
 
 ROWS: Mapping[str, Row] = {
@@ -441,6 +445,5 @@ ROWS: Mapping[str, Row] = {
 GENERAL = (
     "An address that is in use is an error at once, where Gunicorn tries for 5 seconds.",
     "Exit codes: 2 for an invalid configuration (1 in Gunicorn), 4 where the application cannot be loaded (3).",
-    "TTOU stops the newest worker, where Gunicorn stops the oldest.",
 )
 """What no setting decides, in a line each, for those who move."""

@@ -56,7 +56,7 @@ use = egg:gunicorn#main
 """
 
 
-@probe(paste=differ(False, True), raw_paste_global_conf=differ(None, "blue"))
+@probe(paste=same(True), raw_paste_global_conf=same("blue"))
 def paste(subject: Subject) -> Observed:
     (subject.folder / "shop.ini").write_text(PASTE)
     (subject.folder / "paste_app.py").write_text(
