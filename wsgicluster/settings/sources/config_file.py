@@ -197,7 +197,7 @@ def _with_settings(file: ConfigFile, names: Mapping[str, Any], imported: set[str
             except Exception as error:  # noqa: BLE001
                 # The named module is the user's program: whatever its import raises.
                 complaints.append(complaint(source, name, quoted(value), f"a function ({_summary(error)})"))
-        elif name in SETTINGS:
+        elif name in SETTINGS and not isinstance(value, ModuleType):  # as after import trace
             settings[name] = value
         elif name in gunicorn_names.ACCEPTED:
             remarks.append(gunicorn_names.ACCEPTED[name].remark(value, source))
