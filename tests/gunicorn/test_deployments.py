@@ -21,6 +21,7 @@ from tests.gunicorn.deployments import DEPLOYMENTS, Deployment, Request
 from tests.gunicorn.real_gunicorn import RealGunicorn
 from tests.live.proxies import Proxy, listens, program
 from tests.live.test_documented_setups import NGINX
+from wsgicluster.gunicorn.__main__ import main
 
 pytestmark = pytest.mark.live
 
@@ -47,6 +48,8 @@ class DeployedServer(LiveServer):
 
     def command(self, name: str) -> list[str]:
         """What is typed, with this name of the program."""
+        if name == "unchanged":
+            return [str(self._python), "-m", "wsgicluster.gunicorn", self._deployment.script]
         if not self._deployment.script:
             return [str(self._python), "-m", name, *self.arguments]
         script = self.folder / self._deployment.script
@@ -154,3 +157,23 @@ def test_the_same_under_both(real_gunicorn: RealGunicorn, tmp_path: pathlib.Path
         assert are_equal(our_response, their_response), f"{request}: {our_response} is not {their_response}"
     assert lines[1] == lines[0]
     assert lines[0]
+
+
+def test_a_program_with_a_class_of_gunicorns_runs_unchanged(tmp_path: pathlib.Path) -> None:
+    (deployment,) = (each for each in DEPLOYMENTS if each.interpreter == "python")
+    with deployed(deployment, "unchanged", tmp_path / "ours", pathlib.Path(sys.executable)) as live:
+        live.wait_log(r"Listening at: \S+")
+        responses = ask(deployment, live, len(deployment.requests))
+        assert [response[2] for response in responses] == [b"GET /a ", b"POST /b body"]
+        assert live.stop() == 0
+        assert "hook: post_fork 1" in live.whole_log()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [(["-m"], "no program is named"), (["none.py"], "none.py: no such file"), ([], "no program")]
+)
+def test_programs_that_are_not_there(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"wsgicluster.gunicorn: error: {says}")
+    assert said.count("\n") == 1

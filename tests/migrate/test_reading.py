@@ -125,8 +125,9 @@ CONCERNED = [
     ("spew", "spew = False", [None], False),
     ("child_exit", "def child_exit(server, worker): pass", [Weight.BETTER], False),
     ("post_fork", "def post_fork(server, worker): pass", [None], False),
-    ("post_fork", "user = 1\ndef post_fork(server, worker): pass", [Weight.DIFFERENT], True),
-    ("preload_app", "preload_app = True\ndef pre_fork(server, worker): pass", [Weight.BETTER, Weight.DIFFERENT], True),
+    ("post_fork", "user = 1\ndef post_fork(server, worker): pass", [None], False),
+    ("post_fork", "user = 1\npreload_app = 1\ndef post_fork(server, worker): pass", [Weight.DIFFERENT], True),
+    ("preload_app", "preload_app = True\ndef pre_fork(server, worker): pass", [Weight.BETTER, Weight.DIFFERENT], False),
     ("admin", "admin = 'bob@shop.example'", [Weight.DIFFERENT], True),
     ("trace", "trace = 'off'", [Weight.DIFFERENT], True),
 ]

@@ -40,7 +40,7 @@ class WorkerCalls:
         worker = self._worker
         worker.show(live)
         worker.max_requests = live.max_requests or sys.maxsize
-        worker.wsgi = worker.app.callable = application
+        worker.wsgi = worker.app.callable = self._server.app.callable = application
         worker.sockets = list(sockets)
         self._needed("post_worker_init", worker)
         worker.booted = True

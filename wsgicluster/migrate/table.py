@@ -197,10 +197,10 @@ _SERVER: tuple[Row, ...] = (
         (
             _better("new code is loaded in a reload, by a process of its own, which then forks the workers"),
             _different(
-                "what pre_fork changes outside of server and worker does not reach the workers",
-                "set an attribute of worker",
+                "of what pre_fork changes, only the environment, simple variables of its file, server and worker reach "
+                "the workers",
+                "set an attribute of worker for anything else",
                 when=lambda deployment: deployment.has("preload_app") and deployment.has("pre_fork"),
-                needs_hand=True,
             ),
         ),
         page="reference/hooks",
@@ -384,9 +384,9 @@ _HOOKS: tuple[Row, ...] = (
         "post_fork",
         (
             _different(
-                "with user set it does not run as root",
+                "with user and preload_app it does not run as root",
                 "do what needs root in on_starting or when_ready",
-                when=lambda deployment: deployment.has("user") and deployment.has("post_fork"),
+                when=lambda deployment: all(map(deployment.has, ("user", "preload_app", "post_fork"))),
                 needs_hand=True,
             ),
         ),

@@ -80,18 +80,23 @@ def _mode_of_socket(running: Running, path: pathlib.Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-@probe_of_root(user=same(65534), group=differ(65534, 0), post_fork=differ(65534, 0))
+@probe_of_root(user=same(65534), group=differ(65534, 0), post_fork=differ([0, 65534], [0, 0]))
 def another_user(subject: Subject) -> Observed:
     note = subject.folder / "note"
     note.touch()
     note.chmod(0o666)
-    running = subject.start("""
+    config = """
 user = 65534
 def post_fork(server, worker):
     with open(FOLDER + "/note", "w") as file:
         file.write(str(os.geteuid()))
-""")
-    return {"user": running.ask("os.getuid()"), "group": running.ask("os.getgid()"), "post_fork": int(note.read_text())}
+"""
+    running = subject.start(config)
+    user, group = running.ask("[os.getuid(), os.getgid()]")
+    by_root = int(note.read_text())
+    running.live.stop()
+    subject.start(config + "preload_app = True\n").ask("1")
+    return {"user": user, "group": group, "post_fork": [by_root, int(note.read_text())]}
 
 
 @probe_of_root(user=same(65534), group=same(1), initgroups=differ([[1, 65534], 1], [[1, 65534], 0]))
