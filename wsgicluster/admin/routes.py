@@ -8,6 +8,7 @@ from typing import Any
 
 from wsgicluster.admin import probes
 from wsgicluster.admin.access import AdminAccess
+from wsgicluster.admin.app_metrics import AppMetrics
 from wsgicluster.admin.dashboard import dashboard
 from wsgicluster.admin.event_stream import SHOWN, EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response, json_response
@@ -33,7 +34,8 @@ _MOST_LAST = 1000
 class AdminRoutes:
     """Answers requests, in whatever thread; ``status`` raises ControlError.
 
-    ``scrape_facts`` returns what `wsgicluster.admin.scrape_facts.ScrapeFacts` does.
+    ``scrape_facts`` returns what `wsgicluster.admin.scrape_facts.ScrapeFacts` does. Without ``app_metrics`` the
+    application's own are not shown.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class AdminRoutes:
         events: EventStreams,
         access: AdminAccess,
         scrape_facts: Callable[[], Mapping[str, Any]],
+        app_metrics: AppMetrics | None = None,
     ) -> None:
         self._status = status
         self._command = command
         self._events = events
         self._access = access
         self._scrape_facts = scrape_facts
+        self._app_metrics = app_metrics
         self._scrape_errors = 0
         # Read now: the user that the process becomes may not be allowed to.
         self._dashboard = dashboard()
@@ -109,8 +113,9 @@ class AdminRoutes:
             "scrape_duration_seconds": time.monotonic() - began,
             "scrape_errors_total": float(self._scrape_errors),
         }
+        accept, encoding = request.field("Accept"), request.field("Accept-Encoding")
         content_type, body, is_compressed = expose(
-            {**status, **self._scrape_facts()}, own, request.field("Accept"), request.field("Accept-Encoding")
+            {**status, **self._scrape_facts()}, own, accept, encoding, self._app_metrics
         )
         fields = (("Vary", "Accept, Accept-Encoding"), *((("Content-Encoding", "gzip"),) if is_compressed else ()))
         return AdminResponse(http.HTTPStatus.OK, content_type, body, fields)
