@@ -70,7 +70,8 @@ def _files(folder: str) -> list[str]:
         with contextlib.suppress(FileNotFoundError):
             if each.name.endswith(".db") and each.stat().st_size:
                 found.append(each.path)
-    return found
+    # Lines in the same order in each scrape, however the system lists the files.
+    return sorted(found)
 
 
 def _merged(files: list[str]) -> list[Metric] | Exception:

@@ -94,8 +94,14 @@ def _reserve(path: str, size: int) -> None:
     """Have room for so many bytes more in a file, which is made if need be. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        used = max(_used_bytes(descriptor), _HEAD_BYTES)
-        os.posix_fallocate(descriptor, 0, -(-(used + size) // _BLOCK_BYTES) * _BLOCK_BYTES)
+        used = _used_bytes(descriptor)
+        wanted = max(used, _HEAD_BYTES) + size
+        try:
+            os.posix_fallocate(descriptor, 0, -(-wanted // _BLOCK_BYTES) * _BLOCK_BYTES)
+        except OSError:
+            if not used:
+                os.unlink(path)  # for readers an empty one is damaged
+            raise
     finally:
         os.close(descriptor)
 
