@@ -1,19 +1,17 @@
 """Metrics that applications count with prometheus_client: joined over all processes that a server has ever had."""
 
-import contextlib
 import http.client
 import os
 import pathlib
 import re
 import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import LiveServer, StartServer, wait_until
+from tests.live.prometheus import Scraper, port_of, replaced, scrape
 from tests.live.test_totals import ask, connect, workers
 from tests.live.test_upgrade import begin_upgrade
 
@@ -44,59 +42,6 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
-_RISING = re.compile(r".*_(total|bucket|count|sum)")
-
-
-def scrape(port: int) -> dict[str, float]:
-    """All samples by name and labels; OSError or HTTPException while the admin worker is replaced."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", "/metrics")
-        response = connection.getresponse()
-        text = response.read().decode()
-    if response.status != 200:
-        raise OSError(text)
-    return {
-        f"{each.name}{sorted(each.labels.items()) or ''}": each.value
-        for family in text_string_to_metric_families(text)
-        for each in family.samples
-    }
-
-
-class Scraper:
-    """Scrapes without a pause in a thread until the context ends; ``falls`` are counters that were less, or gone."""
-
-    def __init__(self, port: int) -> None:
-        self.falls: list[str] = []
-        self.readings = 0
-        self._port = port
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Scraper":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last: dict[str, float] = {}
-        while not self._over.is_set():
-            try:
-                found = scrape(self._port)
-            except (OSError, http.client.HTTPException):
-                continue
-            for name, value in last.items():
-                if _RISING.fullmatch(name.partition("[")[0]) and found.get(name, -1.0) < value:
-                    self.falls.append(f"{name}: {value} -> {found.get(name)}")
-            last = found
-            self.readings += 1
-
-
-def port_of(live: LiveServer) -> int:
-    live.wait_log(r"Admin worker \(pid \d+, generation \d+\) is ready")
-    return int(re.findall(r"Admin worker at: http://127\.0\.0\.1:(\d+)", live.whole_log())[-1])
 
 
 def folders(live: LiveServer) -> list[pathlib.Path]:
@@ -114,14 +59,6 @@ def wait_sample(port: int, name: str, value: float) -> None:
 
     found: list[float | None] = []
     wait_until(is_reached, 20, f"{name} is {value}, not {found[-1:]}")
-
-
-def replaced(connection: Any, victim: int, count: int) -> Callable[[], bool]:
-    def is_done() -> bool:
-        now = workers(connection)
-        return victim not in now and list(now.values()) == ["ready"] * count
-
-    return is_done
 
 
 @pytest.fixture
