@@ -489,6 +489,10 @@ METRICS: tuple[Metric, ...] = (
         _server(_reload_at),
     ),
     Metric(
+        "scrape_errors_total", _C, (), "Scrapes that have failed, because the arbiter did not answer in time.",
+        _beside("scrape_errors"),
+    ),
+    Metric(
         "arbiter_cpu_seconds_total", _C, (), "Processor time of the arbiter.",
         _server(lambda server: server.get("cpu_seconds")),
     ),
@@ -504,10 +508,5 @@ METRICS: tuple[Metric, ...] = (
 
 OWN_METRICS: tuple[tuple[str, MetricKind, str], ...] = (
     ("scrape_duration_seconds", MetricKind.GAUGE, "How long the admin worker has taken to collect these metrics."),
-    (
-        "scrape_errors_total",
-        MetricKind.COUNTER,
-        "Scrapes of this admin worker that have failed, because the arbiter did not answer in time.",
-    ),
 )
 """Those of the admin worker itself: name without the prefix, kind and help."""
