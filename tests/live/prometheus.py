@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -99,6 +99,15 @@ class Prometheus:
             return bool(self.get("/-/ready"))
         except (urllib.error.URLError, OSError):
             return False
+
+    def wait_for(self, text: str, values: Mapping[str, float]) -> None:
+        """Wait until the values of a query are these. Raises AssertionError with what they are instead, and why."""
+        try:
+            wait_until(lambda: self.query(text) == values, 30, text)
+        except AssertionError:
+            [target] = json.loads(self.get("/api/v1/targets"))["data"]["activeTargets"]
+            found, error = self.query(text), target["lastError"]
+            raise AssertionError(f"{text} is {found}, not {dict(values)}; last error: {error!r}") from None
 
     def query(self, text: str) -> dict[str, float]:
         """The values of a query by their labels, joined."""
@@ -187,17 +196,13 @@ def check_sums(live: LiveServer, folder: pathlib.Path, rounds: int) -> str:
     """
     live.wait_log("2 workers serve")
     port = port_of(live)
-    with prometheus(folder, f"127.0.0.1:{port}") as observer, Scraper(port) as scraper:
+    with prometheus(folder, f"127.0.0.1:{port}") as observer:
         wait_until(lambda: observer.query("up") and all(observer.query("up").values()), 60, "the first scrape")
-        sender = go_through(live, rounds)
-
-        def sums() -> dict[str, float]:
-            found = observer.query("sum by (code) (wsgicluster_requests_total)")
-            return {code: value for code, value in found.items() if value}
-
-        wait_until(lambda: sums() == dict(sender.sent), 60, f"{sender.sent} requests are counted")
+        with Scraper(port) as scraper:
+            sender = go_through(live, rounds)
+        observer.wait_for("sum by (code) (wsgicluster_requests_total > 0)", dict(sender.sent))
         for query, value in sums_of(sender, rounds).items():
-            wait_until(lambda: observer.query(query) == {"": value}, 60, f"{query} is {value}")  # noqa: B023
+            observer.wait_for(query, {"": value})
         # What a counter that falls would make of rates.
         for name in RISING:
             found = observer.query(f"sum(resets({name}[1h]))")

@@ -63,10 +63,10 @@ def wait_sample(port: int, name: str, value: float) -> None:
 
 @pytest.fixture
 def start(server: StartServer) -> Callable[..., LiveServer]:
-    def begin(*arguments: str, source: str = APP, **others: Any) -> LiveServer:
+    def begin(*arguments: str, source: str = APP, callable_name: str = "app", admin: bool = True, **others: Any) -> Any:
         # In a folder of the test's own, where no other server makes files.
-        live = server("app:app", "--admin", "0", "--app-metrics", "--worker-tmp-dir", ".", *arguments, source=source,
-                      **others)  # fmt: skip
+        every = ("--app-metrics", "--worker-tmp-dir", ".", *(("--admin", "0") if admin else ()), *arguments)
+        live = server(f"app:{callable_name}", *every, source=source, **others)
         live.wait_log("Started: ")
         return live
 
@@ -136,6 +136,36 @@ def test_processes_that_the_application_forks_count_for_themselves(start: Callab
     assert found["shop_orders_total[('path', '/fork')]"] == 2.0
     assert found["shop_orders_total[('path', '/buy')]"] == 2.0
     assert found["shop_order_size_count"] == 4.0
+
+
+def test_a_view_of_the_application_can_show_all_of_them(start: Callable[..., LiveServer]) -> None:
+    """Without the admin worker, and those of the jobs worker, too."""
+    live = start(
+        "-w", "2", "--jobs-worker", source=APP + """
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from wsgicluster import cluster
+
+JOBS = Counter("shop_jobs", "Jobs.")
+
+@cluster.every(0.1)
+def count():
+    JOBS.inc()
+
+def view(environ, start_response):
+    if environ["PATH_INFO"] != "/metrics":
+        return app(environ, start_response)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    body = generate_latest(registry)
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+""", callable_name="view", admin=False,
+    )  # fmt: skip
+    for _ in range(8):
+        assert ask(live, "/buy").endswith(b"ok")
+    assert b'\nshop_orders_total{path="/buy"} 8.0\n' in ask(live, "/metrics")
+    wait_until(lambda: re.search(rb"\nshop_jobs_total [1-9]", ask(live, "/metrics")), 20, "a job has run")
 
 
 def test_an_upgrade_begins_anew_in_a_folder_of_its_own(start: Callable[..., LiveServer]) -> None:
