@@ -28,6 +28,7 @@ from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import call_hook, hooks_class, worker_parts
 from wsgicluster.worker.kinds.stack_code import SERVING_CODE, calling_code
 from wsgicluster.worker.kinds.worker import Worker
+from wsgicluster.worker.lifecycle import app_metrics
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
@@ -46,6 +47,7 @@ def load_application(settings: Settings) -> Application:
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     kind.setup()
+    app_metrics.install()
     call_hook(settings.worker_class, hooks.setup)
     forks.on_fork(kind.leave_behind)
     application = load_callable(settings.wsgi_app)
@@ -105,6 +107,7 @@ def _live(
     # Before privileges are dropped: a key is best readable by root alone. Nothing of the user's is imported before.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    app_metrics.begin(assignment)
     if configured is not None:
         _begin_hooks(configured, signals)
     hooks = hooks_class(settings.worker_class)
