@@ -187,18 +187,24 @@ class Supervisor:
     # What happens
 
     def reap(self) -> None:
-        """Take in which children have exited."""
-        for child, ended in self._children.reap():
-            try:
-                # Its last messages may not have been read yet.
-                self.messages.read(child.key)
-            finally:
-                # Whatever becomes of those: it is not reported a second time that it has exited.
-                self.failures.exited(child, ended)
-        while self._children.paused:
-            child, stopped = self._children.paused.pop(0)
-            self._log.warning("%s", report.paused(child, stopped))
-            self._children.mailboxes.nudge()
+        """Take in which children have exited. An error with one of them is raised once all are reaped."""
+        try:
+            for child, ended in self._children.reap():
+                try:
+                    # Its last messages may not have been read yet.
+                    self.messages.read(child.key)
+                finally:
+                    # Whatever becomes of those: it is not reported a second time that it has exited.
+                    self.failures.exited(child, ended)
+            while self._children.paused:
+                child, stopped = self._children.paused.pop(0)
+                self._log.warning("%s", report.paused(child, stopped))
+                self._children.mailboxes.nudge()
+        except Exception:
+            # The kernel sends no second signal for those behind it, which would be zombies until another child exits.
+            # Each call takes one off, so that this ends; a further error has this one as its context.
+            self.reap()
+            raise
 
     # What is due
 
