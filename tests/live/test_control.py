@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.conftest import LiveServer, StartServer, is_alive, steady_descriptors, wait_until
-from wsgicluster.control import address
+from wsgicluster.control import address, protocol
 from wsgicluster.control.client import ControlConnection
+from wsgicluster.control.protocol import Request
 
 pytestmark = pytest.mark.live
 
@@ -283,6 +284,31 @@ def test_two_reloads_at_a_time_are_both_answered_by_the_last(live: LiveServer) -
                 ends.append(end.value["generation"])
     assert len(set(ends)) <= 2
     assert max(ends) >= 2
+
+
+def test_clients_that_leave_leave_nothing_behind(live: LiveServer) -> None:
+    """Three times as many as may wait at a time, each with a command that is not answered while the test runs."""
+    where = address.address_of(live.pid)
+    assert where is not None
+    before = steady_descriptors(live.pid)
+    (live.folder / "app.py").write_text("import threading\nthreading.Event().wait(90)\n", "utf-8")
+    asked = [("reload", {"wait": True}), ("events", {"follow": True}), ("scale", {"workers": 2, "wait": True})]
+    with connect(live) as first:
+        first.call("reload")
+        for number in range(201):
+            command, args = asked[number % 3] if number > 3 else asked[0]
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(where)
+                sock.sendall(protocol.encode_request(Request(1, command, args)))
+                if number % 2:
+                    # Some close their half first.
+                    sock.shutdown(socket.SHUT_WR)
+                if not number % 20:
+                    first.call("status")
+        wait_until(lambda: first.call("status")["server"]["last_reload"], 20)
+    # The worker that is tried by now has a channel and a file for stacks.
+    wait_until(lambda: steady_descriptors(live.pid) <= before + 4, 20)
+    assert ctl(live, "stop", "--quick").returncode == 0
 
 
 def test_many_silent_clients_and_one_that_floods_change_nothing(live: LiveServer) -> None:
