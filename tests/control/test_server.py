@@ -319,8 +319,10 @@ def test_a_client_that_leaves_takes_what_it_waits_for_along(control: Control) ->
     ended: list[str] = []
     for number in range(200):
         sock = control.connect()
-        control.send(sock, *(("events",) if number % 2 else ("reload",)), **({"follow": True} if number % 2 else {}))
-        if not number % 2:
+        if number % 2:
+            control.send(sock, "events", follow=True)
+        else:
+            control.send(sock, "reload")
             control.calls[-1].poll = lambda: None
             control.calls[-1].on_end = lambda: ended.append("reload")
         sock.close()
@@ -329,7 +331,7 @@ def test_a_client_that_leaves_takes_what_it_waits_for_along(control: Control) ->
         assert control.server.clients == 0
     assert (len(control.calls), len(ended)) == (100, 100)
     control.history.add({"event": "scale"})
-    assert control.server.next_due() == float("inf"), "nothing is looked at any more"
+    assert control.server.next_due() == float("inf"), "there is nothing left to do"
     slow = control.connect()
     control.send(slow, "reload")
     control.calls[-1].poll = lambda: None

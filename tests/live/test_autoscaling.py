@@ -1,14 +1,16 @@
 """Servers whose number of workers follows their load, with real requests."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import LiveServer, StartServer, wait_until
+from tests.conftest import LiveServer, StartServer, children_of, wait_until
 from tests.live.client import Connection, Visitors, fetch
+from tests.live.test_upgrade import begin_upgrade
 
 pytestmark = pytest.mark.live
 
@@ -92,7 +94,15 @@ def test_an_operator_may_choose_within_the_range(server: StartServer) -> None:
     wait_until(lambda: len(live.children()) == 3, 20)
     # A reload keeps the number that is there.
     assert ctl(live, "reload", "--wait").stdout.startswith("generation 2 serves with 3 workers ")
+    # An upgrade does, too, and goes on from there.
+    new = begin_upgrade(live)
+    assert live.said("Started: 3 workers serve")
     assert live.stop() == 0
+    wait_until(lambda: len(children_of(new)) == 3, 20)
+    os.kill(new, signal.SIGTTOU)
+    wait_until(lambda: len(children_of(new)) == 2, 20)
+    os.kill(new, signal.SIGTERM)
+    wait_until(lambda: not live.members(), 20)
 
 
 def test_a_reload_gives_and_takes_a_range(server: StartServer) -> None:

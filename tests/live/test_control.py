@@ -292,7 +292,11 @@ def test_clients_that_leave_leave_nothing_behind(live: LiveServer) -> None:
     assert where is not None
     before = steady_descriptors(live.pid)
     (live.folder / "app.py").write_text("import threading\nthreading.Event().wait(90)\n", "utf-8")
-    asked = [("reload", {"wait": True}), ("events", {"follow": True}), ("scale", {"workers": 2, "wait": True})]
+    asked: list[tuple[str, dict[str, object]]] = [
+        ("reload", {"wait": True}),
+        ("events", {"follow": True}),
+        ("scale", {"workers": 2, "wait": True}),
+    ]
     with connect(live) as first:
         first.call("reload")
         for number in range(201):

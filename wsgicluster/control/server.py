@@ -171,7 +171,7 @@ class ControlClient:
             del self.unsent[:sent]
 
     def has_left(self) -> bool:
-        """Has it closed its end, and not just the half that it sends on? Such a one reads no answer any more."""
+        """Has it closed its end, and not just the half that it sends on? Then it reads no reply any more."""
         poll = select.poll()
         poll.register(self.sock, 0)  # what is always reported remains
         return bool(poll.poll(0))
