@@ -102,7 +102,7 @@ def descriptors(live: LiveServer) -> int:
 def goes_through(live: LiveServer, clients: KeptClients) -> None:
     """Reload with code that is as good; the new worker gets between half and twice its share meanwhile."""
     write(live.folder, "second")
-    found = ctl(live, "reload", "--canary", "4", "--wait")
+    found = ctl(live, "reload", "--canary", "2", "--wait")
     assert found.returncode == 0, found.stderr
     (compared,) = re.findall(COMPARED, live.log())
     new, old = map(int, compared)
