@@ -5,13 +5,12 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from tests.conftest import LiveServer, StartServer, children_of, wait_until
 from tests.live.client import Connection, Visitors, fetch
+from tests.live.ctl import ctl
 from tests.live.test_upgrade import begin_upgrade
 
 pytestmark = pytest.mark.live
@@ -60,12 +59,6 @@ class Rush(Visitors):
         self.served += 1
         if response.status != 200:
             self.losses.append(str(response.status))
-
-
-def ctl(live: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run wsgiclusterctl for a server."""
-    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 KINDS = {

@@ -4,7 +4,6 @@ import json
 import pathlib
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import Connection, Visitors, fetch
+from tests.live.ctl import ctl
 
 pytestmark = pytest.mark.live
 
@@ -64,12 +64,6 @@ class Callers(Visitors):
     def failed(self) -> int:
         """How many were none of the application's."""
         return sum(status != 200 for status, _ in list(self.answers))
-
-
-def ctl(live: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run wsgiclusterctl for a server."""
-    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
 @pytest.fixture(params=KINDS, ids=" ".join)

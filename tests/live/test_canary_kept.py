@@ -12,7 +12,8 @@ import pytest
 from tests.certificates import make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import BrokenResponse, Connection
-from tests.live.test_canary import ctl, write
+from tests.live.ctl import ctl
+from tests.live.test_canary import write
 from tests.live.tls_client import TlsClient
 
 pytestmark = pytest.mark.live
