@@ -359,7 +359,7 @@ def test_a_log_that_is_a_pipe_is_refused_with_the_remedy(server: StartServer) ->
     assert (found.returncode, found.stdout) == (1, "")
     assert re.fullmatch(
         r"wsgiclusterctl: error: the error log goes to standard error, which is a pipe and cannot be read here; "
-        r"(see journalctl -u \S+, or )?start the server with --error-logfile FILE\n",
+        r"(see [a-z]+( -u)? \S+( \S+, outside of the container)?, or )?start the server with --error-logfile FILE\n",
         found.stderr,
     )
     os.kill(int(pid), signal.SIGTERM)
