@@ -12,7 +12,8 @@ import pytest
 from tests.certificates import make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import BrokenResponse, Connection
-from tests.live.test_canary import ctl, write
+from tests.live.ctl import ctl
+from tests.live.test_canary import write
 from tests.live.tls_client import TlsClient
 
 pytestmark = pytest.mark.live
@@ -102,7 +103,7 @@ def descriptors(live: LiveServer) -> int:
 def goes_through(live: LiveServer, clients: KeptClients) -> None:
     """Reload with code that is as good; the new worker gets between half and twice its share meanwhile."""
     write(live.folder, "second")
-    found = ctl(live, "reload", "--canary", "4", "--wait")
+    found = ctl(live, "reload", "--canary", "2", "--wait")
     assert found.returncode == 0, found.stderr
     (compared,) = re.findall(COMPARED, live.log())
     new, old = map(int, compared)

@@ -191,6 +191,8 @@ class Arbiter:
         tls = ticket_keys.for_workers(settings)
         children.hooks.listening([sock for _, sock in addresses.sockets(listeners)])
         self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
+        if self._origin.predecessor is not None:
+            self._supervisor.inherit_workers(self._origin.predecessor.workers)
 
     def _make_announcer(self, owned: contextlib.ExitStack) -> None:
         notifier = Notifier(self._origin.service.notify_socket)

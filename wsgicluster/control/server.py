@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import os
+import select
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
@@ -28,6 +29,8 @@ REQUESTS_A_TURN = 16
 """Of one client in one turn of the loop."""
 UNSENT_BYTES = 4 << 20
 """A client for which more than this waits does not read."""
+LEFT_LOOK_S = 1.0
+"""How soon it is noticed that a client has left which had closed its half before: of that no event tells."""
 _RECEIVE_BYTES = 65536
 _ONE = 1.0 - 1e-6
 """A whole token, sums of fractions considered."""
@@ -79,8 +82,6 @@ class Call:
         """Called in each turn of the loop while the command is not answered, if it was set."""
         self.due = math.inf
         """When `poll` is to be called although nothing has happened, on the monotonic clock."""
-        self.ends_with_client = False
-        """Nothing of it is left to do once the client sends no more, though it may still read."""
         self.on_end: Callable[[], object] | None = None
         """Called once it is answered, or its client has gone."""
         self.at_close: Callable[[], object] | None = None
@@ -168,6 +169,12 @@ class ControlClient:
                 self.drop(self)
                 return
             del self.unsent[:sent]
+
+    def has_left(self) -> bool:
+        """Has it closed its end, and not just the half that it sends on? Then it reads no reply any more."""
+        poll = select.poll()
+        poll.register(self.sock, 0)  # what is always reported remains
+        return bool(poll.poll(0))
 
     def next_line(self) -> bytes | None:
         """The next whole request; None when there is none yet. Raises ControlError for one that is too long."""
@@ -319,9 +326,10 @@ class ControlServer:
         self._end_if_done(client)
 
     def _end_if_done(self, client: ControlClient) -> None:
-        """Drop a client that has sent its last request, and has all answers that do not wait."""
-        following = any(call.poll is not None and not call.ends_with_client for call in client.pending)
-        if client.has_ended and not client.unsent and not following and client not in self._throttled:
+        """Drop a client that has sent its last request, and has all answers, or has left without those that wait."""
+        if not client.has_ended or client.unsent or client in self._throttled:
+            return
+        if not any(call.poll is not None for call in client.pending) or client.has_left():
             self._drop(client)
 
     def _drop(self, client: ControlClient) -> None:
@@ -396,7 +404,7 @@ class ControlServer:
                     call.poll()
             if client in self._throttled and client.bucket.due() <= now:
                 self._take_requests(client)
-                self._end_if_done(client)
+            self._end_if_done(client)
         if not self._listens and self._accepts_at() <= now:
             self._listen()
 
@@ -404,6 +412,8 @@ class ControlServer:
         """When `advance` has something to do that no event will announce; infinite if never."""
         waits = [call.due for client in self._clients for call in client.pending]
         buckets = [client.bucket.due() for client in self._throttled]
+        if any(client.has_ended for client in self._clients):
+            waits.append(self._clock.monotonic() + LEFT_LOOK_S)
         accepts = math.inf if self._listens or self._listener is None else self._accepts_at()
         return min(accepts, *waits, *buckets) if waits or buckets else accepts
 
