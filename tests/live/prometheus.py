@@ -8,7 +8,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +17,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import LiveServer, find_free_ports, wait_until
-from tests.live.test_totals import APP, Sender, connect, workers
+from tests.live.test_totals import APP, Reader, Sender, connect, workers
 
 _RISING = re.compile(r".*_(total|bucket|count|sum)")
 
@@ -38,36 +37,15 @@ def scrape(port: int) -> dict[str, float]:
     }
 
 
-class Scraper:
-    """Scrapes without a pause in a thread until the context ends; ``falls`` are counters that were less, or gone."""
-
-    def __init__(self, port: int) -> None:
-        self.falls: list[str] = []
-        self.readings = 0
-        self._port = port
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Scraper":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last: dict[str, float] = {}
-        while not self._over.is_set():
-            try:
-                found = scrape(self._port)
-            except (OSError, http.client.HTTPException):
-                continue
-            for name, value in last.items():
-                if _RISING.fullmatch(name.partition("[")[0]) and found.get(name, -1.0) < value:
-                    self.falls.append(f"{name}: {value} -> {found.get(name)}")
-            last = found
-            self.readings += 1
+def scrapes(port: int) -> Iterator[dict[str, float] | None]:
+    """The counters of one scrape after the other; None while the admin worker is replaced."""
+    while True:
+        try:
+            found = scrape(port)
+        except (OSError, http.client.HTTPException):
+            yield None
+        else:
+            yield {name: value for name, value in found.items() if _RISING.fullmatch(name.partition("[")[0])}
 
 
 def port_of(live: LiveServer) -> int:
@@ -198,7 +176,7 @@ def check_sums(live: LiveServer, folder: pathlib.Path, rounds: int) -> str:
     port = port_of(live)
     with prometheus(folder, f"127.0.0.1:{port}") as observer:
         wait_until(lambda: observer.query("up") and all(observer.query("up").values()), 60, "the first scrape")
-        with Scraper(port) as scraper:
+        with Reader(scrapes(port)) as scraper:
             sender = go_through(live, rounds)
         observer.wait_for("sum by (code) (wsgicluster_requests_total > 0)", dict(sender.sent))
         for query, value in sums_of(sender, rounds).items():
@@ -207,6 +185,6 @@ def check_sums(live: LiveServer, folder: pathlib.Path, rounds: int) -> str:
         for name in RISING:
             found = observer.query(f"sum(resets({name}[1h]))")
             assert found == {"": 0.0}, f"resets of {name}: {found}"
-    assert not scraper.falls, f"a reader has seen fall: {scraper.falls}"
+    assert not scraper.errors + scraper.falls, f"a reader has seen {scraper.errors}, and fall: {scraper.falls}"
     assert scraper.readings > rounds, f"{scraper.readings} scrapes"
     return f"{sender.sent.total()} requests, {scraper.readings} scrapes without a pause, no value that falls"

@@ -1,7 +1,6 @@
 """Where values of metrics are kept, that there is room for them, and what happens without."""
 
 import errno
-import logging
 import os
 import pathlib
 import sys
@@ -99,10 +98,10 @@ def test_all_that_is_used_of_a_file_has_been_reserved(folder: pathlib.Path, monk
 
 
 def test_without_room_a_value_is_the_processs_own_and_the_log_says_so_once(
-    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.ERROR)
-    monkeypatch.setattr(logging.getLogger("wsgicluster.error"), "propagate", True)
+    log = mock.Mock()
+    monkeypatch.setattr(app_metrics, "_log", log)
     become(folder, 1, 2)
     app_metrics.install()
     shown = Counter("sold", "Sold.", registry=CollectorRegistry())
@@ -113,8 +112,8 @@ def test_without_room_a_value_is_the_processs_own_and_the_log_says_so_once(
         gauge.set(5)
         assert gauge._value.get() == 5
     assert joined(folder) == {"sold_total": 1.0}
-    (record,) = caplog.records
-    assert record.getMessage() == (
+    ((text, *values),) = (call.args for call in log.error.call_args_list)
+    assert text % tuple(values) == (
         f"app_metrics: no room in {folder}: No space left on device; new metrics of pid {os.getpid()} are not shown; "
         "name a folder with room in worker_tmp_dir"
     )
