@@ -130,7 +130,7 @@ def test_code_that_is_five_times_slower_is_rolled_back(
     # The old worker may be slow, too, on a busy machine; a factor of two is enough to find out five.
     live = server(
         "app", "-w", "2", "-k", *kind, "--reload-probation", "60", "--reload-latency-factor", "2",
-        "--reload-least-requests", "10",
+        "--reload-least-requests", "4",
     )  # fmt: skip
     live.wait_log("Started: 2 workers serve")
     with Callers(live.port) as visitors:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from wsgicluster.clock import Clock
 from wsgicluster.control import address, commands, protocol
 from wsgicluster.control.protocol import ControlError, ErrorCode, Request
+from wsgicluster.control.token_bucket import TokenBucket
 
 MOST_CLIENTS = 64
 ACCEPTS_A_SECOND = 200.0
@@ -32,8 +33,6 @@ UNSENT_BYTES = 4 << 20
 LEFT_LOOK_S = 1.0
 """How soon it is noticed that a client has left which had closed its half before: of that no event tells."""
 _RECEIVE_BYTES = 65536
-_ONE = 1.0 - 1e-6
-"""A whole token, sums of fractions considered."""
 
 
 class Watcher(Protocol):
@@ -44,32 +43,6 @@ class Watcher(Protocol):
 
     def unwatch(self, source: socket.socket) -> None:
         """Do so no longer; harmless when repeated."""
-
-
-class Bucket:
-    """A token bucket: so many for each second, as many at once at most; times in seconds of any clock."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._tokens = rate
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Take one; False when there is none."""
-        self._tokens = min(self._rate, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < _ONE:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def give_back(self) -> None:
-        """One was taken for nothing."""
-        self._tokens += 1.0
-
-    def due(self) -> float:
-        """When there is one again."""
-        return self._at if self._tokens >= _ONE else self._at + (1.0 - self._tokens) / self._rate
 
 
 class Call:
@@ -133,7 +106,7 @@ class ControlClient:
 
     sock: socket.socket
     peer: str
-    bucket: Bucket
+    bucket: TokenBucket
     heard_at: float
     drop: Callable[["ControlClient"], object]
     wait: Callable[["ControlClient"], object]
@@ -211,7 +184,7 @@ class ControlServer:
         self._log = log
         self._users = frozenset({0, os.geteuid()}) if users is None else users
         self._clients: dict[ControlClient, None] = {}
-        self._accepts = Bucket(ACCEPTS_A_SECOND, clock.monotonic())
+        self._accepts = TokenBucket(ACCEPTS_A_SECOND, clock.monotonic())
         self._throttled: set[ControlClient] = set()
         self._listens = False
         self._is_closed = False
@@ -243,7 +216,9 @@ class ControlServer:
         """Have a process of the server as a client; ``peer`` is its name in the log."""
         sock.setblocking(False)
         now = self._clock.monotonic()
-        client = ControlClient(sock, peer, Bucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch, is_ours=True)
+        client = ControlClient(
+            sock, peer, TokenBucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch, is_ours=True
+        )
         self._clients[client] = None
         self._watch(client)
 
@@ -278,7 +253,7 @@ class ControlServer:
             self._turn_away(sock, ControlError(ErrorCode.OVERLOADED, message))
             return
         peer = f"pid {found[0]}" if found is not None and found[0] else "another namespace"
-        client = ControlClient(sock, peer, Bucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch)
+        client = ControlClient(sock, peer, TokenBucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch)
         self._clients[client] = None
         self._watch(client)
 
