@@ -193,8 +193,8 @@ class Operations:
         self._log.info("%s: %s", by.title, count_of(self._supervisor.scale(+1, by.by), "worker"))
 
     def remove_worker(self, by: Requester) -> None:
-        """Want one worker less."""
-        self._log.info("%s: %s", by.title, count_of(self._supervisor.scale(-1, by.by), "worker"))
+        """Want one worker less, as a rule the oldest."""
+        self._log.info("%s: %s", by.title, count_of(self._supervisor.remove_oldest(by.by), "worker"))
 
     def scale_to(self, workers: int, by: Requester) -> int:
         """Want so many workers, at most as many as there may be; returns how many are wanted then."""

@@ -38,7 +38,7 @@ class WorkerCalls:
         """Before the first request. Raises HookError."""
         worker = self._worker
         worker.show(live)
-        worker.wsgi = worker.app.callable = application
+        worker.wsgi = worker.app.callable = self._server.app.callable = application
         worker.sockets = list(sockets)
         self._needed("post_worker_init", worker)
         worker.booted = True

@@ -18,7 +18,7 @@ from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import BootFailed, Broken, ChannelClosed, Online, Ready
 from wsgicluster.logs.logs import Logs
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Settings, paste
 from wsgicluster.system import forks, parent_death, privileges, process
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.from_settings import worker_facts
@@ -39,6 +39,7 @@ from wsgicluster.worker.lifecycle.state import StateCell
 from wsgicluster.worker.request.cycle import Application
 from wsgicluster.wsgi.interface import check_application
 from wsgicluster.wsgi.loader import load_callable
+from wsgicluster.wsgi.paste import load_paste
 
 
 def load_application(settings: Settings) -> Application:
@@ -50,7 +51,10 @@ def load_application(settings: Settings) -> Application:
     app_metrics.install()
     call_hook(settings.worker_class, hooks.setup)
     forks.on_fork(kind.leave_behind)
-    application = load_callable(settings.wsgi_app)
+    if settings.wsgi_app.startswith(paste.URI):
+        application = load_paste(settings.wsgi_app, paste.global_conf(settings.raw_paste_global_conf))
+    else:
+        application = load_callable(settings.wsgi_app)
     if hooks.call_application is WorkerHooks.call_application:  # else the class may call it in some other way
         check_application(settings.wsgi_app, application)
     return application
@@ -104,12 +108,13 @@ def _live(
     guards.install()
     # No client is served yet, so there is nothing to finish.
     parent_death.notice(assignment.channel.fileno(), _end_orphan)
-    # Before privileges are dropped: a key is best readable by root alone. Nothing of the user's is imported before.
+    # Before privileges are dropped: a key is best readable by root alone.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
+    if configured is not None:
+        # As in Gunicorn, before privileges are dropped: the file is the operator's, and its other hooks have them, too.
+        _begin_hooks(configured, signals)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
     app_metrics.begin(assignment)
-    if configured is not None:
-        _begin_hooks(configured, signals)
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))

@@ -38,7 +38,7 @@ from wsgicluster.settings.sources.command_line import help_text, parse
                 "off",
                 "app",
             ],
-            {"wsgi_app": "app"},
+            {"paste": "x", "wsgi_app": "app"},
         ),
     ],
 )

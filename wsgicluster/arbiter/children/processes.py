@@ -197,7 +197,7 @@ class ChildProcesses:
             shared_files=self.shared_files,
             app_metrics=self._metrics_folder(settings),
             tls=generation.tls.context if generation.tls else None,
-            hooked=given if maker is None else self.hooks.packed(given),
+            hooked=given if maker is None else self.hooks.packed(given, settings),
         )
         if maker is not None and maker.orders is not None:
             child.mold, registry = maker.child.key, self.mailboxes.registry

@@ -126,10 +126,11 @@ class Autoscaler:
 
     def _look(self, now: float) -> Look:
         """What there is to see since the last look; workers that are ready since a moment ago do not count yet."""
-        wanted, slots, load = self._pool.rollout.workers, set[int](), 0.0
+        rollout = self._pool.rollout
+        wanted, slots, load = rollout.workers, set[int](), 0.0
         requests, waited_s, found = 0, 0.0, dict[int, WorkerSample]()
         for child in self._pool.workers():
-            if not child.ready or child.slot > wanted:
+            if not child.ready or child.slot not in rollout.slots:
                 continue
             found[child.key] = reading = self._read(child, now)
             before = self._baseline(child, reading)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan import strength
 from wsgicluster.arbiter.plan.child import End, Role
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.planner import Planner
@@ -110,7 +111,18 @@ class Supervisor:
     def scale(self, more: int, by: str = OPERATOR) -> int:
         """Want so many workers more; returns how many are wanted then."""
         before = self._pool.rollout.workers
-        workers = self._pool.rollout.scale(more, by)
+        return self._scaled(before, self._pool.rollout.scale(more, by))
+
+    def remove_oldest(self, by: str = OPERATOR) -> int:
+        """Want one worker less: the oldest, unless its slot means something to clients; returns how many are wanted."""
+        rollout = self._pool.rollout
+        found = strength.oldest(self._pool)
+        if found is None or rollout.trial is not None or not self.scheduling.is_shared:
+            return self.scale(-1, by)
+        before = rollout.workers
+        return self._scaled(before, rollout.vacate(found.slot, by))
+
+    def _scaled(self, before: int, workers: int) -> int:
         if workers != before:
             self.events.scaled(before)
             self._children.hooks.workers_changed(workers, before)
@@ -247,7 +259,7 @@ class Supervisor:
         self._keep_events()
         if not self._pool.stopping:
             self._children.end_listeners(self.listeners)
-            self._children.mailboxes.keep(self._pool.rollout.workers, now)
+            self._children.mailboxes.keep(self._pool.rollout.slots, now)
             self._children.tell_scheduling()
         else:
             self._children.mailboxes.hand_on()

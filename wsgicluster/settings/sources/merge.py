@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgicluster.errors import UsageError
+from wsgicluster.settings import paste
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
 from wsgicluster.settings.fields import SETTINGS, Settings
@@ -74,7 +75,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     if question is not None:
         return Loaded(Settings(), {}, question)
     given, file, found = read_sources(arguments, environ, directory)
-    settings, sources = merge(given)
+    settings, sources = paste.completed(*merge(given), directory, DEFAULT)
     remarks = [*(remark for each in given for remark in each.remarks), *unknown_variables(environ)]
     check(settings, sources, directory)
     if file is not None and file.patches and settings.worker_class != "gevent":
