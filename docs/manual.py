@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = ("wsgicluster", "wsgiclusterctl")
+NAMES = ("wsgicluster", "wsgicluster-migrate", "wsgiclusterctl")
 
 
 def escaped(text: str) -> str:
@@ -117,11 +117,13 @@ def pages() -> dict[str, str]:
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     from wsgicluster.ctl.options import parser as of_ctl
+    from wsgicluster.migrate.command import parser as of_migrate
     from wsgicluster.settings.sources.command_line import parser as of_server
     from wsgicluster.version import __version__
 
     summaries = {
         "wsgicluster": ("serve a WSGI application", of_server()),
+        "wsgicluster-migrate": ("say what a configuration of Gunicorn means for wsgicluster", of_migrate()),
         "wsgiclusterctl": ("list, watch and steer running wsgicluster servers", of_ctl()),
     }
     return {name: page(name, *summaries[name], __version__) for name in NAMES}

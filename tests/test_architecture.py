@@ -136,6 +136,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "admin": BASE | {"settings", "http", "system", "logs", "ipc", "support", "control"},
     # Level 4: what files for Gunicorn import, and what hooks of the configuration file are given.
     "gunicorn": LEVEL_2 | {"gunicorn.imports", "gunicorn.configuration", "worker", "worker.hooks", "arbiter.hooks"},
+    # Level 2: what a configuration of Gunicorn means; cli imports it where it is asked for.
+    "migrate": BASE | {"settings"},
     # Level 4: beside cli, which alone knows it.
     "doctor": LEVEL_1 | {"ipc", "arbiter.listeners", "arbiter.children"},
     # Level 5: a server within a program of the user's.

@@ -17,7 +17,7 @@ FOLDER = ROOT / "build" / "gunicorn"
 VARIABLE = "GUNICORN_TO_COMPARE"
 """Names the program ``gunicorn`` of another environment."""
 
-PACKAGES = ("gunicorn>=27", "django>=5.2", "flask>=3", "pastedeploy>=3", "psutil", "pyramid>=2", "setproctitle")
+PACKAGES = ("gunicorn[http2]>=27", "django>=5.2", "flask>=3", "pastedeploy>=3", "psutil", "pyramid>=2", "setproctitle")
 """Also what deployments need that run under both servers, and what wsgicluster needs to be run in there."""
 
 ABSENT = f"no real Gunicorn is here; {VARIABLE} may name one, python tests/gunicorn/real_gunicorn.py installs one"

@@ -49,6 +49,12 @@ class Live(Protocol):
         """Have it finish and be replaced."""
 
 
+class LiveInWorker(Live, Protocol):
+    """The same within the worker, with what it has drawn by lot: the requests that it is to serve, 0 for no limit."""
+
+    max_requests: int
+
+
 class HeartbeatView:
     """``tmp``: in Gunicorn the file by which a worker shows that it lives; here that is shared memory."""
 

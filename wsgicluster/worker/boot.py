@@ -179,7 +179,8 @@ def _begin_hooks(configured: ConfiguredHooks, signals: WorkerSignals) -> None:
 
 def _initialized(configured: ConfiguredHooks, worker: Worker, application: Application) -> None:
     context = worker.context
-    facts = WorkerFacts(context.state, context.page, worker.parts.channel.send)
+    most = worker.parts.recycling.max_requests
+    facts = WorkerFacts(context.state, context.page, worker.parts.channel.send, most)
     configured.initialized(application, facts, context.assignment.listeners)
 
 

@@ -7,7 +7,7 @@ import argparse
 import functools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from wsgicluster.errors import UsageError
@@ -24,11 +24,12 @@ APPLICATION = "wsgi_app"
 class CommandLine:
     """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions.
 
-    ``remarks`` are about flags of Gunicorn that have no effect.
+    ``remarks`` are about flags of Gunicorn that have no effect, ``accepted`` are the values of these.
     """
 
     given: Mapping[str, str | list[str] | bool]
     remarks: tuple[str, ...] = ()
+    accepted: Mapping[str, object] = field(default_factory=dict)
     help: bool = False
     version: bool = False
     verbose: bool = False
@@ -59,7 +60,7 @@ def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
         gunicorn_names.ACCEPTED[name].remark(value, f"{where} {_long(gunicorn_names.ACCEPTED[name].flags)}")
         for name, value in accepted.items()
     ]
-    return CommandLine(values, tuple(remark for remark in remarks if remark is not None), **questions)
+    return CommandLine(values, tuple(remark for remark in remarks if remark is not None), accepted, **questions)
 
 
 def parse_variable(text: str, name: str) -> CommandLine:
@@ -96,7 +97,8 @@ def _parser(where: str) -> argparse.ArgumentParser:
         where,
         prog="wsgicluster",
         description="Serve a WSGI application.",
-        epilog="TIME is 30, 30s, 500ms, 2m or 1h; SIZE is 8190, 512K, 512M or 1G.",
+        epilog="TIME is 30, 30s, 500ms, 2m or 1h; SIZE is 8190, 512K, 512M or 1G. wsgicluster migrate --help shows the "
+        "command that says what a configuration of Gunicorn means here.",
         usage="wsgicluster [option ...] [APPLICATION]",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
