@@ -72,7 +72,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "worker.from_settings", "worker.request", "worker.connection", "worker.lifecycle", "worker.kinds",
         "worker.transport", "worker.hooks",
     },
-    "worker.jobs": LEVEL_2 | {"support", "worker.boot"},
+    "worker.jobs": LEVEL_2 | {"support", "worker.lifecycle", "worker.boot"},
     "worker": frozenset({"worker.hooks"}),
     # Level 2: what code written for Gunicorn expects; imported late, where a setting asks for it.
     "gunicorn.glogging": BASE | {"logs", "settings"},
@@ -159,7 +159,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "psutil": frozenset({"system/process.py", "system/usage.py"}),
     "rich": frozenset({"ctl/top.py"}),
     "paste": frozenset({"wsgi/paste.py"}),
-    "prometheus_client": frozenset({"admin/exposition.py"}),
+    "prometheus_client": frozenset({"admin/app_metrics.py", "admin/exposition.py", "worker/lifecycle/app_metrics.py"}),
     "opentelemetry": frozenset({"worker/kinds/spans.py"}),
     "Cython": frozenset(),
     "cython": frozenset(

@@ -130,6 +130,8 @@ class Cell(enum.IntEnum):
     """Requests that were valid and not run, a cell for each `ShedReason`."""
     HAND_OFFS = 273
     """Connections between workers, a cell for each `HandOffResult`."""
+    SCRAPE_ERRORS = 275
+    """Scrapes of the metrics that the admin worker could not answer."""
 
 
 FIRST_COUNTER = 160

@@ -63,8 +63,9 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         )
     if settings.bus is not None and importlib.util.find_spec("redis") is None:
         raise UsageError("bus: needs the package redis; pip install 'wsgicluster[redis]'")
-    if settings.admin is not None and importlib.util.find_spec("prometheus_client") is None:
-        raise UsageError("admin: needs the package prometheus-client; pip install 'wsgicluster[admin]'")
+    for name in ("admin", "app_metrics"):
+        if getattr(settings, name) and importlib.util.find_spec("prometheus_client") is None:
+            raise UsageError(f"{name}: needs the package prometheus-client; pip install 'wsgicluster[admin]'")
     if settings.proc_name is None and settings.default_proc_name is not None:
         changes["proc_name"] = settings.default_proc_name
         changed["proc_name"] = f"{sources['default_proc_name']} (default_proc_name)"

@@ -407,6 +407,11 @@ class Settings:
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
 
+    app_metrics: bool = declare(False, Declaration(
+        general.SWITCH, Group.ADMIN, NEXT_WORKER,
+        "Join the application's own metrics, which all processes count with prometheus_client, and show them at "
+        "/metrics of the admin worker.", ("--app-metrics",)))
+
     haproxy_agent: Address | None = declare(None, Declaration(  # noqa: RUF009
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
         "Address at which the admin worker responds to HAProxy's agent-check, with state and weight.",

@@ -28,6 +28,7 @@ from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import call_hook, hooks_class, worker_parts
 from wsgicluster.worker.kinds.stack_code import SERVING_CODE, calling_code
 from wsgicluster.worker.kinds.worker import Worker
+from wsgicluster.worker.lifecycle import app_metrics
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
@@ -47,6 +48,7 @@ def load_application(settings: Settings) -> Application:
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     kind.setup()
+    app_metrics.install()
     call_hook(settings.worker_class, hooks.setup)
     forks.on_fork(kind.leave_behind)
     if settings.wsgi_app.startswith(paste.URI):
@@ -112,6 +114,7 @@ def _live(
         # As in Gunicorn, before privileges are dropped: the file is the operator's, and its other hooks have them, too.
         _begin_hooks(configured, signals)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    app_metrics.begin(assignment)
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))

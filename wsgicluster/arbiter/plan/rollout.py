@@ -172,7 +172,12 @@ class Rollout:
     @property
     def workers(self) -> int:
         """How many workers are wanted now."""
-        if self.base is None or self.retired:
+        return 0 if self.retired else self.workers_unless_retired
+
+    @property
+    def workers_unless_retired(self) -> int:
+        """How many workers are wanted now, or will be once they are resumed."""
+        if self.base is None:
             return 0
         return min(self.most, max(0, self.base.settings.workers + self._adjusted))
 
@@ -245,6 +250,15 @@ class Rollout:
                 self._adjusted, self.retired = wanted - self.base.settings.workers, False
             self._vacated = set(sorted(self._vacated)[max(0, wanted - before) :])
         return self.workers
+
+    def inherit(self, workers: int) -> None:
+        """Of the first generation: want as many workers as the server before this one, as far as its range allows.
+
+        Without a range the number of the settings counts: what signals have made of it was asked of that server.
+        """
+        if self.base is not None and self.base.settings.has_worker_range:
+            least = self.base.settings.workers
+            self._adjusted = min(self.most, max(least, workers)) - least
 
     def vacate(self, slot: int, by: str = OPERATOR) -> int:
         """One worker less, that of this slot, which stays free until more are wanted; returns how many are then."""

@@ -115,6 +115,11 @@ class Autoscaler:
             )
         return None
 
+    def that_fit(self, workers: int) -> int:
+        """For how many of so many workers, as large as those here, there is memory beside these."""
+        available = cgroup.available_memory_bytes()
+        return workers if available is None else min(workers, room_for(available, self._largest_bytes()))
+
     def _largest_bytes(self) -> int:
         pages = [self._children.link(child).page for child in self._pool.workers() if child.ready]
         return max((page.cells[Cell.RESIDENT] for page in pages), default=0)

@@ -132,6 +132,15 @@ class Supervisor:
         """Want so many workers; returns how many are wanted then."""
         return self.scale(workers - self._pool.rollout.workers, by)
 
+    def inherit_workers(self, workers: int) -> None:
+        """Before any worker boots: want as many as the server before this one, where the settings have a range."""
+        self._pool.rollout.inherit(workers)
+
+    @property
+    def workers_beside(self) -> int:
+        """With how many workers a server that takes over from this one starts: as many, as far as there is memory."""
+        return self._autoscaler.that_fit(self._pool.rollout.workers_unless_retired)
+
     @property
     def most_workers(self) -> int:
         """How many workers may be wanted at the most."""
@@ -199,18 +208,24 @@ class Supervisor:
     # What happens
 
     def reap(self) -> None:
-        """Take in which children have exited."""
-        for child, ended in self._children.reap():
-            try:
-                # Its last messages may not have been read yet.
-                self.messages.read(child.key)
-            finally:
-                # Whatever becomes of those: it is not reported a second time that it has exited.
-                self.failures.exited(child, ended)
-        while self._children.paused:
-            child, stopped = self._children.paused.pop(0)
-            self._log.warning("%s", report.paused(child, stopped))
-            self._children.mailboxes.nudge()
+        """Take in which children have exited. An error with one of them is raised once all are reaped."""
+        try:
+            for child, ended in self._children.reap():
+                try:
+                    # Its last messages may not have been read yet.
+                    self.messages.read(child.key)
+                finally:
+                    # Whatever becomes of those: it is not reported a second time that it has exited.
+                    self.failures.exited(child, ended)
+            while self._children.paused:
+                child, stopped = self._children.paused.pop(0)
+                self._log.warning("%s", report.paused(child, stopped))
+                self._children.mailboxes.nudge()
+        except Exception:
+            # The kernel sends no second signal for those behind it, which would be zombies until another child exits.
+            # Each call reaps at least one, so that this ends; a further error has this one as its context.
+            self.reap()
+            raise
 
     # What is due
 
