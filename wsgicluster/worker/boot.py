@@ -110,11 +110,11 @@ def _live(
     parent_death.notice(assignment.channel.fileno(), _end_orphan)
     # Before privileges are dropped: a key is best readable by root alone.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
+    app_metrics.begin(assignment)  # hooks may make metrics, too
     if configured is not None:
         # As in Gunicorn, before privileges are dropped: the file is the operator's, and its other hooks have them, too.
         _begin_hooks(configured, signals)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
-    app_metrics.begin(assignment)
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))
