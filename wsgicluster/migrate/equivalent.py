@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsgicluster.migrate.reading import ReadConfiguration, joined
+from wsgicluster.migrate.reading import SERVER_NAME, ReadConfiguration, joined
 from wsgicluster.migrate.table import ROWS
 from wsgicluster.settings.declaration import Setting
 from wsgicluster.settings.fields import SETTINGS
@@ -59,7 +59,8 @@ def needed_settings(reading: ReadConfiguration) -> dict[str, Any]:
     omitted = _QUESTIONS | _WITHOUT_EFFECT | reading.of_platform | {"wsgi_app"}
     found = {}
     for name, setting in SETTINGS.items():
-        is_given = name in reading.values and name in ROWS and name not in omitted
+        is_meant = name in ROWS or name == SERVER_NAME
+        is_given = name in reading.values and is_meant and name not in omitted
         if is_given and reading.values[name] != setting.default:
             found[name] = reading.values[name]
     if found.get("worker_class") == "gthread" and found.get("threads", 1) > 1:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wsgicluster.migrate.notes import Note, Weight
-from wsgicluster.migrate.reading import ReadConfiguration
+from wsgicluster.migrate.reading import SERVER_NAME, ReadConfiguration
 from wsgicluster.migrate.table import ROWS
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.types.general import without_passwords
@@ -57,7 +57,7 @@ def _finding(reading: ReadConfiguration, name: str, note: Note, page: str) -> Se
 
 def _of_own_names(reading: ReadConfiguration) -> Iterator[SettingFinding]:
     """Variables of the file that mean nothing to Gunicorn, and are settings here."""
-    for name in sorted(reading.in_file - ROWS.keys()):
+    for name in sorted(reading.in_file - ROWS.keys() - {SERVER_NAME}):
         text = "a variable of the file's own in Gunicorn, and a setting here"
         if name in reading.unfit:
             text += f", which cannot have that value; expected {SETTINGS[name].about.type.expected}"

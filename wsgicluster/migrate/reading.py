@@ -23,6 +23,9 @@ from wsgicluster.settings.wording import raise_all
 FILE_NAMES = ("gunicorn.conf.py",)
 """The only one that Gunicorn finds by itself."""
 
+SERVER_NAME = "server_header"
+"""What a file sets by assigning to ``gunicorn.SERVER``: no setting of Gunicorn's, and meant all the same."""
+
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 
