@@ -24,7 +24,7 @@ FILE_NAMES = ("gunicorn.conf.py",)
 """The only one that Gunicorn finds by itself."""
 
 SERVER_NAME = "server_header"
-"""What a file sets by assigning to ``gunicorn.SERVER``: no setting of Gunicorn's, and meant all the same."""
+"""What a file sets by assigning to ``gunicorn.SERVER``: no setting of Gunicorn's, but meant for the server."""
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
