@@ -5,9 +5,7 @@ The only module that may import every room; it does nothing but join them.
 
 import dataclasses
 import os
-import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -297,6 +295,10 @@ def _take_registered() -> object | None:
 
 def versions() -> str:
     """The text of ``--version --verbose``."""
+    # Late: only this needs them.
+    import platform
+    import sysconfig
+
     threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return "\n".join(
         [

@@ -14,7 +14,7 @@ from wsgicluster.gunicorn import glogging
 from wsgicluster.gunicorn.configuration import Configuration
 from wsgicluster.gunicorn.imports import importable
 from wsgicluster.logs.access_log import Headers
-from wsgicluster.logs.config import all_handlers
+from wsgicluster.logs.handlers import all_handlers
 from wsgicluster.logs.loggers import ERROR_LOGGER, LineHandler, server_logger
 
 OWN = {
