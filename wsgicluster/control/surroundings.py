@@ -7,12 +7,14 @@ import dataclasses
 import os
 import re
 
+from wsgicluster.dataclass import dataclass
+
 _LIMIT = re.compile(r"Max open files\s+(\d+)")
 _UNLIMITED = 1 << 60
 """Control groups of version 1 have a huge number for no limit."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveSurroundings:
     """The facts about one server."""
 

@@ -5,10 +5,10 @@ The class is made with the settings; its ``access`` gets each request, in object
 
 import importlib
 import inspect
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.gunicorn import glogging
 from wsgicluster.gunicorn.configuration import Configuration

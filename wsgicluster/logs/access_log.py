@@ -7,7 +7,6 @@ opens no file and knows no worker.
 import ast
 import base64
 import binascii
-import dataclasses
 import functools
 import os
 import re
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
@@ -72,7 +72,7 @@ class RequestFormat(Protocol):
     ) -> str: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LineFormat:
     """A compiled format; its parameters are those of `LineOf`.
 

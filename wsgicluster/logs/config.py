@@ -10,9 +10,9 @@ import logging
 import logging.config
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES
 

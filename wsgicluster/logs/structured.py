@@ -12,8 +12,8 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.access_log import Headers, LineOf, function_of, parsed
 from wsgicluster.logs.loggers import ACCESS_LOGGER
 

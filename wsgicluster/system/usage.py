@@ -1,13 +1,14 @@
 """What a process uses: processor time, memory, descriptors, threads."""
 
-import dataclasses
 from typing import TYPE_CHECKING
+
+from wsgicluster.dataclass import dataclass
 
 if TYPE_CHECKING:
     import psutil
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Of one process, children not included; None where the system does not tell, or does not tell this user."""
 

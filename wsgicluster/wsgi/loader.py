@@ -11,10 +11,11 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import ModuleType
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AppLoadError
 
 DEFAULT_ATTRIBUTE = "application"

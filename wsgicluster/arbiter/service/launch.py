@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.shared_files import PassedFiles
 
 UPGRADE_VARIABLE = "WSGICLUSTER_UPGRADE"
@@ -25,7 +26,7 @@ _MOST_FDS = 1 << 16
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Passed:
     """A listening socket that was open before this process began to run.
 
@@ -44,7 +45,7 @@ class Passed:
     number: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class HandOff:
     """The hand-off socket of a server as descriptors; ``kind`` says what the packets on it look like, and mean.
 
@@ -58,7 +59,7 @@ class HandOff:
     turns: int = -1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Predecessor:
     """The server that has started this one beside itself; ``channel`` is the descriptor of the upgrade channel."""
 
@@ -67,7 +68,7 @@ class Predecessor:
     hand_off: HandOff
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Service:
     """How a service manager hears of this process: the path of its socket (``@`` first: abstract), or empty.
 
@@ -78,7 +79,7 @@ class Service:
     watchdog_s: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """All of it; ``command`` is empty where it is not known."""
 

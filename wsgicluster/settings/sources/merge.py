@@ -8,9 +8,10 @@ Defaults < configuration file < GUNICORN_CMD_ARGS < environment < command line.
 import enum
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting

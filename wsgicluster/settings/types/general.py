@@ -11,9 +11,9 @@ import math
 import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.types.values import (
     Address,
     Automatic,

@@ -1,8 +1,8 @@
 """The types of settings that say which worker serves a client: the policy, weights, and what a client is known by."""
 
-import dataclasses
 import re
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.types.general import SettingType, WrongEntry, read_list, read_text, whole_number
 from wsgicluster.settings.wording import nearest
 
@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Sticky:
     """What a client is known by: its ``address``, a ``header`` or a ``cookie`` with this name."""
 

@@ -6,7 +6,8 @@ raise ValueError without a text; the caller, who knows the setting, adds what wa
 
 import math
 import re
-from dataclasses import dataclass
+
+from wsgicluster.dataclass import dataclass
 
 DEFAULT_PORT = 8000
 HIGHEST_PORT = 65535

@@ -3,11 +3,11 @@
 Here is the table of the kinds. Nothing is imported for any of them: that is left to the worker.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.types.general import SettingType, WrongEntry, read_text
 from wsgicluster.settings.wording import nearest
 
@@ -15,7 +15,7 @@ WorkerClass: TypeAlias = str | type[Any]
 """A name, or the class itself; its base class is not checked here."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class WorkerKind:
     """One kind of worker, as far as that is known without importing it.
 

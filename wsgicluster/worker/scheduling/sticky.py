@@ -6,12 +6,13 @@ that is between two workers keeps its clients. A cookie names the slot itself, w
 neither choose a slot nor find out how many there are by trying.
 """
 
-import dataclasses
 import hashlib
 import hmac
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
+
+from wsgicluster.dataclass import dataclass
 
 COOKIE = "wsgicluster"
 """The name of the cookie, unless the setting says another."""
@@ -43,7 +44,7 @@ class Rendezvous:
         return best
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class StickyCookie:
     """Signs slots for a cookie of this name and reads them back; ``key`` outlives reloads and upgrades."""
 
