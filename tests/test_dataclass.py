@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from wsgicluster.dataclass import dataclass
+from wsgicluster.dataclass import compile_methods, dataclass
 
 T = TypeVar("T")
 Decorator = Callable[..., Any]
@@ -194,6 +194,17 @@ def test_init_is_compiled_at_the_first_use() -> None:
     assert not inspect.isfunction(cls.__dict__["__init__"])
     cls(1)
     assert inspect.isfunction(cls.__dict__["__init__"])
+
+
+def test_init_is_compiled_before_a_fork() -> None:
+    here, elsewhere = plain(dataclass), plain(dataclass)
+    elsewhere.__module__ = "wsgicluster.other"
+    compile_methods(f"{__name__}.")
+    assert inspect.isfunction(here.__dict__["__init__"])
+    assert not inspect.isfunction(elsewhere.__dict__["__init__"])
+    compile_methods("wsgicluster.")
+    assert inspect.isfunction(elsewhere.__dict__["__init__"])
+    assert here(1) == here(1)
 
 
 def test_classes_made_from_one() -> None:

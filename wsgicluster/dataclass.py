@@ -14,7 +14,7 @@ from dataclasses import dataclass as _fields_found
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["dataclass"]
+__all__ = ["compile_methods", "dataclass"]
 
 T = TypeVar("T")
 
@@ -66,11 +66,28 @@ class _DeferredInit:
     def __init__(self, cls: type[Any], frozen: bool) -> None:
         self._cls = cls
         self._frozen = frozen
+        _deferred[cls] = self
 
     def __get__(self, instance: object, owner: type[Any]) -> Callable[..., None]:
-        made = _init_of(self._cls, self._frozen)
-        self._cls.__init__ = made
+        made = self.compiled()
         return made if instance is None else made.__get__(instance, owner)
+
+    def compiled(self) -> FunctionType:
+        """The function, which has taken this object's place."""
+        _deferred.pop(self._cls, None)
+        self._cls.__init__ = made = _init_of(self._cls, self._frozen)
+        return made
+
+
+_deferred: dict[type[Any], _DeferredInit] = {}
+"""What has not been compiled yet."""
+
+
+def compile_methods(*modules: str) -> None:
+    """Compile what is left in these modules and below: before a fork, so that children share what they will use."""
+    for cls, method in list(_deferred.items()):
+        if f"{cls.__module__}.".startswith(modules):
+            method.compiled()
 
 
 def _init_of(cls: type[Any], frozen: bool) -> FunctionType:
