@@ -19,7 +19,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "wsgicluster"
 
-BASE = frozenset({"errors", "clock", "counting", "dataclass", "version"})
+BASE = frozenset({"errors", "clock", "counting", "dataclass", "pattern", "version"})
 LEVEL_1 = BASE | {"settings", "http", "system", "logs"}
 LEVEL_2 = LEVEL_1 | {"ipc", "wsgi"}
 ALLOWED: dict[str, frozenset[str]] = {
@@ -28,6 +28,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "clock": frozenset(),
     "counting": frozenset(),
     "dataclass": frozenset(),
+    "pattern": frozenset(),
     "version": frozenset(),
     # Level 0, too: its table names modules of ours, which are imported when a configuration file asks for them.
     "gunicorn.imports": BASE,

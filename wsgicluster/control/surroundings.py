@@ -8,8 +8,9 @@ import os
 import re
 
 from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
 
-_LIMIT = re.compile(r"Max open files\s+(\d+)")
+_LIMIT = pattern(r"Max open files\s+(\d+)")
 _UNLIMITED = 1 << 60
 """Control groups of version 1 have a huge number for no limit."""
 

@@ -5,12 +5,12 @@ its stacks and the kernel say. How a record reads is the business of `wsgicluste
 """
 
 import collections
-import re
 import signal
 
 from wsgicluster.arbiter.plan.child import Child, End, Role, State, title_of
 from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.scoreboard import PageSnapshot
+from wsgicluster.pattern import pattern
 
 KEPT = 50
 """So many of the last records are kept."""
@@ -20,7 +20,7 @@ VICTIM_S = 30.0
 
 _FORK = "wsgicluster/arbiter/children/fork.py"
 _FATAL = "Fatal Python error: "
-_THREAD = re.compile(r"(?:Current thread|Thread) (0x[0-9a-f]+)")
+_THREAD = pattern(r"(?:Current thread|Thread) (0x[0-9a-f]+)")
 _MODULES = "Extension modules: "
 
 

@@ -8,12 +8,12 @@ and for none of its children.
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.shared_files import PassedFiles
+from wsgicluster.pattern import pattern
 
 UPGRADE_VARIABLE = "WSGICLUSTER_UPGRADE"
 FIRST_FD = 3
@@ -23,7 +23,7 @@ _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _MOST_FDS = 1 << 16
 # No more digits than any of them could have: int() refuses thousands.
-_NUMBER = re.compile("[0-9]{1,18}")
+_NUMBER = pattern("[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
