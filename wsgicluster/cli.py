@@ -4,6 +4,7 @@ The only module that may import every room; it does nothing but join them.
 """
 
 import dataclasses
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
+from wsgicluster.settings.types.scheduling import STICKY_POLICY
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
@@ -319,6 +321,9 @@ def _check_here(settings: Settings) -> None:
     check_store(settings.store)
     # Here, although only workers use it: they share its memory, and may not be allowed to read its files.
     import_kind(settings.worker_class)
+    if settings.scheduling == STICKY_POLICY:
+        for module in ("hashlib", "hmac"):
+            importlib.import_module(module)
 
 
 def _remark(loaded: Loaded) -> None:
