@@ -9,13 +9,13 @@ import gc
 import logging
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from wsgicluster.arbiter import startup
 from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.shared_files import SharedFilesOwner
+from wsgicluster.logs.config import read_config
 from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.logs.options import UserLogger
 from wsgicluster.logs.statsd import StatsdOptions
@@ -26,9 +26,6 @@ from wsgicluster.settings.diff import changed
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.types.logs import FACILITIES
 
-if TYPE_CHECKING:
-    from wsgicluster.logs.config import LoggingConfig
-
 
 def log_options(settings: Settings) -> LogOptions:
     """What the settings say about logs; new files belong to the user that workers run as. Raises UsageError."""
@@ -38,7 +35,7 @@ def log_options(settings: Settings) -> LogOptions:
         loglevel=settings.loglevel,
         accesslog=settings.accesslog,
         access_log_format=settings.access_log_format,
-        config=_logging_config(settings),
+        config=read_config(settings.logconfig_dict, settings.logconfig_json, settings.logconfig),
         capture_output=settings.capture_output,
         owner=(settings.user, settings.group) if changes_user else None,
         structure=settings.log_format,
@@ -49,15 +46,6 @@ def log_options(settings: Settings) -> LogOptions:
         statsd=_statsd(settings),
         user_logger=_user_logger(settings),
     )
-
-
-def _logging_config(settings: Settings) -> "LoggingConfig | None":
-    if not settings.logconfig_dict and settings.logconfig_json is None and settings.logconfig is None:
-        return None
-    # Late: only a server whose logging is configured spends time and memory on it.
-    from wsgicluster.logs.config import read_config
-
-    return read_config(settings.logconfig_dict, settings.logconfig_json, settings.logconfig)
 
 
 def _user_logger(settings: Settings) -> Callable[[], UserLogger] | None:

@@ -1,20 +1,21 @@
 """The part of logging that users configure themselves: a dictionary, a JSON file, or a file of `logging.config`.
 
 A dictionary may be partial: what it leaves out is Gunicorn's default, so that one written for Gunicorn works.
-Imported late: `logging.config` takes a start several milliseconds, and few servers have it.
+What reads them is imported late: it takes a start several milliseconds, and few servers configure logging.
 """
 
-import configparser
 import json
 import logging
-import logging.config
 import os
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES
+
+if TYPE_CHECKING:
+    import configparser
 
 _FORMATTERS = {"generic": {"format": FORMAT, "datefmt": DATE_FORMAT, "class": "logging.Formatter"}}
 _HANDLERS = {
@@ -52,6 +53,8 @@ class LoggingConfig:
 
     def apply(self) -> None:
         """Configure the loggers. Raises UsageError."""
+        import logging.config
+
         try:
             if self.dictionary is None:
                 logging.config.fileConfig(self._parsed(), disable_existing_loggers=False)
@@ -80,6 +83,8 @@ class LoggingConfig:
         wanted = self.dictionary.get("formatters", {}).get("generic")
         if wanted is None:
             return None
+        import logging.config
+
         configurator: Any = logging.config.DictConfigurator({"version": 1})
         found: logging.Formatter = configurator.configure_formatter(wanted)
         return found
@@ -95,7 +100,9 @@ class LoggingConfig:
         sections = [f"logger_{key.strip()}" for key in parser.get("loggers", "keys").split(",")]
         return {parser.get(section, "qualname", fallback="") for section in sections}
 
-    def _parsed(self) -> configparser.RawConfigParser:
+    def _parsed(self) -> "configparser.RawConfigParser":
+        import configparser
+
         parser = configparser.ConfigParser({"__file__": self.path, "here": os.path.dirname(self.path)})
         parser.read_string(self.text, self.path)
         return parser
@@ -149,6 +156,8 @@ def _completed(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cause(error: BaseException) -> str:
+    import configparser
+
     cause = error.__cause__
     text = str(error if cause is None else cause) or type(error).__name__
     if isinstance(error, KeyError | configparser.Error) and cause is None:

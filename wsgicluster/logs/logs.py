@@ -8,11 +8,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
+from wsgicluster.logs.config import LoggingConfig
 from wsgicluster.logs.handlers import all_handlers, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import (
@@ -30,9 +31,6 @@ from wsgicluster.logs.selection import SelectedRequests
 from wsgicluster.logs.statsd import MeasuredRequests, RecordMetrics, StatsdClient
 from wsgicluster.logs.structured import StructuredFormatter, StructuredRequests
 from wsgicluster.logs.syslog import SyslogHandler, tag_of
-
-if TYPE_CHECKING:
-    from wsgicluster.logs.config import LoggingConfig
 
 __all__ = ["LogOptions", "Logs", "check_options"]
 
@@ -293,7 +291,7 @@ class Logs:
                 stream.reconfigure(line_buffering=True)
             os.dup2(file.descriptor, number)
 
-    def _configure(self, wanted: "LoggingConfig | None") -> None:
+    def _configure(self, wanted: LoggingConfig | None) -> None:
         if wanted == self._options.config and not self._options.user_logger:
             return
         with self._restored_on_error():

@@ -2,15 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.access_log import RequestLog
+from wsgicluster.logs.config import LoggingConfig
 from wsgicluster.logs.statsd import StatsdOptions
 from wsgicluster.logs.syslog import SyslogOptions
-
-if TYPE_CHECKING:
-    from wsgicluster.logs.config import LoggingConfig
 
 
 class UserLogger(Protocol):
@@ -49,7 +47,7 @@ class LogOptions:
     loglevel: str = "info"
     accesslog: str | None = None
     access_log_format: str = "%(h)s"
-    config: "LoggingConfig | None" = None
+    config: LoggingConfig | None = None
     capture_output: bool = False
     owner: tuple[int, int] | None = None
     structure: str = "text"
