@@ -4,10 +4,9 @@ The only module that may import every room; it does nothing but join them.
 """
 
 import dataclasses
+import importlib
 import os
-import platform
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +26,7 @@ from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import help_text
+from wsgicluster.settings.types.scheduling import STICKY_POLICY
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
@@ -305,6 +305,10 @@ def _take_registered() -> object | None:
 
 def versions() -> str:
     """The text of ``--version --verbose``."""
+    # Late: only this needs them.
+    import platform
+    import sysconfig
+
     threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return "\n".join(
         [
@@ -323,8 +327,11 @@ def _check_here(settings: Settings) -> None:
     """Whether what the settings ask for can be had on this machine. Raises UsageError."""
     check_kind(settings.worker_class)
     check_store(settings.store)
-    if settings.user != os.geteuid():
-        import_kind(settings.worker_class)
+    # Here, although only workers use it: they share its memory, and may not be allowed to read its files.
+    import_kind(settings.worker_class)
+    if settings.scheduling == STICKY_POLICY:
+        for module in ("hashlib", "hmac"):
+            importlib.import_module(module)
 
 
 def _remark(loaded: Loaded) -> None:

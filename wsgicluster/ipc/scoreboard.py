@@ -16,7 +16,6 @@ child has counted is the difference to what stood on its page when it was forked
 """
 
 import contextlib
-import dataclasses
 import enum
 import mmap
 import os
@@ -25,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.reasons import ShedReason
 
@@ -193,7 +193,7 @@ class ServerState(enum.IntEnum):
         return self is ServerState.SERVING
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PageSnapshot:
     """One child's page at one moment; times in seconds of the monotonic clock, 0.0 meaning none."""
 

@@ -1,11 +1,14 @@
 """What a process uses: processor time, memory, descriptors, threads."""
 
-import dataclasses
+from typing import TYPE_CHECKING
 
-import psutil
+from wsgicluster.dataclass import dataclass
+
+if TYPE_CHECKING:
+    import psutil
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Of one process, children not included; None where the system does not tell, or does not tell this user."""
 
@@ -19,6 +22,9 @@ class Usage:
 
 def usage_of(pid: int, *, with_share: bool = True) -> Usage:
     """What ``pid`` uses now; ``with_share`` has the kernel walk through all of its memory, which takes milliseconds."""
+    # Late, as everywhere: a start does not need it, and it takes a tenth of one.
+    import psutil
+
     try:
         found = psutil.Process(pid)
         with found.oneshot():
@@ -35,14 +41,18 @@ def usage_of(pid: int, *, with_share: bool = True) -> Usage:
         return Usage()
 
 
-def _share_of(found: psutil.Process) -> int | None:
+def _share_of(found: "psutil.Process") -> int | None:
+    import psutil
+
     try:
         return getattr(found.memory_full_info(), "pss", None)
     except (psutil.Error, OSError):
         return None
 
 
-def _descriptors_of(found: psutil.Process) -> int | None:
+def _descriptors_of(found: "psutil.Process") -> int | None:
+    import psutil
+
     try:
         return found.num_fds()
     except (psutil.Error, OSError, AttributeError):

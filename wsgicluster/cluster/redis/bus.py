@@ -4,7 +4,6 @@ Each call is one command or script, so that it is done or not done; none is trie
 twice. Knows bytes and names of machines, and no mailbox.
 """
 
-import dataclasses
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ import redis.exceptions
 
 from wsgicluster.cluster.errors import BusDown, QueueFull, WorkerGone
 from wsgicluster.cluster.redis.connection import TIMEOUT_S, connect
+from wsgicluster.dataclass import dataclass
 from wsgicluster.system import forks
 
 NODE_S = 10
@@ -84,7 +84,7 @@ return redis.call('GET', KEYS[2]) or '0'
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Mail:
     """What came for this machine: a broadcast, or a message for one of its slots or roles.
 

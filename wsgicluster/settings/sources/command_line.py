@@ -7,9 +7,10 @@ import argparse
 import functools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.declaration import Group, Setting
 from wsgicluster.settings.fields import SETTINGS

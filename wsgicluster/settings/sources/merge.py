@@ -6,12 +6,13 @@ Defaults < configuration file < GUNICORN_CMD_ARGS < environment < command line.
 """
 
 import enum
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
+from wsgicluster.pattern import pattern
 from wsgicluster.settings import paste
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
@@ -23,7 +24,7 @@ from wsgicluster.settings.wording import complaint, nearest, quoted, raise_all
 
 GUNICORN_ARGUMENTS = "GUNICORN_CMD_ARGS"
 
-_PLATFORM_NAMES = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
+_PLATFORM_NAMES = pattern(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
 """Kubernetes sets these for a service called wsgicluster."""
 
 

@@ -3,13 +3,13 @@
 When none may is decided by the intake policy, and what becomes of their requests by the runner.
 """
 
-import dataclasses
 import math
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.handoff import unread_packet
 from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell
@@ -38,7 +38,7 @@ from wsgicluster.worker.scheduling.placement import Asked
 _ACCEPTED, _GIVEN = int(Cell.ACCEPTED), Cell.CLOSED + int(CloseReason.HANDED_OVER)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AcceptorParts:
     """What an `Acceptor` joins; ``arrivals`` is the compiled way to accept, if there is one."""
 
