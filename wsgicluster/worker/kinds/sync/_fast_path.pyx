@@ -328,7 +328,6 @@ cdef class CompiledFastPath:
 
     def abandon(self):
         """In a process that the application has forked: let go of the client that is being answered."""
-        self.coalescer.abandon()
         if self.visitor is not None:
             self.visitor.contact.close()
         if self.arrival >= 0:
