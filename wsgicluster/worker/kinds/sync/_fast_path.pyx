@@ -45,6 +45,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     RECEIVE_BYTES = 262144
+    FIRST_BYTES = 81920  # what comes of a large body behind it is received in its place, and not copied
 
 cdef double QUICK_S = 0.0001
 cdef double HOLD_FROM_S = 0.00002
@@ -322,7 +323,7 @@ cdef class CompiledFastPath:
         phase = reader.phase
         if phase is _COUNTED_PHASE and type(reader.store) is BodyBuffer:
             return (<BodyBuffer>reader.store).receive(peer.descriptor, self.data, RECEIVE_BYTES, &self.received_bytes)
-        size = recv(peer.descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
+        size = recv(peer.descriptor, self.data, FIRST_BYTES if phase is _HEAD_PHASE else RECEIVE_BYTES, MSG_DONTWAIT)
         if size < 0:
             PyErr_SetFromErrno(OSError)
         self.received_bytes += size
