@@ -22,6 +22,7 @@ except ImportError:
 NAMES = (
     "http._parser",
     "http._writer",
+    "worker.request._bodies",
     "worker.request._leaves",
     "worker.request._coalesce",
     "worker.kinds.sync._fast_path",

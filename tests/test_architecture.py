@@ -168,6 +168,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "cython": frozenset(
         {
             "worker/kinds/sync/_fast_path.pyx",
+            "worker/request/_bodies.pyx",
             "worker/request/_coalesce.pyx",
             "worker/request/_leaves.pyx",
         }
