@@ -83,6 +83,18 @@ def test_ctl_is_a_command(folder: pathlib.Path) -> None:
     assert done.stderr == "wsgicluster ctl: error: lst: no such command; did you mean list?\n"
 
 
+@pytest.mark.parametrize("more", [[], ["--full"]])
+def test_what_init_writes_can_be_served(folder: pathlib.Path, more: list[str]) -> None:
+    assert main_in(folder, "init", *more).startswith("wrote wsgicluster.conf.py for app:application (app.py)\n")
+    assert main_in(folder, "--check-config").startswith("OK")
+
+
+def main_in(folder: pathlib.Path, *arguments: str) -> str:
+    done = command(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
 def test_an_application_may_be_called_like_a_command(folder: pathlib.Path) -> None:
     (folder / "init.py").write_text(APPLICATION)
     done = command(folder, "init:application", "--check-config")
