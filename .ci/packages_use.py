@@ -78,11 +78,11 @@ class Place:
             )
         try:
             url = address(log)
-            expect("wsgicluster/", fetch(url))
+            expect("wsgicluster", fetch(url))
             expect("shop:app", self.run("wsgiclusterctl", "list"))
             expect("generation 2", self.run("wsgiclusterctl", "reload", "--wait"))
-            expect("wsgicluster/", fetch(url))
-            expect("serving", self.run("wsgicluster", "ctl", "health"))
+            expect("wsgicluster", fetch(url))
+            expect("2 of 2 workers", self.run("wsgicluster", "ctl", "health"))
             expect("stopped", self.run("wsgiclusterctl", "stop"))
             if server.wait(DEADLINE_S):
                 sys.exit(f"exit code {server.returncode}\n{log.read_text()}")

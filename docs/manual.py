@@ -39,8 +39,8 @@ def page(name: str, summary: str, parser: argparse.ArgumentParser, version: str,
     ]
     lines += _options(parser)
     lines += _commands(parser)
-    lines += more
     lines += _epilog(parser.epilog or "")
+    lines += more
     lines += [".SH SEE ALSO", ", ".join(f"\\fB{other}\\fR(1)" for other in NAMES if other != name)]
     return "\n".join(lines) + "\n"
 
