@@ -48,9 +48,11 @@ class LineHandler(logging.Handler):
         except (TypeError, ValueError):
             # The arguments do not fit the message: log what there is.
             text = self.format(logging.makeLogRecord({**record.__dict__, "msg": repr(record.msg), "args": ()}))
-        if self.file.is_terminal and record.levelno in self._colours:
-            level = f"[{record.levelname}]"
-            text = text.replace(level, f"\x1b[{self._colours[record.levelno]}m{level}\x1b[0m", 1)
+        if record.levelno in self._colours:
+            self.file.follow()  # a daemon's stream may have left its terminal since the last line
+            if self.file.is_terminal:
+                level = f"[{record.levelname}]"
+                text = text.replace(level, f"\x1b[{self._colours[record.levelno]}m{level}\x1b[0m", 1)
         return (text + "\n").encode("utf-8", "backslashreplace")
 
     def _report_dropped(self, count: int) -> bool:
