@@ -126,7 +126,7 @@ def main() -> None:
         wanted = "compiled" if core == "compiled" else "plain Python"
         expect(f"http core: {wanted}", place.run("wsgicluster", "--version", "--verbose"))
         pages = {path.name for path in (folder / "venv/share/man/man1").iterdir()}
-        if pages != {"wsgicluster.1", "wsgiclusterctl.1"}:
+        if pages != {"wsgicluster.1", "wsgicluster-migrate.1", "wsgiclusterctl.1"}:
             sys.exit(f"manual pages: {pages}")
         place.serve()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

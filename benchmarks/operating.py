@@ -4,8 +4,9 @@
 
 ``hung``: how soon probes, lists and stacks are there while a request hangs in every worker. ``clients``: a reload, and
 the end of a hung worker, without and with 1,000 idle control clients and one that sends commands without pause.
-``growth``: memory and descriptors of the arbiter and the admin worker over scrapes and lists. Exit code 1 when a bound
-is exceeded.
+``growth``: memory and descriptors of the arbiter and the admin worker over scrapes and lists. ``sums``: whether a
+Prometheus that is installed sums up exactly what was sent, over 20 reloads and 20 workers killed. Exit code 1 when a
+bound is exceeded.
 """
 
 import argparse
@@ -30,6 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 from scheduling_servers import children_of, wait_for  # noqa: E402
 
+from tests.conftest import LiveServer  # noqa: E402
+from tests.live.prometheus import ARGUMENTS, COUNTING, check_sums  # noqa: E402
 from wsgicluster.control.client import ControlConnection  # noqa: E402
 
 WORKERS = 4
@@ -37,6 +40,7 @@ IDLE_CLIENTS = 1_000
 TIMEOUT_S = 2
 HUNG_BOUND_MS = 100.0
 GROWTH_BOUND_KIB = 256
+ROUNDS = 20
 
 # -- the application
 
@@ -258,7 +262,24 @@ def growth(samples: int) -> Iterator[tuple[str, bool]]:
             )
 
 
-SECTIONS = {"hung": hung, "clients": clients, "growth": growth}
+def sums(_samples: int) -> Iterator[tuple[str, bool]]:
+    """What Prometheus sums up, and what a reader sees who never pauses."""
+    with tempfile.TemporaryDirectory(prefix="wsgicluster-sums-") as name:
+        folder = pathlib.Path(name)
+        (folder / "app.py").write_text(COUNTING)
+        live = LiveServer(folder, ["-b", "127.0.0.1:0", *ARGUMENTS], {}).start().wait_listening()
+        began = time.monotonic()
+        try:
+            found, is_well = check_sums(live, folder / "prometheus", ROUNDS), True
+        except AssertionError as error:
+            found, is_well = repr(error), False
+        finally:
+            live.end()
+        taken_s = time.monotonic() - began
+        yield f"sums: {ROUNDS} reloads and {ROUNDS} workers killed in {taken_s:.0f} s: {found}", is_well
+
+
+SECTIONS = {"hung": hung, "clients": clients, "growth": growth, "sums": sums}
 
 
 def main() -> int:

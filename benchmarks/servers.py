@@ -78,12 +78,14 @@ def _waitress(app: str, port: int) -> list[str]:
 
 
 LOG = "/tmp/wsgicluster-benchmark-access.log"
+HOOKS = str(HERE / "hooks.conf.py")
 
 COMMANDS: dict[str, Command] = {
     "floor": lambda _app, port: [str(PEERS / "bin" / "floor"), str(port)],
     "sync": _ours("sync"),
     "sync-pure": _ours("sync"),
     "sync-log": _ours("sync", "--access-logfile", LOG),
+    "sync-hooks": _ours("sync", "-c", HOOKS),
     "gthread": _ours("gthread", "--threads", "8"),
     "gevent": _ours("gevent"),
     "bjoern": _bjoern,
@@ -92,6 +94,7 @@ COMMANDS: dict[str, Command] = {
     "uwsgi": _uwsgi,
     "gunicorn-sync": _gunicorn("sync"),
     "gunicorn-sync-log": _gunicorn("sync", "--access-logfile", LOG),
+    "gunicorn-sync-hooks": _gunicorn("sync", "-c", HOOKS),
     "gunicorn-gthread": _gunicorn("gthread", "--threads", "8"),
     "gunicorn-gevent": _gunicorn("gevent"),
     "waitress": _waitress,

@@ -131,6 +131,25 @@ def metrics() -> str:
     return table([("Name", "Type", "Labels", "Meaning"), *shown], "35 8 17 40")
 
 
+def differences() -> str:
+    """What each setting of Gunicorn is here, from the table that ``wsgicluster migrate`` reads, in its order."""
+    from wsgicluster.migrate.table import ROWS
+
+    rows: list[tuple[str, ...]] = [("Setting", "Here", "How, and what to do")]
+    alike: list[str] = []
+    for row in (*ROWS.values(), None):
+        if row is not None and not row.explained and not row.page:
+            alike.append(f"``{row.name}``")
+            continue
+        if alike:
+            rows.append((", ".join(alike), "same", ""))
+            alike.clear()
+        if row is not None:
+            page = f" See :doc:`/{row.page}`." if row.page else ""
+            rows.append((f"``{row.name}``", row.agreement.value, row.explained.replace("*", "\\*") + page))
+    return table(rows, "30 12 58")
+
+
 def write_derived(_app: Sphinx) -> None:
     """Write what other sources say already."""
     from wsgicluster.settings.reference import render
@@ -141,6 +160,7 @@ def write_derived(_app: Sphinx) -> None:
     write("reference/signals-merged.inc", signals_merged())
     write("reference/signals-caught.inc", signals_caught())
     write("reference/metrics.inc", metrics())
+    write("howto/gunicorn-differences.inc", differences())
     write("contributing/rooms.inc", rooms())
     write("contributing/phrases.inc", phrases())
     write("contributing/commands.inc", commands())

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = ("wsgicluster", "wsgiclusterctl")
+NAMES = ("wsgicluster", "wsgicluster-migrate", "wsgiclusterctl")
 
 
 def escaped(text: str) -> str:
@@ -132,18 +132,20 @@ def pages() -> dict[str, str]:
         sys.path.insert(0, str(ROOT))
     from wsgicluster.ctl.options import parser as of_ctl
     from wsgicluster.init.command import parser as of_init
+    from wsgicluster.migrate.command import parser as of_migrate
     from wsgicluster.settings.sources.command_line import parser as of_server
     from wsgicluster.settings.sources.completion import arguments as of_completion
     from wsgicluster.subcommands import SUBCOMMANDS
     from wsgicluster.version import __version__
 
     commands = _first_words(SUBCOMMANDS, {"init": of_init(), "completion": of_completion()})
-    return {
-        "wsgicluster": page("wsgicluster", "serve a WSGI application", of_server(), __version__, tuple(commands)),
-        "wsgiclusterctl": page(
-            "wsgiclusterctl", "list, watch and steer running wsgicluster servers", of_ctl(), __version__
-        ),
+    summaries: dict[str, tuple[str, argparse.ArgumentParser]] = {
+        "wsgicluster": ("serve a WSGI application", of_server()),
+        "wsgicluster-migrate": ("say what a configuration of Gunicorn means for wsgicluster", of_migrate()),
+        "wsgiclusterctl": ("list, watch and steer running wsgicluster servers", of_ctl()),
     }
+    more = {"wsgicluster": tuple(commands)}
+    return {name: page(name, *summaries[name], __version__, more.get(name, ())) for name in NAMES}
 
 
 def write(folder: pathlib.Path) -> list[pathlib.Path]:

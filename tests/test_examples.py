@@ -147,6 +147,30 @@ def test_rate_limit(server: StartServer) -> None:
     assert live.stop() == 0
 
 
+def test_flask_metrics(server: StartServer) -> None:
+    arguments = in_repository(documented_command(EXAMPLES / "flask_metrics.py"))
+    arguments[arguments.index("9100")] = "0"
+    live = server(*arguments, "-w", "2")
+    for article in ("tea", "kettle", "tea", "sand"):
+        requests.post(f"{live.url}/order/{article}", timeout=TIMEOUT_S)
+    live.wait_log("Admin worker .* is ready")
+    (admin,) = re.findall(r"Admin worker at: (http://\S+)", live.log())
+    text = requests.get(f"{admin}/metrics", timeout=TIMEOUT_S).text
+    for line in (
+        'shop_orders_total{article="tea"} 2.0',
+        'shop_orders_total{article="kettle"} 1.0',
+        "shop_orders_open 0.0",
+        "shop_order_price_euros_sum 49.0",
+    ):
+        assert f"\n{line}\n" in text
+    assert "sand" not in text
+    if shutil.which("promtool"):
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_flask_cache(server: StartServer) -> None:
     live = server(*in_repository(documented_command(EXAMPLES / "flask_cache.py")))
     live.wait_log("Started")

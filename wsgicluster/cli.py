@@ -39,6 +39,9 @@ from wsgicluster.worker.kinds.registry import check_kind, import_kind
 if TYPE_CHECKING:
     from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
 
+MIGRATE = "migrate"
+"""The first argument that asks for something else than a server; a module of that name is ``migrate:application``."""
+
 INTERRUPTED = 130
 """The exit code of a process that Ctrl-C has ended, by the convention of shells: 128 + SIGINT."""
 
@@ -109,6 +112,11 @@ class Command:
         """Do what the arguments ask for; returns the exit code. Raises ServerError."""
         claim_names()
         membership.expect()  # no job of the configuration file begins here
+        if self._argv[:1] == (MIGRATE,) and self._read is None:
+            # Late: a server that serves must not spend memory on it.
+            from wsgicluster.migrate.command import run
+
+            return run(self._argv[1:], self._environ, self._directory)
         loaded = self._load()
         self._registered = _take_registered()
         match loaded.action:

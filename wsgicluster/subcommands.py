@@ -7,6 +7,7 @@
 SUBCOMMANDS = {
     "init": "write a commented configuration file",
     "doctor": "the same as --doctor",
+    "migrate": "say what a configuration of Gunicorn means here",
     "ctl": "list, watch, reload, stop servers: as wsgiclusterctl",
     "completion": "print completion for bash, zsh or fish",
 }

@@ -63,8 +63,9 @@ class Site:
 
 
 def rest(client: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
-    return b"".join(iter(lambda: client.recv(65536), b""))
+    """All that comes until the server closes the connection; it lingers until this end is closed, too."""
+    with client:
+        return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def get(path: str, fields: str = "", close: bool = True) -> bytes:

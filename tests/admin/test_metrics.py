@@ -45,9 +45,16 @@ def status(*workers: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "state": "serving",
         "degraded": False,
         "generation": 2,
-        "workers": {"wanted": 2, "ready": 2},
+        "workers": {"wanted": 2, "ready": 2, "range": "1..4"},
+        "memory_limit_bytes": 300 << 20,
         "last_reload": None,
-        "totals": {"requests": 7, "failed": 1, "queue": {"buckets": [2, 0, 1], "seconds": 0.5}},
+        "totals": {
+            "requests": 7,
+            "failed": 1,
+            "queue": {"buckets": [2, 0, 1], "seconds": 0.5},
+            "messages": {"received": 9, "dropped": 2, "late_replies": 1},
+            "forged_cookies": 3,
+        },
         "bounds_seconds": [0.1, 1.0],
         "listeners": [{"listener": "127.0.0.1:8000", "queue": 3, "limit": 2048}],
         "exits": {"crashed": 1, "asked": 2},
@@ -133,6 +140,11 @@ def test_values_of_a_server() -> None:
     assert found["handoffs_total{result=taken,slot=1}"] == 2
     assert found["listener_queue{listener=127.0.0.1:8000}"] == 3
     assert found["listener_queue_limit{listener=127.0.0.1:8000}"] == 2048
+    assert found["worker_memory_limit_bytes{}"] == 300 << 20
+    assert (found["workers_min{}"], found["workers_max{}"]) == (1, 4)
+    assert found["messages_received_total{}"] == 9
+    assert (found["messages_dropped_total{}"], found["messages_late_replies_total{}"]) == (2, 1)
+    assert found["forged_cookies_total{}"] == 3
     assert found["worker_boot_seconds{slot=1}"] == 0.25
     assert "worker_boot_seconds{slot=2}" not in found, "it has not succeeded yet"
     assert found["worker_last_exit_timestamp_seconds{slot=1}"] == seconds_of("2026-01-01T00:00:00.000Z")
@@ -249,3 +261,8 @@ def test_formats() -> None:
 )
 def test_compression_is_asked_for(field: str, takes: bool) -> None:
     assert takes_gzip(field) is takes
+
+
+def test_what_is_not_set_is_absent() -> None:
+    fixed = status(worker(1), workers={"wanted": 2, "ready": 2, "range": None}, memory_limit_bytes=None)
+    assert not {"workers_min{}", "workers_max{}", "worker_memory_limit_bytes{}"} & values(fixed).keys()

@@ -12,6 +12,7 @@ from wsgicluster.admin.access import AdminAccess
 from wsgicluster.admin.event_stream import EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse
 from wsgicluster.admin.routes import AdminRoutes
+from wsgicluster.admin.scrape_facts import ScrapeErrors, ScrapeFacts
 from wsgicluster.control.protocol import ControlError, ErrorCode
 
 TOKEN = "correct-token-123"
@@ -28,6 +29,20 @@ class FakeClock:
         return self.now
 
 
+class Errors(ScrapeErrors):
+    """Those of one process, without a scoreboard."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def note(self) -> None:
+        self.count += 1
+
+    @property
+    def total(self) -> int:
+        return self.count
+
+
 class Site:
     """The routes, and what they have asked the arbiter for."""
 
@@ -37,7 +52,8 @@ class Site:
         self.failure: ControlError | None = None
         self.events = EventStreams("e")
         access = AdminAccess(token, logging.getLogger("tests.admin"), self.clock)
-        self.routes = AdminRoutes(self.status, self.command, self.events, access, lambda: {"now": self.clock.time()})
+        facts = ScrapeFacts(None, Errors(), self.clock)
+        self.routes = AdminRoutes(self.status, self.command, self.events, access, facts)
 
     def status(self) -> dict[str, Any]:
         if self.failure is not None:

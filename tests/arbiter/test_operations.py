@@ -131,7 +131,7 @@ def running(
             children=world.children,
             announcer=Announcer(notified.append),
             supervisor=world.supervisor,
-            reload=Reload(started, read, addresses, admin, shared_files, world.logs),
+            reload=Reload(started, read, addresses, admin, lambda _: None, world.logs),
             ticket_keys=TicketKeys(str(folder), world.hands),
             registered=lambda: None,
             pidfile=pidfile,

@@ -314,6 +314,48 @@ def test_a_half_closed_client_still_gets_its_answers(control: Control) -> None:
     assert read(sock)["id"] == 8
 
 
+def test_a_client_that_leaves_takes_what_it_waits_for_along(control: Control) -> None:
+    """At once where it closes its end; a little later where it had closed the half that it sends on before."""
+    ended: list[str] = []
+    for number in range(200):
+        sock = control.connect()
+        if number % 2:
+            control.send(sock, "events", follow=True)
+        else:
+            control.send(sock, "reload")
+            control.calls[-1].poll = lambda: None
+            control.calls[-1].on_end = lambda: ended.append("reload")
+        sock.close()
+        control.clock.now += 0.01
+        control.turn()
+        assert control.server.clients == 0
+    assert (len(control.calls), len(ended)) == (100, 100)
+    control.history.add({"event": "scale"})
+    assert control.server.next_due() == float("inf"), "there is nothing left to do"
+    slow = control.connect()
+    control.send(slow, "reload")
+    control.calls[-1].poll = lambda: None
+    slow.shutdown(socket.SHUT_WR)
+    control.turn()
+    assert control.server.clients == 1, "it may still read"
+    assert control.server.next_due() == control.clock.now + server.LEFT_LOOK_S
+    slow.close()
+    control.turn()
+    assert control.server.clients == 0
+    assert control.calls[-1].is_over
+
+
+def test_what_was_sent_before_the_end_is_carried_out(control: Control) -> None:
+    sock = control.connect()
+    count = 2 * server.REQUESTS_A_TURN
+    sock.sendall(b"".join(protocol.encode_request(Request(n, "reload", {})) for n in range(count)))
+    sock.close()
+    for _ in range(10):
+        control.turn()
+    assert len(control.calls) == count
+    assert control.server.clients == 0
+
+
 def test_a_stop_answers_all_that_wait(control: Control) -> None:
     reloading, stopping = control.connect(), control.connect()
     control.send(reloading, "reload")

@@ -29,6 +29,7 @@ def facts(
 
 def test_a_good_server_has_no_findings() -> None:
     assert consult(facts()) == []
+    assert consult(facts({"app_metrics": True}, Surroundings(metrics_folder="/var/metrics"))) == []
     outside = {"bind": OUTSIDE, "workers": 4, "threads": 4, "worker_class": "gthread", "preload_app": True}
     assert consult(facts(outside, Surroundings(processors=2, machine_processors=2, backlog_limit=4096))) == []
 
@@ -71,6 +72,11 @@ FAULTS: list[tuple[str, Facts, str]] = [
         "heartbeat",
         facts(surroundings=Surroundings(heartbeat_folder="/tmp", heartbeat_disk="ext4")),
         "worker_tmp_dir: heartbeats would be written to /tmp, which is on a disk (ext4)",
+    ),
+    (
+        "metrics",
+        facts(surroundings=Surroundings(metrics_folder="/var/metrics")),
+        "app_metrics: PROMETHEUS_MULTIPROC_DIR has prometheus_client make files in /var/metrics for each worker",
     ),
     (
         "workers",

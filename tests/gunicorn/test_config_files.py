@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
@@ -12,12 +11,11 @@ import pytest
 
 from tests.conftest import ROOT, StartServer
 from tests.gunicorn.config_files import APPLICATION, BASE_CONFIG, COMMAND_LINES, FILES, SHOP_LOGS, ConfigFile
+from tests.gunicorn.real_gunicorn import RealGunicorn
 from tests.live.client import fetch
 from wsgicluster.settings import SETTINGS, load
 
 pytestmark = pytest.mark.live
-
-GUNICORN = os.environ.get("GUNICORN_TO_COMPARE") or shutil.which("gunicorn")
 
 
 def name_of(case: ConfigFile) -> str:
@@ -72,20 +70,16 @@ def test_command_lines_pass_the_check(folder: pathlib.Path, line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not GUNICORN, reason="Gunicorn is not installed here; GUNICORN_TO_COMPARE may name it")
 @pytest.mark.parametrize("case", FILES, ids=name_of)
-def test_files_pass_the_check_of_gunicorn(folder: pathlib.Path, case: ConfigFile) -> None:
-    assert GUNICORN
+def test_files_pass_the_check_of_gunicorn(real_gunicorn: RealGunicorn, folder: pathlib.Path, case: ConfigFile) -> None:
     (folder / "gunicorn.conf.py").write_text(case.source)
-    done = run(folder, [GUNICORN, "--check-config", "app:application"], dict(case.environ))
+    done = run(folder, [str(real_gunicorn.program), "--check-config", "app:application"], dict(case.environ))
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not GUNICORN, reason="Gunicorn is not installed here; GUNICORN_TO_COMPARE may name it")
 @pytest.mark.parametrize("line", COMMAND_LINES)
-def test_command_lines_pass_the_check_of_gunicorn(folder: pathlib.Path, line: str) -> None:
-    assert GUNICORN
-    done = run(folder, [GUNICORN, "--check-config", *shlex.split(line)], {})
+def test_command_lines_pass_the_check_of_gunicorn(real_gunicorn: RealGunicorn, folder: pathlib.Path, line: str) -> None:
+    done = run(folder, [str(real_gunicorn.program), "--check-config", *shlex.split(line)], {})
     assert done.returncode == 0, done.stderr
 
 

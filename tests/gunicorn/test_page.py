@@ -1,19 +1,19 @@
 """The page about moving from Gunicorn has every setting of it."""
 
-import re
+import runpy
 
 import pytest
 
 from tests.conftest import ROOT
-from tests.settings.test_fields import GUNICORN_FLAGS
-from wsgicluster.settings.sources.gunicorn_names import ACCEPTED
+from wsgicluster.migrate.table import ROWS
 
-PAGE = (ROOT / "docs/howto/gunicorn.rst").read_text("utf-8")
-NAMES = [re.escape(name).replace(r"\*", r"\w*") for name in re.findall(r"``([\w*]+)``", PAGE)]
+TABLE: str = runpy.run_path(str(ROOT / "docs/conf.py"))["differences"]()
 
 
-@pytest.mark.parametrize("name", sorted({*ACCEPTED, *GUNICORN_FLAGS}))
+@pytest.mark.parametrize("name", sorted(ROWS))
 def test_every_setting_is_there(name: str) -> None:
-    if name.startswith(("dirty", "on_dirty")):
-        name = "dirty_"  # one row, with their hooks
-    assert any(re.fullmatch(each, name) for each in NAMES), name
+    assert f"``{name}``" in TABLE
+
+
+def test_the_page_includes_it() -> None:
+    assert ".. include:: gunicorn-differences.inc" in (ROOT / "docs/howto/gunicorn.rst").read_text("utf-8")

@@ -67,6 +67,7 @@ def test_server() -> None:
     server.pid = 3
     server._own_id = 5  # type: ignore[attr-defined]
     assert (server.own(), server.WORKERS, server.num_workers, server.timeout) == ({"_own_id": 5}, {}, 2, 7.0)
+    assert (server.app.cfg.workers, server.app.wsgi()) == (2, None)
     server.log.info("a line")
 
 

@@ -146,7 +146,7 @@ def test_counters_do_not_overlap() -> None:
 
 def test_a_reader_without_pause_sees_no_value_fall_while_workers_come_and_go(board: Scoreboard) -> None:
     """One process after the other counts and ends, another one takes and frees their pages, and this one only reads."""
-    lives, requests = 100, 100
+    lives, requests = 30, 100
     told = board.server.cells
 
     def live() -> None:

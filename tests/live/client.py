@@ -268,6 +268,10 @@ class Visitors:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Have all of them finish what they have asked for; may be repeated."""
         self._stop.set()
         for thread in self._threads:
             thread.join(20)

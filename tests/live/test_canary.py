@@ -4,7 +4,6 @@ import json
 import pathlib
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import Connection, Visitors, fetch
+from tests.live.ctl import ctl
 
 pytestmark = pytest.mark.live
 
@@ -26,10 +26,10 @@ TURNS = itertools.count()
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/long":
         open(f"long-{VERSION}", "w").close()
-        time.sleep(3)
+        time.sleep(1)
     if VERSION == "raises" and next(TURNS) % 5 == 0:
         raise LookupError("no table called users")
-    time.sleep({"steady": 0.05, "slow": 0.25, "hangs": 60}.get(VERSION, 0.02))
+    time.sleep({"steady": 0.03, "slow": 0.15, "hangs": 60}.get(VERSION, 0.02))
     body = VERSION.encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -64,12 +64,6 @@ class Callers(Visitors):
     def failed(self) -> int:
         """How many were none of the application's."""
         return sum(status != 200 for status, _ in list(self.answers))
-
-
-def ctl(live: LiveServer, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run wsgiclusterctl for a server."""
-    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
 @pytest.fixture(params=KINDS, ids=" ".join)
@@ -118,9 +112,9 @@ def test_code_that_is_as_good_goes_through(live: LiveServer) -> None:
     with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("first") > 20, 20)
         write(live.folder, "second")
-        found = ctl(live, "reload", "--canary", "2", "--wait")
+        found = ctl(live, "reload", "--canary", "1", "--wait")
         assert found.returncode == 0, found.stderr
-        live.wait_log("Generation 2 (after 2 s of probation: 0 of|could not be compared)")
+        live.wait_log("Generation 2 (after 1 s of probation: 0 of|could not be compared)")
         before = visitors.count("second")
         wait_until(lambda: visitors.count("second") > before + 20, 20)
     assert visitors.losses == []
@@ -136,7 +130,7 @@ def test_code_that_is_five_times_slower_is_rolled_back(
     # The old worker may be slow, too, on a busy machine; a factor of two is enough to find out five.
     live = server(
         "app", "-w", "2", "-k", *kind, "--reload-probation", "60", "--reload-latency-factor", "2",
-        "--reload-least-requests", "10",
+        "--reload-least-requests", "4",
     )  # fmt: skip
     live.wait_log("Started: 2 workers serve")
     with Callers(live.port) as visitors:
@@ -152,7 +146,7 @@ def test_code_that_is_five_times_slower_is_rolled_back(
 
 def test_code_whose_requests_never_end_is_rolled_back(server: StartServer, tmp_path: pathlib.Path) -> None:
     write(tmp_path, "first")
-    live = server("app", "-w", "2", "--reload-probation", "5", "--graceful-timeout", "1")
+    live = server("app", "-w", "2", "--reload-probation", "2", "--graceful-timeout", "0.5")
     live.wait_log("Started: 2 workers serve")
     with Callers(live.port) as visitors:
         wait_until(lambda: visitors.count("first") > 20, 20)
@@ -225,9 +219,11 @@ def test_a_signal_on_probation(server: StartServer, tmp_path: pathlib.Path, numb
     assert not live.said("internal error")
 
 
-def test_an_upgrade_on_probation(server: StartServer, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_an_upgrade_on_probation(server: StartServer, tmp_path: pathlib.Path, kind: str) -> None:
+    pytest.importorskip("gevent")
     write(tmp_path, "first")
-    live = server("app", "--reload-probation", "60")
+    live = server("app", "-k", kind, "--reload-probation", "60")
     live.wait_log("Started")
     write(tmp_path, "second")
     live.send(signal.SIGHUP)

@@ -12,7 +12,8 @@ import pytest
 from tests.certificates import make_certificates
 from tests.conftest import LiveServer, StartServer, wait_until
 from tests.live.client import BrokenResponse, Connection
-from tests.live.test_canary import ctl, write
+from tests.live.ctl import ctl
+from tests.live.test_canary import write
 from tests.live.tls_client import TlsClient
 
 pytestmark = pytest.mark.live
@@ -99,10 +100,10 @@ def descriptors(live: LiveServer) -> int:
     return len(os.listdir(f"/proc/{live.pid}/fd"))
 
 
-def goes_through(live: LiveServer, clients: KeptClients) -> None:
-    """Reload with code that is as good; the new worker gets between half and twice its share meanwhile."""
+def goes_through(live: LiveServer, clients: KeptClients, seconds: int = 4) -> None:
+    """Reload with code that is as good; the new worker gets between half and twice its share in so many seconds."""
     write(live.folder, "second")
-    found = ctl(live, "reload", "--canary", "4", "--wait")
+    found = ctl(live, "reload", "--canary", str(seconds), "--wait")
     assert found.returncode == 0, found.stderr
     (compared,) = re.findall(COMPARED, live.log())
     new, old = map(int, compared)
@@ -118,7 +119,8 @@ def test_good_code_gets_its_share_and_goes_through(live: LiveServer) -> None:
         live.send(signal.SIGHUP)  # as ever: nothing is compared, and nothing given
         live.wait_log("Reload complete")
         live.forget_log()
-        goes_through(live, clients)
+        # Connections move to it at once; elsewhere it gets them as clients connect anew.
+        goes_through(live, clients, seconds=3)
         live.wait_log("Reload complete")
     assert clients.losses == []
     assert {status for status, _ in clients.answers} == {200}

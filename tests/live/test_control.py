@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tests.conftest import LiveServer, StartServer, is_alive, steady_descriptors, wait_until
-from wsgicluster.control import address
+from tests.live.ctl import ctl
+from wsgicluster.control import address, protocol
 from wsgicluster.control.client import ControlConnection
+from wsgicluster.control.protocol import Request
 
 pytestmark = pytest.mark.live
 
@@ -29,12 +31,6 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Length", "2")])
     return [b"ok"]
 """
-
-
-def ctl(live: LiveServer, *arguments: str, timeout_s: float = 20.0) -> subprocess.CompletedProcess[str]:
-    """Run wsgiclusterctl for a server."""
-    command = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
 def connect(live: LiveServer) -> ControlConnection:
@@ -261,7 +257,7 @@ def test_the_only_server_of_a_pid_file_or_a_path_is_found(server: StartServer, t
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_without_a_socket_nothing_else_changes(server: StartServer) -> None:
@@ -283,6 +279,35 @@ def test_two_reloads_at_a_time_are_both_answered_by_the_last(live: LiveServer) -
                 ends.append(end.value["generation"])
     assert len(set(ends)) <= 2
     assert max(ends) >= 2
+
+
+def test_clients_that_leave_leave_nothing_behind(live: LiveServer) -> None:
+    """Three times as many as may wait at a time, each with a command that is not answered while the test runs."""
+    where = address.address_of(live.pid)
+    assert where is not None
+    before = steady_descriptors(live.pid)
+    (live.folder / "app.py").write_text("import threading\nthreading.Event().wait(90)\n", "utf-8")
+    asked: list[tuple[str, dict[str, object]]] = [
+        ("reload", {"wait": True}),
+        ("events", {"follow": True}),
+        ("scale", {"workers": 2, "wait": True}),
+    ]
+    with connect(live) as first:
+        first.call("reload")
+        for number in range(201):
+            command, args = asked[number % 3] if number > 3 else asked[0]
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(where)
+                sock.sendall(protocol.encode_request(Request(1, command, args)))
+                if number % 2:
+                    # Some close their half first.
+                    sock.shutdown(socket.SHUT_WR)
+                if not number % 20:
+                    first.call("status")
+        wait_until(lambda: first.call("status")["server"]["last_reload"], 20)
+    # The worker that is tried by now has a channel and a file for stacks.
+    wait_until(lambda: steady_descriptors(live.pid) <= before + 4, 20)
+    assert ctl(live, "stop", "--quick").returncode == 0
 
 
 def test_many_silent_clients_and_one_that_floods_change_nothing(live: LiveServer) -> None:
@@ -346,18 +371,17 @@ def test_settings_are_read_and_set(live: LiveServer) -> None:
     assert ctl(live, "get", "workers").stdout == "2\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (("get", "time-out"), 2, "time-out: there is no such setting; did you mean timeout?"),
-        (("set", "timeout", "3"), 1, "timeout does not change live, but "),
-        (("set", "weights", "3,2,1"), 2, "set: weights: 3,2,1; expected one for each of 2 workers"),
-        (("set", "scheduling", "fair"), 2, "set: scheduling: 'fair'; expected one of shared, "),
-        (("set", "workers", "many"), 2, "workers: 'many' is not a number from 1 to 500"),
-    ],
-)
-def test_what_cannot_be_set(live: LiveServer, arguments: tuple[str, ...], code: int, message: str) -> None:
-    for _ in range(2):
+CANNOT_BE_SET = [
+    (("get", "time-out"), 2, "time-out: there is no such setting; did you mean timeout?"),
+    (("set", "timeout", "3"), 1, "timeout does not change live, but "),
+    (("set", "weights", "3,2,1"), 2, "set: weights: 3,2,1; expected one for each of 2 workers"),
+    (("set", "scheduling", "fair"), 2, "set: scheduling: 'fair'; expected one of shared, "),
+    (("set", "workers", "many"), 2, "workers: 'many' is not a number from 1 to 500"),
+]
+
+
+def test_what_cannot_be_set(live: LiveServer) -> None:
+    for arguments, code, message in CANNOT_BE_SET * 2:
         found = ctl(live, *arguments)
         assert (found.returncode, found.stdout) == (code, "")
         assert found.stderr.startswith(f"wsgiclusterctl: error: {message}"), found.stderr

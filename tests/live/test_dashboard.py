@@ -39,7 +39,8 @@ def open_page(tmp_path: pathlib.Path) -> Iterator[Callable[[int, int], Page]]:
 def test_it_shows_what_happens_and_reloads(
     server: StartServer, open_page: Callable[[int, int], Page], width: int, height: int
 ) -> None:
-    live = server("app:app", "-w", "2", "--admin", "0", "--admin-token", TOKEN, source=APP)
+    ranged = ("-w", "2..4", "--worker-idle-timeout", "10m")
+    live = server("app:app", *ranged, "--admin", "0", "--admin-token", TOKEN, source=APP)
     live.wait_log("Started: 2 workers serve")
     wait_admin(live)
     page = open_page(width, height)
@@ -49,13 +50,21 @@ def test_it_shows_what_happens_and_reloads(
         wait_until(lambda: words in page.text(name), LONGEST_S, f"{name}: {words}")
 
     wait_text("state", "serving")
-    wait_text("about", "2 of 2 workers ready")
+    wait_text("about", "2 of 2 workers ready (2..4)")
     wait_text("events", "ready: worker 2")
     assert page.value("document.querySelectorAll('#workers tr').length") == 2
     assert page.value("document.documentElement.scrollWidth <= window.innerWidth"), "nothing is cut off"
     page.value(f"document.getElementById('token').value = {json.dumps(TOKEN)}")
     page.value("document.getElementById('count').value = 3; document.getElementById('scale').click()")
-    wait_text("about", "3 of 3 workers ready")
+    wait_text("about", "3 of 3 workers ready (2..4)")
+    wait_text("tiles", "3 in 2..4")
+    live.send(signal.SIGTTIN)
+    wait_text("about", "4 of 4 workers ready (2..4)")
+    assert page.value("document.getElementById('count').value") == "4", "it follows"
+    page.value("document.getElementById('count').value = 2")
+    live.send(signal.SIGTTOU)
+    wait_text("about", "3 of 3 workers ready (2..4)")
+    assert page.value("document.getElementById('count').value") == "2", "what is typed stays"
     wait_text("events", "scale: server, 3 workers")
     page.value("document.getElementById('reload').click()")
     wait_text("result", "Reload complete: generation 2 serves.")

@@ -299,3 +299,33 @@ def test_connections_are_handed_to_a_worker_that_has_no_descriptor_left(server: 
             client.close()
     assert "lost" not in live.log()
     assert live.stop() == 0
+
+
+@AS_ROOT
+def test_metrics_of_an_application_that_have_no_room(server: StartServer, tmp_path: pathlib.Path) -> None:
+    """What does not fit is not shown; a store into a file without room would end the worker with SIGBUS."""
+    pytest.importorskip("prometheus_client", reason="--app-metrics needs prometheus-client")
+    small = tmp_path / "small"
+    small.mkdir()
+    source = """
+from prometheus_client import Counter
+SEEN = Counter("seen", "x" * 2000, ["number"])
+numbers = iter(range(10**9))
+def app(environ, start_response):
+    for _ in range(10):
+        SEEN.labels(str(next(numbers))).inc()
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+    live = server("app:app", "-w", "1", "--app-metrics", "--worker-tmp-dir", str(small), source=source,
+                  prefix=mounted(f"mount -t tmpfs -o size=128k small {small}"))  # fmt: skip
+    live.wait_log("1 worker serves")
+    (before,) = live.children()
+    for _ in range(20):
+        assert fetch(live.port).status == 200
+    assert live.children() == [before]
+    assert (
+        len(re.findall(f"app_metrics: no room in {small}/.*; new metrics of pid {before} are not shown", live.log()))
+        == 1
+    )
+    assert live.stop() == 0

@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from tests.conftest import LiveServer, StartServer, find_free_ports, wait_until
+from tests.gunicorn.real_gunicorn import ABSENT, find
+from tests.gunicorn.servers import GunicornServer
 
 pytestmark = pytest.mark.live
-
-GUNICORN = pathlib.Path("~/.cache/wsgicluster-peers/bin/gunicorn").expanduser()
 
 APPLICATION = """
 def application(environ, start_response):
@@ -68,19 +67,6 @@ globals().update({"on_exit": lambda server: note("on_exit", workers=len(server.W
 
 BOOT = ("pre_fork", "post_fork", "post_worker_init")
 Event = dict[str, object]
-
-
-class GunicornServer(LiveServer):
-    """The same command with the one word changed."""
-
-    def start(self, prefix: Sequence[str] = ()) -> "GunicornServer":
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*prefix, str(GUNICORN), *self.arguments],
-                cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-        return self
 
 
 class Traced:
@@ -142,8 +128,8 @@ def of(events: Sequence[Event]) -> list[tuple[object, object]]:
 
 @pytest.mark.parametrize("kind", [LiveServer, GunicornServer])
 def test_moments_and_order(tmp_path: pathlib.Path, kind: type[LiveServer]) -> None:
-    if kind is GunicornServer and not GUNICORN.exists():
-        pytest.skip("there is no Gunicorn to compare with")
+    if kind is GunicornServer and find() is None:
+        pytest.skip(ABSENT)
     with traced(tmp_path, kind) as server:
         live = server.live
 
@@ -443,3 +429,70 @@ def test_hooks_that_a_reload_brings(server: StartServer, tmp_path: pathlib.Path)
     live.send(signal.SIGHUP)
     live.wait_log("Generation 3 is healthy")
     assert get(live) == (200, b"hello")
+
+
+CARRIED = """
+import os
+
+count, ages, lock = 0, [], __import__("threading").Lock()
+
+def pre_fork(server, worker):
+    global count
+    count += 1
+    ages.append(worker.age)
+    os.environ["COLOR"] = ["blue", "green"][worker.age % 2]
+    os.environ.pop("REMOVED", None)
+
+def post_fork(server, worker):
+    server.log.info("carried: %s %s %s %s", count, ages, os.environ["COLOR"], "REMOVED" in os.environ)
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("--preload",)])
+def test_variables_that_pre_fork_changes_reach_workers(
+    server: StartServer, tmp_path: pathlib.Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(CARRIED)
+    live = server("-w", "2", *arguments, "app:app", source=APPLICATION, environ={"REMOVED": "1"})
+    live.wait_log("Started: 2 workers serve")
+    live.wait_log(r"carried: 1 \[1\] green False")
+    live.wait_log(r"carried: 2 \[1, 2\] blue False")
+    live.send(signal.SIGTTIN)
+    live.wait_log(r"carried: 3 \[1, 2, 3\] green False")
+    live.send(signal.SIGHUP)  # the file is read again, and its variables begin anew
+    live.wait_log(r"carried: 1 \[4\] blue False")
+    live.wait_log("Reload complete", 20)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes the user")
+def test_post_fork_has_the_privileges_of_the_arbiter(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "import os\ndef post_fork(server, worker): server.log.info('post_fork as %s', os.geteuid())\n"
+    )
+    live = server("-u", "65534", "-g", "65534", "app:app", source=APPLICATION, listening=False)
+    live.wait_log("post_fork as 0")
+
+
+VERBS = """
+def post_worker_init(worker):
+    worker.log.info("post_worker_init")
+
+def child_exit(server, worker):
+    if server.worker_age == 1:
+        server.reload()
+
+def on_reload(server):
+    server.log.info("application %s of %d workers", server.app.wsgi(), server.app.cfg.workers)
+    server.stop()
+"""
+
+
+def test_hooks_reload_and_stop_the_server(server: StartServer, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(VERBS)
+    live = server("app:app", source=APPLICATION)
+    (worker,) = live.wait_workers(1)
+    os.kill(worker, signal.SIGKILL)
+    assert live.wait_end() == 0
+    assert live.said("SIGHUP: reload")
+    assert live.said("application None of 1 workers")
+    assert live.said("SIGTERM: graceful stop")

@@ -754,12 +754,15 @@ def page() -> str:
 def test_the_commands_of_the_page_run(server: StartServer) -> None:
     commands = re.findall(r"\$ wsgicluster app:application (.*)", page())
     assert len(commands) == 7
-    for command in commands:
-        live = server("app", *shlex.split(command), source=SOURCE)
+    # All at a time: each of them waits for most of its start and of its stop.
+    servers = [server("app", *shlex.split(command), source=SOURCE) for command in commands]
+    for live in servers:
         live.wait_log("4 workers serve")
         with Connection(live.port) as client:
             assert client.exchange().status == 200
-        live.stop()
+    for live in servers:
+        live.send(signal.SIGTERM)
+    assert [live.wait_end(20) for live in servers] == [0] * len(servers)
 
 
 def test_the_snippets_of_the_page_run(server: StartServer, tmp_path: Path) -> None:

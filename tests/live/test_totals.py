@@ -73,14 +73,24 @@ def counters(status: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-class Reader:
-    """Asks for the status without pause, in a thread, until the context ends; ``falls`` are values that were less."""
+def statuses(live: LiveServer) -> Iterator[dict[str, float]]:
+    """The counters of one status after the other."""
+    with connect(live) as connection:
+        while True:
+            yield counters(connection.call("status"))
 
-    def __init__(self, live: LiveServer) -> None:
+
+class Reader:
+    """Takes one reading after the other, in a thread, until the context ends; ``falls`` are values that were less.
+
+    A reading is None where there was none to be had.
+    """
+
+    def __init__(self, readings: Iterator[Mapping[str, float] | None]) -> None:
         self.falls: list[str] = []
         self.errors: list[Exception] = []
         self.readings = 0
-        self._live = live
+        self._source = readings
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -93,18 +103,20 @@ class Reader:
         self._thread.join()
 
     def _run(self) -> None:
-        last: dict[str, float] = {}
+        last: Mapping[str, float] = {}
         try:
-            with connect(self._live) as connection:
-                while not self._over.is_set():
-                    found = counters(connection.call("status"))
-                    self.falls += [
-                        f"{name}: {value} -> {found.get(name)}"
-                        for name, value in last.items()
-                        if found.get(name, -1.0) < value
-                    ]
-                    last = found
-                    self.readings += 1
+            for found in self._source:
+                if self._over.is_set():
+                    return
+                if found is None:
+                    continue
+                self.falls += [
+                    f"{name}: {value} -> {found.get(name)}"
+                    for name, value in last.items()
+                    if found.get(name, -1.0) < value
+                ]
+                last = found
+                self.readings += 1
         except Exception as error:
             self.errors.append(error)
 
@@ -168,7 +180,7 @@ def test_sums_are_what_was_sent_over_reloads_and_kills_for_each_reader(
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(connect(live))
         sender = Sender(live, connection)
-        reader = stack.enter_context(Reader(live))
+        reader = stack.enter_context(Reader(statuses(live)))
         for _ in range(rounds):
             sender.send(2)
             connection.call("reload", {"wait": True, "timeout": 60})

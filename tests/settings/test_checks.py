@@ -5,6 +5,7 @@ import os
 import pathlib
 import pwd
 import re
+import sys
 
 import pytest
 
@@ -133,3 +134,16 @@ def test_what_may_be_stored_of_a_response_goes_beyond_what_waits_in_memory(tmp_p
     assert loaded(tmp_path, "--response-spool", "0").settings.response_spool == 0
     with pytest.raises(UsageError, match=r"response_spool: 64M; expected response_buffer \(65M\) or more, or 0"):
         loaded(tmp_path, "--response-buffer", "65M")
+
+
+def test_airflow_takes_each_child_for_a_worker(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "airflow" / "www").mkdir(parents=True)
+    (tmp_path / "airflow" / "www" / "gunicorn_config.py").write_text("workers = 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("airflow", "airflow.www", "airflow.www.gunicorn_config"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = loaded(tmp_path, "--preload", "-c", "python:airflow.www.gunicorn_config")
+    assert not found.settings.preload_app
+    assert found.sources["preload_app"] == "command line --config (config)"
+    (remark,) = found.remarks
+    assert remark.startswith("preload_app: turned off, because Airflow 2 takes each child of the server for a worker")

@@ -9,6 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
+from wsgicluster.admin.app_metrics import AppMetrics
 from wsgicluster.admin.metrics import METRICS, OWN_METRICS, PREFIX, Distribution, MetricKind, Status
 
 _Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -38,11 +39,12 @@ def _add(family: _Family, labels: Sequence[str], value: float | Distribution) ->
 
 
 class StatusCollector(Collector):
-    """The metrics of one status."""
+    """The metrics of one status, and of the application behind them."""
 
-    def __init__(self, status: Status, own: dict[str, float]) -> None:
+    def __init__(self, status: Status, own: dict[str, float], applications: Sequence[Metric] = ()) -> None:
         self._status = status
         self._own = own
+        self._applications = applications
 
     def collect(self) -> Iterator[Metric]:
         """All families, those without a sample included."""
@@ -55,17 +57,32 @@ class StatusCollector(Collector):
             family = _family(kind, PREFIX + name, text)
             _add(family, (), self._own[name])
             yield family
+        yield from self._applications
 
 
-def expose(status: Status, own: dict[str, float], accept: str, encoding: str) -> tuple[str, bytes, bool]:
+def expose(
+    status: Status, own: dict[str, float], accept: str, encoding: str, app: AppMetrics | None = None
+) -> tuple[str, bytes, bool]:
     """Content type, body, and whether that is compressed, for the fields Accept and Accept-Encoding of a client."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(status, own))
     encode, content_type = choose_encoder(accept)
-    body = encode(registry)
+    families = app.families() if app is not None else []
+    try:
+        body = encode(_registry(StatusCollector(status, own, families)))
+    except Exception as error:
+        if app is None or not families:
+            raise
+        # What an application has named or counted may be more than one of the formats can say.
+        app.tell(f"the application's metrics are not shown as {content_type.partition(';')[0]}: {error!r}")
+        body = encode(_registry(StatusCollector(status, own)))
     if not takes_gzip(encoding):
         return content_type, body, False
     return content_type, gzip.compress(body, GZIP_LEVEL), True
+
+
+def _registry(collector: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry
 
 
 def takes_gzip(encoding: str) -> bool:

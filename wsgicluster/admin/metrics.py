@@ -175,6 +175,16 @@ def _by_slot(
     return samples
 
 
+def _range_end(index: int) -> Callable[[Mapping[str, Any]], float | None]:
+    """One end of the range of workers, where there is one: it is 2..16, or the like."""
+
+    def read(server: Mapping[str, Any]) -> float | None:
+        found = server["workers"]["range"]
+        return None if found is None else float(found.split("..")[index])
+
+    return read
+
+
 def _states(status: Status) -> Iterable[Sample]:
     server = status["server"]
     present = SERVER_STATES[server["state"]]
@@ -281,6 +291,14 @@ METRICS: tuple[Metric, ...] = (
         "workers_wanted", _G, (), "How many workers there are to be.",
         _server(lambda server: server["workers"]["wanted"]),
     ),
+    Metric(
+        "workers_min", _G, (), "The least of workers that there are to be; absent where their number is fixed.",
+        _server(_range_end(0)),
+    ),
+    Metric(
+        "workers_max", _G, (), "The most of workers that there are to be; absent where their number is fixed.",
+        _server(_range_end(1)),
+    ),
     Metric("workers", _G, ("state",), "Workers by state; held ones take no new connections.", _workers),
     Metric(
         "generation", _G, (), "The generation that serves: 1 after the start, higher after reloads, 0 before any.",
@@ -348,6 +366,23 @@ METRICS: tuple[Metric, ...] = (
         "Requests of health_path and ready_path, which count as no requests otherwise.", _slot_totals("probes"),
     ),
     Metric(
+        "messages_received_total", _C, (), "Messages of wsgicluster.cluster that processes have received.",
+        _server(lambda server: server["totals"]["messages"]["received"]),
+    ),
+    Metric(
+        "messages_dropped_total", _C, (), "Messages that were invalid, or had no room in the queue of a process.",
+        _server(lambda server: server["totals"]["messages"]["dropped"]),
+    ),
+    Metric(
+        "messages_late_replies_total", _C, (), "Replies to messages for which no process waited any more.",
+        _server(lambda server: server["totals"]["messages"]["late_replies"]),
+    ),
+    Metric(
+        "forged_cookies_total", _C, (),
+        "Cookies of sticky scheduling that this server has not signed, or whose slot there is no more.",
+        _server(lambda server: server["totals"]["forged_cookies"]),
+    ),
+    Metric(
         "worker_cpu_seconds_total", _C, ("slot", "mode"), "Processor time of the slot's workers: user or system.",
         _slot_parts("cpu_seconds"),
     ),
@@ -404,6 +439,12 @@ METRICS: tuple[Metric, ...] = (
         _by_slot(lambda worker: worker.get("pss_bytes")),
     ),
     Metric(
+        "worker_memory_limit_bytes", _G, (),
+        "Resident memory above which a worker is replaced: max_memory, to which max_memory_jitter may add; absent "
+        "without it.",
+        _server(lambda server: server["memory_limit_bytes"]),
+    ),
+    Metric(
         "worker_open_fds", _G, _SLOT, "Open descriptors of the slot's workers.",
         _by_slot(lambda worker: worker.get("open_fds")),
     ),
@@ -448,6 +489,10 @@ METRICS: tuple[Metric, ...] = (
         _server(_reload_at),
     ),
     Metric(
+        "scrape_errors_total", _C, (), "Scrapes that have failed, because the arbiter did not answer in time.",
+        _beside("scrape_errors"),
+    ),
+    Metric(
         "arbiter_cpu_seconds_total", _C, (), "Processor time of the arbiter.",
         _server(lambda server: server.get("cpu_seconds")),
     ),
@@ -463,10 +508,5 @@ METRICS: tuple[Metric, ...] = (
 
 OWN_METRICS: tuple[tuple[str, MetricKind, str], ...] = (
     ("scrape_duration_seconds", MetricKind.GAUGE, "How long the admin worker has taken to collect these metrics."),
-    (
-        "scrape_errors_total",
-        MetricKind.COUNTER,
-        "Scrapes of this admin worker that have failed, because the arbiter did not answer in time.",
-    ),
 )
 """Those of the admin worker itself: name without the prefix, kind and help."""

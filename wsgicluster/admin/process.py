@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 from wsgicluster.admin.access import AdminAccess
 from wsgicluster.admin.agent_line import LoadMeter, agent_line
 from wsgicluster.admin.agent_server import AgentServer
+from wsgicluster.admin.app_metrics import AppMetrics
 from wsgicluster.admin.event_stream import KEPT, EventStreams
 from wsgicluster.admin.host_rule import HostRule, Respond
 from wsgicluster.admin.http_server import AdminServer
 from wsgicluster.admin.routes import AdminRoutes
-from wsgicluster.admin.scrape_facts import ScrapeFacts
+from wsgicluster.admin.scrape_facts import ScrapeErrors, ScrapeFacts
 from wsgicluster.admin.status_source import StatusSource, UsageReader
 from wsgicluster.clock import SystemClock
 from wsgicluster.control.protocol import ControlError
@@ -54,8 +55,10 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     source = StatusSource(lambda timeout_s: arbiter.call("status", None, timeout_s), clock, UsageReader(clock))
     # All files are read, and all modules imported, as the user that has started the server.
     token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
-    facts = ScrapeFacts(settings.certfile, clock)
-    routes = AdminRoutes(source.status, command, events, AdminAccess(token, logs.error, clock), facts.look)
+    facts = ScrapeFacts(settings.certfile, ScrapeErrors(assignment.page, assignment.board), clock)
+    access = AdminAccess(token, logs.error, clock)
+    applications = AppMetrics(assignment.app_metrics, logs.error) if assignment.app_metrics else None
+    routes = AdminRoutes(source.status, command, events, access, facts, applications)
     server = AdminServer(assignment.listeners[:1], _respond(settings, routes.respond), logs.error)
     agent = _agent(assignment.listeners[1:], source, clock, logs)
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)

@@ -8,11 +8,13 @@ from typing import Any
 
 from wsgicluster.admin import probes
 from wsgicluster.admin.access import AdminAccess
+from wsgicluster.admin.app_metrics import AppMetrics
 from wsgicluster.admin.dashboard import dashboard
 from wsgicluster.admin.event_stream import SHOWN, EventStreams
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response, json_response
 from wsgicluster.admin.exposition import expose
 from wsgicluster.admin.probes import ProbeResult
+from wsgicluster.admin.scrape_facts import ScrapeFacts
 from wsgicluster.control.protocol import ControlError, ErrorCode
 
 Command = Callable[[str, Mapping[str, Any]], Any]
@@ -33,7 +35,7 @@ _MOST_LAST = 1000
 class AdminRoutes:
     """Answers requests, in whatever thread; ``status`` raises ControlError.
 
-    ``scrape_facts`` returns what `wsgicluster.admin.scrape_facts.ScrapeFacts` does.
+    Without ``app_metrics`` those of the application are not shown.
     """
 
     def __init__(
@@ -42,14 +44,15 @@ class AdminRoutes:
         command: Command,
         events: EventStreams,
         access: AdminAccess,
-        scrape_facts: Callable[[], Mapping[str, Any]],
+        scrape_facts: ScrapeFacts,
+        app_metrics: AppMetrics | None = None,
     ) -> None:
         self._status = status
         self._command = command
         self._events = events
         self._access = access
         self._scrape_facts = scrape_facts
-        self._scrape_errors = 0
+        self._app_metrics = app_metrics
         # Read now: the user that the process becomes may not be allowed to.
         self._dashboard = dashboard()
         self._look: dict[str, Callable[[AdminRequest], AdminResponse]] = {
@@ -103,14 +106,12 @@ class AdminRoutes:
         try:
             status = self._status()
         except ControlError:
-            self._scrape_errors += 1
+            self._scrape_facts.errors.note()
             raise
-        own = {
-            "scrape_duration_seconds": time.monotonic() - began,
-            "scrape_errors_total": float(self._scrape_errors),
-        }
+        own = {"scrape_duration_seconds": time.monotonic() - began}
+        accept, encoding = request.field("Accept"), request.field("Accept-Encoding")
         content_type, body, is_compressed = expose(
-            {**status, **self._scrape_facts()}, own, request.field("Accept"), request.field("Accept-Encoding")
+            {**status, **self._scrape_facts.look()}, own, accept, encoding, self._app_metrics
         )
         fields = (("Vary", "Accept, Accept-Encoding"), *((("Content-Encoding", "gzip"),) if is_compressed else ()))
         return AdminResponse(http.HTTPStatus.OK, content_type, body, fields)

@@ -43,6 +43,7 @@ from wsgicluster.arbiter.upgrade.upgrade import Upgrade
 from wsgicluster.clock import Clock, SystemClock
 from wsgicluster.control.event_history import EventHistory
 from wsgicluster.errors import ServerError
+from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.mailbox import MailboxRegistry
 from wsgicluster.ipc.scoreboard import ServerState
 from wsgicluster.ipc.shared_files import SharedFilesOwner
@@ -155,17 +156,16 @@ class Arbiter:
         owned.callback(self._board.close)
         shared_files = SharedFilesOwner.adopt(self._origin.shared_files, self._board.folder)
         owned.callback(shared_files.close)
-        self._children = children = self._make_children(inbox, shared_files, owned)
+        app_metrics = AppMetricsFolder(shared_files.files, self._log)
+        owned.callback(app_metrics.close)
+        prepare = functools.partial(startup.prepare_process, shared_files=shared_files, app_metrics=app_metrics)
+        self._children = children = self._make_children(inbox, shared_files, app_metrics, owned)
         if shared is not None:
             children.mailboxes.share_hand_off(shared)
         self._keep_of_predecessor(children.mailboxes.registry)
-        notifier = Notifier(self._origin.service.notify_socket)
-        owned.callback(notifier.close)
-        self._announcer = Announcer(notifier.send, self._origin.service.watchdog_s)
-        if upgrade.predecessor is None:
-            self._announcer.begin(self._clock.monotonic())
+        self._make_announcer(owned)
         self._supervise(children, owned)
-        self._reload = Reload(settings, self._reload_settings, addresses, self._admin, shared_files, self._logs)
+        self._reload = Reload(settings, self._reload_settings, addresses, self._admin, prepare, self._logs)
         ticket_keys = TicketKeys(self._origin.directory, self._clock)
         parts = Parts(
             settings=settings,
@@ -187,10 +187,19 @@ class Arbiter:
         )
         self._operations = Operations(parts)
         self._open_control(parts, owned)
-        startup.prepare_process(settings, shared_files)
+        prepare(settings)
         tls = ticket_keys.for_workers(settings)
         children.hooks.listening([sock for _, sock in addresses.sockets(listeners)])
         self._supervisor.reload(settings, listeners, self._roles.registered(), tls=tls)
+        if self._origin.predecessor is not None:
+            self._supervisor.inherit_workers(self._origin.predecessor.workers)
+
+    def _make_announcer(self, owned: contextlib.ExitStack) -> None:
+        notifier = Notifier(self._origin.service.notify_socket)
+        owned.callback(notifier.close)
+        self._announcer = Announcer(notifier.send, self._origin.service.watchdog_s)
+        if self._upgrade.predecessor is None:
+            self._announcer.begin(self._clock.monotonic())
 
     def _supervise(self, children: ChildProcesses, owned: contextlib.ExitStack) -> None:
         self._supervisor = Supervisor(children, self._logs, self._clock)
@@ -198,13 +207,13 @@ class Arbiter:
         owned.callback(self._supervisor.close)
 
     def _make_children(
-        self, inbox: Inbox, shared_files: SharedFilesOwner, owned: contextlib.ExitStack
+        self, inbox: Inbox, shared_files: SharedFilesOwner, app_metrics: AppMetricsFolder, owned: contextlib.ExitStack
     ) -> ChildProcesses:
         children = ChildProcesses(self._board, inbox, self._roles, self._logs, self._addresses.sockets)
         owned.callback(children.close)
         children.use_hooks(self._settings)
         self._upgrade.before_exec = lambda: children.hooks.executing()
-        children.shared_files = shared_files.files
+        children.shared_files, children.app_metrics = shared_files.files, app_metrics
         children.admin_sockets = self._admin.sockets
         return children
 

@@ -40,7 +40,7 @@ class ArbiterHooks(Protocol):
     def before_fork(self, child: HookedChild, settings: Settings, requests: Callable[[], int]) -> object:
         """A worker is about to be forked; returns what it has to be given."""
 
-    def packed(self, given: object) -> str:
+    def packed(self, given: object, settings: Settings) -> str:
         """The same as text, for a worker that another process forks."""
 
     def exited(self, child: HookedChild) -> None:
@@ -75,7 +75,7 @@ class NoHooks:
         """Nothing is given."""
         return None
 
-    def packed(self, given: object) -> str:
+    def packed(self, given: object, settings: Settings) -> str:
         """Nothing."""
         return ""
 

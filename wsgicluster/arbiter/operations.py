@@ -193,8 +193,8 @@ class Operations:
         self._log.info("%s: %s", by.title, count_of(self._supervisor.scale(+1, by.by), "worker"))
 
     def remove_worker(self, by: Requester) -> None:
-        """Want one worker less."""
-        self._log.info("%s: %s", by.title, count_of(self._supervisor.scale(-1, by.by), "worker"))
+        """Want one worker less, as a rule the oldest."""
+        self._log.info("%s: %s", by.title, count_of(self._supervisor.remove_oldest(by.by), "worker"))
 
     def scale_to(self, workers: int, by: Requester) -> int:
         """Want so many workers, at most as many as there may be; returns how many are wanted then."""
@@ -283,8 +283,9 @@ class Operations:
         kind = startup.hand_off_kind(parts.settings)
         mailboxes = parts.children.mailboxes.registry
         hand_off = HandOff(receive, send, kind, mailboxes.retained_fd, mailboxes.turns_fd)
+        passed, passed_admin, workers = parts.addresses.passed(), parts.admin.passed(), self._supervisor.workers_beside
         with parts.shared_files.passed() as shared_files:
-            pid = self._upgrade.start(parts.addresses.passed(), hand_off, shared_files, by.title, parts.admin.passed())
+            pid = self._upgrade.start(passed, hand_off, shared_files, by.title, passed_admin, workers)
         if pid is not None:
             parts.children.on_exit(pid, self._upgrade.ended)
 

@@ -14,7 +14,6 @@ from wsgicluster.arbiter import startup
 from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.errors import ServerError
-from wsgicluster.ipc.shared_files import SharedFilesOwner
 from wsgicluster.logs.config import read_config
 from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.logs.options import UserLogger
@@ -97,7 +96,8 @@ def log_changes(log: logging.Logger, present: Settings, wanted: Settings) -> Non
 class Reload:
     """Reads the settings of one server anew; ``settings`` are those that it was started with.
 
-    ``read`` raises ServerError when the settings are wrong.
+    ``read`` raises ServerError when the settings are wrong; ``prepare`` is called with settings before children have
+    them, and raises ServerError or OSError when it cannot do its part.
     """
 
     def __init__(
@@ -106,14 +106,14 @@ class Reload:
         read: Callable[[], Settings],
         addresses: Addresses,
         admin: AdminAddresses,
-        shared_files: SharedFilesOwner,
+        prepare: Callable[[Settings], object],
         logs: Logs,
     ) -> None:
         self._first = settings
         self._read = read
         self._addresses = addresses
         self._admin = admin
-        self._shared_files = shared_files
+        self._prepare = prepare
         self._logs = logs
         self._log = logs.error
         self._log_options = log_options(settings)
@@ -135,7 +135,7 @@ class Reload:
             if smoke is not None:
                 wanted = dataclasses.replace(wanted, smoke=smoke)
             settings = permitted(self._first, wanted)
-            startup.prepare_process(settings, self._shared_files)
+            self._prepare(settings)
             self._admin.open(settings)
             numbers = startup.open_addresses(settings, self._addresses)
             self._apply_logs(settings)

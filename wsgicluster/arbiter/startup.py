@@ -14,6 +14,7 @@ from wsgicluster.arbiter.listeners.sockets import Backlog, Owner, backlog_limit,
 from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.counting import count_of
 from wsgicluster.errors import ServerError
+from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.assignment import HAND_OFF_FORMAT
 from wsgicluster.ipc.shared_files import SharedFilesOwner
 from wsgicluster.settings import Settings
@@ -84,12 +85,14 @@ def shell_as_pid1_warning(parent: int, command_line: str) -> str:
     )
 
 
-def prepare_process(settings: Settings, shared_files: SharedFilesOwner) -> None:
-    """Before children with these settings: give them the store, and adopt the workers that a mold forks.
+def prepare_process(settings: Settings, shared_files: SharedFilesOwner, app_metrics: AppMetricsFolder) -> None:
+    """Before children with these settings: give them files and folders, and adopt the workers that a mold forks.
 
     Raises ServerError when this process cannot adopt them, and OSError when the store cannot be given away.
     """
     shared_files.give_to(settings.user, settings.group)
+    if settings.app_metrics:
+        app_metrics.prepare(settings.user, settings.group)
     if not settings.preload_app:
         return
     try:

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import math
 import os
+import select
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
@@ -17,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from wsgicluster.clock import Clock
 from wsgicluster.control import address, commands, protocol
 from wsgicluster.control.protocol import ControlError, ErrorCode, Request
+from wsgicluster.control.token_bucket import TokenBucket
 
 MOST_CLIENTS = 64
 ACCEPTS_A_SECOND = 200.0
@@ -28,9 +30,9 @@ REQUESTS_A_TURN = 16
 """Of one client in one turn of the loop."""
 UNSENT_BYTES = 4 << 20
 """A client for which more than this waits does not read."""
+LEFT_LOOK_S = 1.0
+"""How soon it is noticed that a client has left which had closed its half before: of that no event tells."""
 _RECEIVE_BYTES = 65536
-_ONE = 1.0 - 1e-6
-"""A whole token, sums of fractions considered."""
 
 
 class Watcher(Protocol):
@@ -43,32 +45,6 @@ class Watcher(Protocol):
         """Do so no longer; harmless when repeated."""
 
 
-class Bucket:
-    """A token bucket: so many for each second, as many at once at most; times in seconds of any clock."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._tokens = rate
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Take one; False when there is none."""
-        self._tokens = min(self._rate, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < _ONE:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def give_back(self) -> None:
-        """One was taken for nothing."""
-        self._tokens += 1.0
-
-    def due(self) -> float:
-        """When there is one again."""
-        return self._at if self._tokens >= _ONE else self._at + (1.0 - self._tokens) / self._rate
-
-
 class Call:
     """One command of one client, until it is answered: by exactly one of `succeed` and `fail`, or by `poll` later."""
 
@@ -79,8 +55,6 @@ class Call:
         """Called in each turn of the loop while the command is not answered, if it was set."""
         self.due = math.inf
         """When `poll` is to be called although nothing has happened, on the monotonic clock."""
-        self.ends_with_client = False
-        """Nothing of it is left to do once the client sends no more, though it may still read."""
         self.on_end: Callable[[], object] | None = None
         """Called once it is answered, or its client has gone."""
         self.at_close: Callable[[], object] | None = None
@@ -132,7 +106,7 @@ class ControlClient:
 
     sock: socket.socket
     peer: str
-    bucket: Bucket
+    bucket: TokenBucket
     heard_at: float
     drop: Callable[["ControlClient"], object]
     wait: Callable[["ControlClient"], object]
@@ -169,6 +143,12 @@ class ControlClient:
                 return
             del self.unsent[:sent]
 
+    def has_left(self) -> bool:
+        """Has it closed its end, and not just the half that it sends on? Then it reads no reply any more."""
+        poll = select.poll()
+        poll.register(self.sock, 0)  # what is always reported remains
+        return bool(poll.poll(0))
+
     def next_line(self) -> bytes | None:
         """The next whole request; None when there is none yet. Raises ControlError for one that is too long."""
         end = self.received.find(b"\n")
@@ -204,7 +184,7 @@ class ControlServer:
         self._log = log
         self._users = frozenset({0, os.geteuid()}) if users is None else users
         self._clients: dict[ControlClient, None] = {}
-        self._accepts = Bucket(ACCEPTS_A_SECOND, clock.monotonic())
+        self._accepts = TokenBucket(ACCEPTS_A_SECOND, clock.monotonic())
         self._throttled: set[ControlClient] = set()
         self._listens = False
         self._is_closed = False
@@ -236,7 +216,9 @@ class ControlServer:
         """Have a process of the server as a client; ``peer`` is its name in the log."""
         sock.setblocking(False)
         now = self._clock.monotonic()
-        client = ControlClient(sock, peer, Bucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch, is_ours=True)
+        client = ControlClient(
+            sock, peer, TokenBucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch, is_ours=True
+        )
         self._clients[client] = None
         self._watch(client)
 
@@ -271,7 +253,7 @@ class ControlServer:
             self._turn_away(sock, ControlError(ErrorCode.OVERLOADED, message))
             return
         peer = f"pid {found[0]}" if found is not None and found[0] else "another namespace"
-        client = ControlClient(sock, peer, Bucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch)
+        client = ControlClient(sock, peer, TokenBucket(REQUESTS_A_SECOND, now), now, self._drop, self._watch)
         self._clients[client] = None
         self._watch(client)
 
@@ -319,9 +301,10 @@ class ControlServer:
         self._end_if_done(client)
 
     def _end_if_done(self, client: ControlClient) -> None:
-        """Drop a client that has sent its last request, and has all answers that do not wait."""
-        following = any(call.poll is not None and not call.ends_with_client for call in client.pending)
-        if client.has_ended and not client.unsent and not following and client not in self._throttled:
+        """Drop a client that has sent its last request, and has all answers, or has left without those that wait."""
+        if not client.has_ended or client.unsent or client in self._throttled:
+            return
+        if not any(call.poll is not None for call in client.pending) or client.has_left():
             self._drop(client)
 
     def _drop(self, client: ControlClient) -> None:
@@ -396,7 +379,7 @@ class ControlServer:
                     call.poll()
             if client in self._throttled and client.bucket.due() <= now:
                 self._take_requests(client)
-                self._end_if_done(client)
+            self._end_if_done(client)
         if not self._listens and self._accepts_at() <= now:
             self._listen()
 
@@ -404,6 +387,8 @@ class ControlServer:
         """When `advance` has something to do that no event will announce; infinite if never."""
         waits = [call.due for client in self._clients for call in client.pending]
         buckets = [client.bucket.due() for client in self._throttled]
+        if any(client.has_ended for client in self._clients):
+            waits.append(self._clock.monotonic() + LEFT_LOOK_S)
         accepts = math.inf if self._listens or self._listener is None else self._accepts_at()
         return min(accepts, *waits, *buckets) if waits or buckets else accepts
 

@@ -91,6 +91,8 @@ class Surroundings:
     heartbeat_folder: str = "/dev/shm"
     heartbeat_disk: str = ""
     """Type of that folder's file system, where it is not in memory."""
+    metrics_folder: str = ""
+    """What the environment says where prometheus_client keeps an application's metrics."""
     descriptors: int = 1 << 16
     disks: tuple[Disk, ...] = ()
     init_command: str = ""

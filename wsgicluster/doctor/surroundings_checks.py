@@ -48,6 +48,18 @@ def heartbeat(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def metrics(facts: Facts) -> Iterator[Finding]:
+    """Metrics of the application in files that are never removed."""
+    folder = facts.surroundings.metrics_folder
+    if folder and not facts.settings.app_metrics:
+        yield Finding(
+            "app_metrics",
+            f"PROMETHEUS_MULTIPROC_DIR has prometheus_client make files in {folder} for each worker that there ever "
+            "is: scrapes become slower with each reload, and sums fall when the files are removed",
+            "use --app-metrics, which needs no such folder",
+        )
+
+
 def workers(facts: Facts) -> Iterator[Finding]:
     """Too many or too few workers for the processors."""
     settings, processors = facts.settings, facts.surroundings.processors
@@ -179,4 +191,4 @@ def certificate(facts: Facts) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-CHECKS = (backlog, heartbeat, workers, memory, descriptors, shell, root, compiled, disks, certificate)
+CHECKS = (backlog, heartbeat, metrics, workers, memory, descriptors, shell, root, compiled, disks, certificate)

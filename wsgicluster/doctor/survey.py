@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from wsgicluster.arbiter.listeners.sockets import backlog_limit
 from wsgicluster.doctor.facts import Certificate, Disk, Surroundings
 from wsgicluster.http import core
+from wsgicluster.ipc import app_metrics
 from wsgicluster.settings import Settings
 from wsgicluster.system import cgroup, filesystems, process
 from wsgicluster.system.certificate import validity
@@ -47,6 +48,7 @@ def survey(settings: Settings, environ: Mapping[str, str], root: str = "/") -> S
         backlog_limit=backlog_limit(root),
         heartbeat_folder=folder or tempfile.gettempdir(),
         heartbeat_disk=disk,
+        metrics_folder=environ.get(app_metrics.VARIABLE, ""),
         descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         disks=tuple(_disks(settings, folder)),
         init_command=process.title(1),

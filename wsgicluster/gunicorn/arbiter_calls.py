@@ -15,6 +15,7 @@ from typing import Any
 
 from wsgicluster.arbiter.hooks import HookedChild
 from wsgicluster.errors import HookError
+from wsgicluster.gunicorn.carried import Changes, apply_environ, variables_of
 from wsgicluster.gunicorn.configuration import Configuration
 from wsgicluster.gunicorn.views import BOOTING, ListenerView, LogView, ServerView, WorkerView
 from wsgicluster.settings import Settings
@@ -27,6 +28,12 @@ SLOW_S = 0.1
 
 SENT_BYTES = 16 * 1024
 """How much of a view goes to a worker of the mold: an order has 64 KiB, for both views and what else is in it."""
+
+SENT_VARIABLES_BYTES = 4 * 1024
+"""How much of the environment goes to one, and of the file's variables."""
+
+MOST_GENERATIONS = 3
+"""One serves, one is on trial, and one may still be leaving."""
 
 
 class ChildState:
@@ -57,12 +64,16 @@ class ArbiterCalls:
         self._children: dict[int, tuple[HookedChild, WorkerView]] = {}
         self._opened = opened
         self._unsent: set[str] = set()
+        self._changes: list[tuple[Settings, Changes]] = []
+        """For the newest settings with ``preload_app``, the last of them in use."""
         self.server = ServerView(Configuration(self._settings), LogView(log, user_logger), self._workers)
 
     def use(self, settings: Settings) -> None:
         """These are the newest settings."""
         self._settings = settings
-        self.server.cfg = Configuration(settings)
+        self.server.cfg = self.server.app.cfg = Configuration(settings)
+        if settings.preload_app and not any(known is settings for known, _ in self._changes):
+            self._changes = [*self._changes[-MOST_GENERATIONS + 1 :], (settings, Changes(settings.pre_fork))]
 
     # The moments
 
@@ -124,14 +135,20 @@ class ArbiterCalls:
 
     # What workers get
 
-    def packed(self, given: object) -> str:
-        """The attributes that hooks have set on a worker's view and on the server's, for a worker of the mold."""
+    def packed(self, given: object, settings: Settings) -> str:
+        """What hooks have set, for a worker of the mold: on its view and the server's, in their file, and outside."""
         assert isinstance(given, WorkerView), "what `before_fork` has returned"
         parts = {
             "age": given.age,
             "worker": self._sendable("worker", given.own()),
             "server": self._sendable("server", self.server.own()),
+            "environ": {},
+            "variables": {},
         }
+        found = next((changes for known, changes in self._changes if known is settings), None)
+        if found is not None:
+            parts["environ"] = self._sendable("os.environ", found.environ(), SENT_VARIABLES_BYTES)
+            parts["variables"] = self._sendable("__config__", found.variables(), SENT_VARIABLES_BYTES)
         return base64.b64encode(pickle.dumps(parts)).decode()
 
     def unpacked(self, given: object, settings: Settings) -> WorkerView:
@@ -143,12 +160,14 @@ class ArbiterCalls:
         view = WorkerView(parts["age"], Configuration(settings), self.server.log)
         vars(view).update(parts["worker"])
         vars(self.server).update(parts["server"])
+        variables_of(settings.pre_fork).update(parts["variables"])
+        apply_environ(parts["environ"])
         self.server.worker_age = view.age
         return view
 
-    def _sendable(self, whose: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    def _sendable(self, whose: str, attributes: dict[str, Any], most_bytes: int = SENT_BYTES) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        room_bytes = SENT_BYTES
+        room_bytes = most_bytes
         for name, value in attributes.items():
             try:
                 size_bytes = len(pickle.dumps(value))
@@ -157,7 +176,7 @@ class ArbiterCalls:
                 self._say_unsent(f"{whose}.{name}", f"it cannot be pickled: {error}")
                 continue
             if size_bytes > room_bytes:
-                self._say_unsent(f"{whose}.{name}", f"all of them may have {SENT_BYTES} bytes")
+                self._say_unsent(f"{whose}.{name}", f"all of them may have {most_bytes} bytes")
                 continue
             room_bytes -= size_bytes
             found[name] = value

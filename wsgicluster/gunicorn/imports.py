@@ -52,9 +52,12 @@ _PACKAGES = frozenset(name.rpartition(".")[0] for name in VIEWS)
 
 
 @contextlib.contextmanager
-def importable() -> Iterator[Sequence[str]]:
-    """Make the modules importable; yields the names of those that are imported, as they are."""
-    finder = _Finder()
+def importable(always: bool = False) -> Iterator[Sequence[str]]:
+    """Make the modules importable; yields the names of those that are imported, as they are.
+
+    Where Gunicorn is installed its own are imported, unless these are ``always`` wanted.
+    """
+    finder = _Finder(always)
     sys.meta_path.insert(0, finder)
     try:
         yield finder.imported
@@ -75,23 +78,23 @@ def server_name() -> str | None:
 
 
 class _Finder(MetaPathFinder):
-    def __init__(self) -> None:
+    def __init__(self, always: bool) -> None:
         self.imported: list[str] = []
+        self._always = always
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if fullname not in VIEWS:
             if fullname.startswith("gunicorn.") and "gunicorn" in self.imported:
-                text = (
-                    f"Gunicorn is not installed, and wsgicluster has no {fullname} in its place; leave the import out"
-                )
+                why = "used" if self._always else "installed"
+                text = f"Gunicorn is not {why}, and wsgicluster has no {fullname} in its place; leave the import out"
                 raise ModuleNotFoundError(text, name=fullname)
             return None
         if fullname == "gunicorn":
             # A folder of that name, without __init__.py, is not Gunicorn: configuration files live in such ones.
             installed = PathFinder.find_spec(fullname)
-            if installed is not None and installed.origin is not None:
+            if not self._always and installed is not None and installed.origin is not None:
                 return None
         elif "gunicorn" not in self.imported:
             return None

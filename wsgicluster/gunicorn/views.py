@@ -5,6 +5,7 @@ Hooks may set attributes of their own on all of them. What a view shows is given
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -48,6 +49,12 @@ class Live(Protocol):
         """Have it finish and be replaced."""
 
 
+class LiveInWorker(Live, Protocol):
+    """The same within the worker, with what it has drawn by lot: the requests that it is to serve, 0 for no limit."""
+
+    max_requests: int
+
+
 class HeartbeatView:
     """``tmp``: in Gunicorn the file by which a worker shows that it lives; here that is shared memory."""
 
@@ -70,8 +77,11 @@ class ApplicationView:
         self.callable: Any = None
 
     def wsgi(self) -> Any:
-        """The application."""
+        """The application; None in the arbiter, which never loads it."""
         return self.callable
+
+    def reload(self) -> None:
+        """Nothing: a reload has read the settings before ``on_reload`` is called."""
 
 
 class WorkerView:
@@ -155,6 +165,7 @@ class ServerView:
         self._workers = workers
         self.LISTENERS: list[ListenerView] = []
         self.pidfile = configuration.pidfile
+        self.app = ApplicationView(configuration)
         self._given = frozenset({*vars(self), "_given", "pid"})
 
     @property
@@ -186,6 +197,20 @@ class ServerView:
     def kill_worker(self, pid: int, number: int) -> None:
         """Send a signal to a worker."""
         os.kill(pid, number)
+
+    def kill_workers(self, number: int) -> None:
+        """Send a signal to all of them."""
+        for pid in self.WORKERS:
+            if isinstance(pid, int):
+                os.kill(pid, number)
+
+    def reload(self) -> None:
+        """Have the server reload when the hook has returned."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Have the server stop when the hook has returned."""
+        os.kill(self.pid, signal.SIGTERM if graceful else signal.SIGQUIT)
 
     def own(self) -> dict[str, Any]:
         """What hooks have set on it."""

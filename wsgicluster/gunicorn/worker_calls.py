@@ -3,12 +3,13 @@
 import logging
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from wsgicluster.errors import HookError
-from wsgicluster.gunicorn.views import Answer, Live, RequestView, ResponseView, ServerView, WorkerView
+from wsgicluster.gunicorn.views import Answer, LiveInWorker, RequestView, ResponseView, ServerView, WorkerView
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types import hooks
 
@@ -34,11 +35,12 @@ class WorkerCalls:
         self._worker.pid = os.getpid()
         self._needed("post_fork", self._server, self._worker)
 
-    def initialized(self, application: Any, live: Live, sockets: Sequence[socket.socket]) -> None:
+    def initialized(self, application: Any, live: LiveInWorker, sockets: Sequence[socket.socket]) -> None:
         """Before the first request. Raises HookError."""
         worker = self._worker
         worker.show(live)
-        worker.wsgi = worker.app.callable = application
+        worker.max_requests = live.max_requests or sys.maxsize
+        worker.wsgi = worker.app.callable = self._server.app.callable = application
         worker.sockets = list(sockets)
         self._needed("post_worker_init", worker)
         worker.booted = True

@@ -52,6 +52,8 @@ class Assignment:
     events: socket.socket | None = None
     control: socket.socket | None = None
     tls: "ssl.SSLContext | None" = None
+    app_metrics: str = ""
+    """The folder of the application's metrics, empty where it has none."""
     hooked: object | None = None
     """What hooks of the configuration file have left for it before the fork; not looked into here."""
 

@@ -72,7 +72,7 @@ class Cell(enum.IntEnum):
     RUNNING = 53
     """Requests that run outside the loop now; a worker that runs them in its loop only says when one has begun."""
     WANTED = 54
-    """In the server's page only: how many workers there are to be, which have the slots from 1 on."""
+    """In the server's page only: how many workers there are to be, in the first slots unless `scheduling` is shared."""
     CROWDED = 55
     """In the server's page only: 1 once a worker has said that most clients have one address."""
     SCHEDULING_SERIAL = 57
@@ -130,6 +130,8 @@ class Cell(enum.IntEnum):
     """Requests that were valid and not run, a cell for each `ShedReason`."""
     HAND_OFFS = 273
     """Connections between workers, a cell for each `HandOffResult`."""
+    SCRAPE_ERRORS = 275
+    """Scrapes of the metrics that the admin worker could not answer."""
 
 
 FIRST_COUNTER = 160

@@ -121,19 +121,8 @@ class SharedFilesOwner:
 
     def give_to(self, uid: int, gid: int) -> None:
         """Have the store belong to the user that workers run as. Only root can, and needs to; raises OSError."""
-        if os.geteuid() != 0:
-            return
-        os.fchown(self._lease_fd, uid, gid)
-        for name in os.listdir(self._lease_fd):
-            # The folder is its user's: what is in it may be a link to something else by now, which is not opened.
-            with contextlib.suppress(OSError):
-                found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._lease_fd)
-                try:
-                    about = os.fstat(found)
-                    if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
-                        os.fchown(found, uid, gid)
-                finally:
-                    os.close(found)
+        if os.geteuid() == 0:
+            give_files(self._lease_fd, uid, gid)
 
     def close(self) -> None:
         """Close all descriptors; the last server removes the folder."""
@@ -142,6 +131,21 @@ class SharedFilesOwner:
         _remove_unheld(self._lease_fd, self.files.folder)
         os.close(self._lease_fd)
         self.files.close()
+
+
+def give_files(folder_fd: int, uid: int, gid: int) -> None:
+    """Have a folder and the files in it belong to a user. Only root can; raises OSError where the folder cannot."""
+    os.fchown(folder_fd, uid, gid)
+    for name in os.listdir(folder_fd):
+        # The folder is its user's: what is in it may be a link to something else by now, which is not opened.
+        with contextlib.suppress(OSError):
+            found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder_fd)
+            try:
+                about = os.fstat(found)
+                if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
+                    os.fchown(found, uid, gid)
+            finally:
+                os.close(found)
 
 
 def _new_folder(place: str) -> tuple[str, int]:

@@ -64,6 +64,12 @@ class SlotCounters:
             "bytes_out": self.of(Cell.BYTES_OUT),
             "evicted": self.of(Cell.EVICTED),
             "probes": self.of(Cell.PROBES),
+            "messages": {
+                "received": self.of(Cell.MESSAGES_RECEIVED),
+                "dropped": self.of(Cell.MESSAGES_DROPPED),
+                "late_replies": self.of(Cell.LATE_REPLIES),
+            },
+            "forged_cookies": self.of(Cell.FORGED_COOKIES),
             "duration": self._times(Cell.DURATION_NS, Cell.HISTOGRAM),
             "application": self._times(Cell.APPLICATION_NS, Cell.APPLICATION_HISTOGRAM),
             "queue": self._times(Cell.QUEUE_NS, Cell.QUEUE_HISTOGRAM),

@@ -26,6 +26,12 @@ DEFAULT = "default"
 NEEDED_POLICY = {"weights": "weighted", "sticky": "sticky"}
 """Settings that one policy alone uses, and that choose it where no other has been chosen."""
 
+CHILDREN_COUNTED = {
+    "python:airflow.www.gunicorn_config": "Airflow 2",
+    "python:airflow.api_internal.gunicorn_config": "Airflow 2",
+}
+"""Configurations of programs that start a server and take all its children for workers, and whose they are."""
+
 _LAST_STANDARD_STREAM = 2
 _TOKEN_FILE_CHARACTERS = 4096
 
@@ -57,15 +63,17 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         )
     if settings.bus is not None and importlib.util.find_spec("redis") is None:
         raise UsageError("bus: needs the package redis; pip install 'wsgicluster[redis]'")
-    if settings.admin is not None and importlib.util.find_spec("prometheus_client") is None:
-        raise UsageError("admin: needs the package prometheus-client; pip install 'wsgicluster[admin]'")
+    for name in ("admin", "app_metrics"):
+        if getattr(settings, name) and importlib.util.find_spec("prometheus_client") is None:
+            raise UsageError(f"{name}: needs the package prometheus-client; pip install 'wsgicluster[admin]'")
     if settings.proc_name is None and settings.default_proc_name is not None:
         changes["proc_name"] = settings.default_proc_name
         changed["proc_name"] = f"{sources['default_proc_name']} (default_proc_name)"
-    if settings.reload and settings.preload_app:
+    because, why = _no_preload(settings)
+    if because:
         changes["preload_app"] = False
-        changed["preload_app"] = f"{sources['reload']} (reload)"
-        remarks.append("preload_app: turned off, because with reload each worker loads the application itself")
+        changed["preload_app"] = f"{sources[because]} ({because})"
+        remarks.append(f"preload_app: turned off, because {why}")
     if settings.reload and settings.smoke:
         changes["smoke"] = ()
         changed["smoke"] = f"{sources['reload']} (reload)"
@@ -79,6 +87,18 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         changed["scheduling"] = f"{sources[reason]} ({reason})"
     remarks += scheduling_remarks(settings, policy)
     return Completed(dataclasses.replace(settings, **changes), {**sources, **changed}, tuple(remarks))
+
+
+def _no_preload(settings: Settings) -> tuple[str, str]:
+    """The setting with which ``preload_app`` cannot be on, and why; empty where it can, or is off."""
+    if not settings.preload_app:
+        return "", ""
+    if settings.reload:
+        return "reload", "with reload each worker loads the application itself"
+    if settings.config in CHILDREN_COUNTED:
+        program = CHILDREN_COUNTED[settings.config]
+        return "config", f"{program} takes each child of the server for a worker, and with preload_app one forks these"
+    return "", ""
 
 
 def scheduling_remarks(settings: Settings, policy: str) -> list[str]:

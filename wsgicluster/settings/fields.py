@@ -48,6 +48,13 @@ class Settings:
     raw_env: tuple[str, ...] = declare((), Declaration(
         general.ASSIGNMENTS, Group.APPLICATION, NEXT_WORKER,
         "Environment variable for the application, as NAME=VALUE; may be repeated.", ("-e", "--env")))
+    paste: str | None = declare(None, Declaration(
+        general.OPTIONAL_PATH, Group.APPLICATION, NEXT_WORKER,
+        "INI file of Paste Deployment that describes the application, PATH or PATH#NAME, in place of wsgi_app. If it "
+        "configures logging, that is used unless logconfig is set.", ("--paste", "--paster")))
+    raw_paste_global_conf: tuple[str, ...] = declare((), Declaration(
+        general.ASSIGNMENTS, Group.APPLICATION, NEXT_WORKER,
+        "Variable for that file, as in its [DEFAULT], as NAME=VALUE; may be repeated.", ("--paste-global",)))
     preload_app: bool = declare(False, Declaration(
         general.SWITCH, Group.APPLICATION, NEXT_WORKER,
         "Load the application once, before the workers are forked.", ("--preload",)))
@@ -399,6 +406,11 @@ class Settings:
         general.OPTIONAL_PATH, Group.ADMIN, NEXT_WORKER,
         "File with that token, read as the user that starts the server.", ("--admin-token-file",),
         default_text="none"))
+
+    app_metrics: bool = declare(False, Declaration(
+        general.SWITCH, Group.ADMIN, NEXT_WORKER,
+        "Join the application's own metrics, which all processes count with prometheus_client, and show them at "
+        "/metrics of the admin worker.", ("--app-metrics",)))
 
     haproxy_agent: Address | None = declare(None, Declaration(  # noqa: RUF009
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,

@@ -3,7 +3,6 @@
 See "OpenTelemetry Environment Variable Specification", OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_PROTOCOL.
 """
 
-import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 
@@ -25,10 +24,13 @@ def exporter_names(environ: Mapping[str, str]) -> list[str]:
 
 def lacking(environ: Mapping[str, str]) -> str:
     """What is not installed and how to install it, or nothing."""
+    # Late: it is a twentieth of what a start imports, and few servers send spans.
+    from importlib import metadata
+
     if importlib.util.find_spec("opentelemetry") is None or importlib.util.find_spec("opentelemetry.sdk") is None:
         return "needs the package opentelemetry-sdk; pip install 'wsgicluster[otel]'"
     for name in exporter_names(environ):
-        if not importlib.metadata.entry_points(group=GROUP, name=name):
+        if not metadata.entry_points(group=GROUP, name=name):
             package = _PACKAGES.get(name)
             remedy = f"pip install {package}" if package else "set OTEL_TRACES_EXPORTER to one that is, or to none"
             return f"the exporter {name} is not installed; {remedy}"

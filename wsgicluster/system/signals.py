@@ -102,7 +102,7 @@ TABLE: tuple[SignalRow, ...] = (
     SignalRow(
         signal.SIGTTOU,
         arbiter="remove_worker",
-        for_arbiter="One worker fewer, but at least one. A reload sets the number to ``workers`` again.",
+        for_arbiter="One worker fewer, the oldest, but at least one. A reload sets the number to ``workers`` again.",
     ),
     SignalRow(
         signal.SIGUSR1,

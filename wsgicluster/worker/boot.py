@@ -18,7 +18,7 @@ from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import BootFailed, Broken, ChannelClosed, Online, Ready
 from wsgicluster.logs.logs import Logs
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Settings, paste
 from wsgicluster.system import forks, parent_death, privileges, process
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.from_settings import worker_facts
@@ -28,6 +28,7 @@ from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import call_hook, hooks_class, worker_parts
 from wsgicluster.worker.kinds.stack_code import SERVING_CODE, calling_code
 from wsgicluster.worker.kinds.worker import Worker
+from wsgicluster.worker.lifecycle import app_metrics
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
@@ -38,6 +39,7 @@ from wsgicluster.worker.lifecycle.state import StateCell
 from wsgicluster.worker.request.cycle import Application
 from wsgicluster.wsgi.interface import check_application
 from wsgicluster.wsgi.loader import load_callable
+from wsgicluster.wsgi.paste import load_paste
 
 
 def load_application(settings: Settings) -> Application:
@@ -46,9 +48,13 @@ def load_application(settings: Settings) -> Application:
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     kind.setup()
+    app_metrics.install()
     call_hook(settings.worker_class, hooks.setup)
     forks.on_fork(kind.leave_behind)
-    application = load_callable(settings.wsgi_app)
+    if settings.wsgi_app.startswith(paste.URI):
+        application = load_paste(settings.wsgi_app, paste.global_conf(settings.raw_paste_global_conf))
+    else:
+        application = load_callable(settings.wsgi_app)
     if hooks.call_application is WorkerHooks.call_application:  # else the class may call it in some other way
         check_application(settings.wsgi_app, application)
     return application
@@ -102,11 +108,13 @@ def _live(
     guards.install()
     # No client is served yet, so there is nothing to finish.
     parent_death.notice(assignment.channel.fileno(), _end_orphan)
-    # Before privileges are dropped: a key is best readable by root alone. Nothing of the user's is imported before.
+    # Before privileges are dropped: a key is best readable by root alone.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
-    privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    app_metrics.begin(assignment)  # hooks may make metrics, too
     if configured is not None:
+        # As in Gunicorn, before privileges are dropped: the file is the operator's, and its other hooks have them, too.
         _begin_hooks(configured, signals)
+    privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
     hooks = hooks_class(settings.worker_class)
     kind = worker_parts(hooks)
     signals.explain(lambda: os.write(assignment.stacks_fd, kind.waiting_stacks().encode(errors="replace")))
@@ -171,7 +179,8 @@ def _begin_hooks(configured: ConfiguredHooks, signals: WorkerSignals) -> None:
 
 def _initialized(configured: ConfiguredHooks, worker: Worker, application: Application) -> None:
     context = worker.context
-    facts = WorkerFacts(context.state, context.page, worker.parts.channel.send)
+    most = worker.parts.recycling.max_requests
+    facts = WorkerFacts(context.state, context.page, worker.parts.channel.send, most)
     configured.initialized(application, facts, context.assignment.listeners)
 
 

@@ -17,6 +17,7 @@ from wsgicluster.support.boundary import run_child
 from wsgicluster.support.child_loop import ChildLoop
 from wsgicluster.system import forks, privileges, process
 from wsgicluster.worker.boot import load_application
+from wsgicluster.worker.lifecycle import app_metrics
 
 MEMORY_LOOK_S = 5.0
 
@@ -54,6 +55,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     loop = ChildLoop(assignment, settings.timeout, logs.reopen)
     loop.install()
     privileges.drop_privileges(settings.user, settings.group, settings.initgroups)
+    app_metrics.begin(assignment)
     # Before the application is imported.
     membership.join(assignment.membership("jobs", settings))
     assignment.channel.send(Online())

@@ -86,6 +86,19 @@ def test_a_slow_worker_has_its_time_from_what_came_first(world: World) -> None:
     assert (world.handed(), world.watch.next_due) == (0, 10.7 + UNTAKEN_S)
 
 
+def test_what_was_noted_for_the_worker_before_is_not_forgotten(world: World) -> None:
+    """A client that comes while a slot changes its worker, and that the new one does not take, goes to others."""
+    world.post(10.0)
+    world.watch.begin(10.0)
+    world.board.free(world.pages[1])
+    world.pages[1] = world.board.take(1, 2)
+    world.pages[1].cells[Cell.STATE] = WorkerState.READY
+    world.look(11.0)
+    assert (world.handed(), world.watch.next_due) == (0, 11.0 + UNTAKEN_S)
+    world.look(11.0 + UNTAKEN_S)
+    assert world.handed() == 1
+
+
 def test_what_was_taken_without_being_noted_is_forgotten(world: World) -> None:
     world.board.note_mail(world.pages[1].index, 10.0)
     world.watch.begin(10.0)

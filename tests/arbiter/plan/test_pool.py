@@ -50,7 +50,7 @@ class World:
 
     def check_replaced_first(self, stop: Stop) -> None:
         child = self.pool.children[stop.key]
-        wanted = not self.pool.stopping and child.slot <= self.pool.rollout.workers
+        wanted = not self.pool.stopping and child.slot in self.pool.rollout.slots
         if child.role is Role.WORKER and wanted and child.ready and child.generation <= self.serving:
             others = [c for c in self.pool.workers() if c.slot == child.slot and c is not child]
             assert any(c.ready and c.rank > child.rank and c.generation <= self.serving for c in others)
@@ -486,6 +486,60 @@ def test_more_and_fewer_workers() -> None:
     assert world.shape() == ready_shape(2, 1)
 
 
+def slots_of(world: World) -> list[int]:
+    return sorted(child.slot for child in world.pool.workers() if child.ready)
+
+
+def test_the_oldest_worker_goes_and_its_slot_is_the_first_to_be_filled_again() -> None:
+    world = whole(2)
+    rollout = world.pool.rollout
+    for leaves, slots in ((1, [2, 3]), (2, [1, 3]), (3, [1, 2]), (1, [2, 3])):
+        world.turn(1.0)
+        rollout.scale(+1)
+        world.turn()
+        world.boot_all()
+        assert slots_of(world) == [1, 2, 3]
+        found = strength.oldest(world.pool)
+        assert found is not None
+        assert found.slot == leaves
+        assert rollout.vacate(found.slot) == 2
+        world.turn()
+        assert found.asked is Ask.DRAIN
+        assert strength.whole(world.pool)
+        world.leave()
+        assert slots_of(world) == slots
+        assert list(rollout.slots) == slots
+
+
+def test_vacated_slots_stay_free_over_a_reload_and_a_death() -> None:
+    world = whole(3)
+    assert world.pool.rollout.vacate(1) == 2
+    world.turn()
+    world.leave()
+    world.die(world.one(3, 1, State.READY), End.CRASHED)
+    world.turn(1.0)
+    world.boot_all()
+    assert slots_of(world) == [2, 3]
+    world.reload(2)
+    for _ in range(20):
+        world.boot_all()
+        world.turn(PROBATION_S)
+        world.leave()
+    assert slots_of(world) == [2, 3]
+    assert {child.generation for child in world.pool.workers()} == {2}
+    world.pool.rollout.use_first_slots()
+    world.turn()
+    world.boot_all()
+    world.leave()
+    assert slots_of(world) == [1, 2]
+
+
+def test_no_slot_is_vacated_by_the_last_worker() -> None:
+    world = whole(1)
+    assert world.pool.rollout.vacate(1) == 1
+    assert list(world.pool.rollout.slots) == [1]
+
+
 def test_a_booting_worker_too_many_goes_quickly() -> None:
     world = whole(1)
     world.pool.rollout.scale(+1)
@@ -771,7 +825,11 @@ def go_through_anything(world: World, rng: random.Random) -> None:
         if what == 0:
             world.reload(rng.randint(1, 6))
         elif what == 1:
-            world.pool.rollout.scale(rng.choice((-1, 1)))
+            more, found = rng.choice((-1, 1)), strength.oldest(world.pool)
+            if more < 0 and found is not None and rng.random() < 0.5:
+                world.pool.rollout.vacate(found.slot)
+            else:
+                world.pool.rollout.scale(more)
         elif what == 2 and child:
             world.die(child, rng.choice((End.CRASHED, End.LEFT, End.KILLED_FROM_OUTSIDE)))
         elif what == 3 and child and child.state is State.BOOTING and not child.boot_failed:
@@ -792,4 +850,5 @@ def go_through_anything(world: World, rng: random.Random) -> None:
             world.die(child, End.ASKED)
     world.turn(60.0)
     world.boot_all()
-    assert world.shape() == ready_shape(world.pool.rollout.workers, world.serving)
+    assert world.shape() == [(slot, world.serving, "ready") for slot in world.pool.rollout.slots]
+    assert len(world.shape()) == world.pool.rollout.workers

@@ -184,6 +184,30 @@ def test_batch_is_a_quarter(workers: int, batch: int) -> None:
     assert started(workers).batch == batch
 
 
+@pytest.mark.parametrize(
+    ("before", "new", "wanted"),
+    [
+        (7, (2, 16), 7),
+        (7, (2, 4), 4),
+        # A range that begins higher; a server that was scaled below its range; one that says nothing.
+        (7, (9, 16), 9),
+        (1, (2, 16), 2),
+        (0, (2, 16), 2),
+        # The settings have one number, which is what counts.
+        (7, (2, 0), 2),
+    ],
+)
+def test_the_first_generation_after_another_server(before: int, new: tuple[int, int], wanted: int) -> None:
+    rollout = Rollout()
+    rollout.begin(generation(1, new[0], most=new[1]))
+    rollout.inherit(before)
+    assert rollout.workers == wanted
+    rollout.first_ready(10.0)
+    assert rollout.workers == wanted
+    rollout.retire_all()
+    assert (rollout.workers, rollout.workers_unless_retired) == (0, wanted)
+
+
 def test_a_range_bounds_what_may_be_wanted() -> None:
     rollout = Rollout()
     rollout.begin(generation(1, 2, most=4))

@@ -1,5 +1,6 @@
 """What a starter has passed on, taken out of the environment."""
 
+import dataclasses
 import json
 
 import pytest
@@ -17,7 +18,7 @@ from wsgicluster.arbiter.service.launch import (
 )
 from wsgicluster.ipc.shared_files import PassedFiles
 
-BEFORE = Predecessor(41, 9, HandOff(10, 11, "1 http plain"))
+BEFORE = Predecessor(41, 9, HandOff(10, 11, "1 http plain"), workers=7)
 LISTENERS = (Passed(5, "127.0.0.1:80"), Passed(6, "unix:/s", made=(7, 8)), Passed(3, name="web", activated=True))
 
 
@@ -76,8 +77,10 @@ def test_the_files_of_the_shared_state_are_passed_on() -> None:
 def test_an_old_server_without_shared_state_passes_the_rest() -> None:
     said = json.loads(announce(42, BEFORE, LISTENERS))
     del said["shared_files"]
+    del said["predecessor"]["workers"]
     origin = take({UPGRADE_VARIABLE: json.dumps(said)}, 42)
-    assert (origin.predecessor, origin.passed, origin.shared_files) == (BEFORE, LISTENERS, None)
+    before = dataclasses.replace(BEFORE, workers=0)
+    assert (origin.predecessor, origin.passed, origin.shared_files) == (before, LISTENERS, None)
 
 
 def test_words_of_an_old_server_for_somebody_else() -> None:
@@ -99,6 +102,7 @@ def test_words_of_an_old_server_for_somebody_else() -> None:
         '{"for": 42, "predecessor": {}, "listeners": []}',
         '{"for": 42, "predecessor": 5, "listeners": []}',
         announce(42, BEFORE, LISTENERS).replace("[7, 8]", "[7]"),
+        announce(42, BEFORE, LISTENERS).replace('"workers": 7', '"workers": "many"'),
     ],
 )
 def test_nonsense(text: str) -> None:

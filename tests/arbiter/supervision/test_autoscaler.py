@@ -140,6 +140,16 @@ def test_no_worker_is_added_that_memory_has_no_room_for(world: Supervised) -> No
     assert wanted(world) == 4
 
 
+def test_a_server_that_takes_over_starts_with_as_many_as_memory_has_room_for(world: Supervised) -> None:
+    started(world)
+    world.supervisor.inherit_workers(7)
+    assert (wanted(world), world.supervisor.workers_beside) == (7, 7)
+    world.supervisor.retire()
+    assert world.supervisor.workers_beside == 7, "those that have retired are still needed there"
+    world.living[0].page.cells[Cell.RESIDENT] = 1 << 60
+    assert world.supervisor.workers_beside == 0, "it starts with the lower bound, and follows the load"
+
+
 def test_no_worker_is_added_while_other_code_is_tried(world: Supervised) -> None:
     started(world, reload_probation=30.0)
     world.supervisor.reload(settings(workers=WorkerRange(2, 8), timeout=0.0, reload_probation=30.0), ())

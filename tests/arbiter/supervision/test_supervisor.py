@@ -401,6 +401,31 @@ def test_children_that_are_stopped_and_continued(world: Supervised) -> None:
     assert world.lines[-1].endswith("was continued by a signal")
 
 
+def test_what_goes_wrong_with_one_exit_keeps_no_other_one(world: Supervised, monkeypatch: pytest.MonkeyPatch) -> None:
+    serving(world, workers=4)
+    links = world.living
+    for link in links[:2]:
+
+        def cannot_be_read(slot: int = link.child.slot) -> str:
+            raise OSError(f"the stacks of slot {slot}")
+
+        monkeypatch.setattr(link, "stacks", cannot_be_read)
+    world.children.exits += [(link.child, Exit(0, signal.SIGKILL, 1 << 20)) for link in links[:3]]
+    world.children.paused.append((links[3].child, True))
+    with pytest.raises(OSError, match="the stacks of slot 2") as raised:
+        world.supervisor.reap()
+    assert not world.children.exits, "one call has taken them all"
+    assert [line for line in world.lines if "worker 3" in line.lower()], "which has its record"
+    assert world.lines[-1].endswith("was stopped by a signal; other workers serve until it is continued")
+    assert world.living == [links[3]]
+    assert str(raised.value.__context__) == "the stacks of slot 1", "both are in the traceback that is logged"
+    # All three slots get another worker.
+    world.turn()
+    world.turn(2.0)
+    world.ready()
+    assert sorted(link.child.slot for link in world.living) == [1, 2, 3, 4]
+
+
 def test_started_with_some_of_the_workers(world: Supervised) -> None:
     world.supervisor.reload(settings(workers=2, min_ready=1), ())
     world.turn()

@@ -50,6 +50,30 @@ def test_a_pipe_is_refused_with_the_remedy(
     assert remedy in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ([".dockerenv"], "see docker logs CONTAINER, outside of the container, or start the server with "),
+        (["run/.containerenv"], "see podman logs CONTAINER, outside of the container, or "),
+        ([".dockerenv", "var/run/secrets/kubernetes.io/token"], "see kubectl logs POD, outside of the container, or "),
+    ],
+)
+def test_in_a_container_its_runtime_has_the_log(
+    descriptors: pathlib.Path, tmp_path: pathlib.Path, files: list[str], command: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (descriptors / "5").symlink_to(tmp_path / "pipe")
+    # As containers see their own groups, which does not count there.
+    (tmp_path / "proc/7/cgroup").write_text("0::/system.slice/docker.service\n")
+    for name in files:
+        path = tmp_path / "proc/7/root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(ControlError, match="which is a pipe and cannot be read here") as caught:
+        log_path(launch(descriptor=5), str(tmp_path))
+    assert command in str(caught.value)
+
+
 def test_what_cannot_be_looked_at_or_is_configured_elsewhere_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ControlError, match="which is no file and cannot be read here"):
         log_path(launch(descriptor=5), str(tmp_path))

@@ -41,7 +41,7 @@ from wsgicluster.settings.sources.help import COMMON, common_help
                 "off",
                 "app",
             ],
-            {"wsgi_app": "app"},
+            {"paste": "x", "wsgi_app": "app"},
         ),
     ],
 )

@@ -18,7 +18,7 @@ def test_every_flag_is_there(shell: str) -> None:
         for flag in setting.about.flags:
             assert not flag.startswith("--") or prefix + flag.removeprefix("--") in words
     assert f"{prefix}help-all" in words
-    assert f"{prefix}paster" not in words  # of Gunicorn, and without effect
+    assert f"{prefix}dirty-app" not in words  # of Gunicorn, and without effect
 
 
 @pytest.mark.parametrize("given", [["tcsh"], [], ["bash", "zsh"]])

@@ -33,6 +33,10 @@ def test_default_names(tmp_path: pathlib.Path) -> None:
     assert found == ConfigFile(f"file {tmp_path}/wsgicluster.conf.py", {"workers": 3})
 
 
+def test_a_module_is_no_value(tmp_path: pathlib.Path) -> None:
+    assert read(tmp_path, "import trace\nimport json as store\nworkers = 2\n").names == {"workers": 2}
+
+
 def test_named_files(tmp_path: pathlib.Path) -> None:
     (tmp_path / "sub").mkdir()
     path = tmp_path / "sub" / "a.py"

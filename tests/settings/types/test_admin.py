@@ -77,8 +77,9 @@ def test_a_file_without_a_token_is_noticed_before_the_start(tmp_path: pathlib.Pa
 
 def test_the_missing_package_is_named(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(UsageError, match=r"pip install 'wsgicluster\[admin\]'"):
-        loaded(tmp_path, "--admin", "9100")
+    for setting in (["--admin", "9100"], ["--app-metrics"]):
+        with pytest.raises(UsageError, match=r"pip install 'wsgicluster\[admin\]'"):
+            loaded(tmp_path, *setting)
     assert loaded(tmp_path).settings.admin is None
 
 

@@ -1,5 +1,6 @@
 """What a worker gives of its kept connections to one on probation, and what it leaves in the mailbox of its slot."""
 
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -7,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.worker.own_worker import OwnWorker
-from wsgicluster.ipc.handoff import Handed, hand_over, take_over
+from wsgicluster.ipc.handoff import Handed, Nudge, hand_over, take_over
 from wsgicluster.ipc.mailbox import MailboxRegistry
 from wsgicluster.ipc.messages import ShareConnections
+from wsgicluster.ipc.scoreboard import Cell, WorkerState
 from wsgicluster.worker.intake.connection_share import LEFT_S
 from wsgicluster.worker.kinds import gthread
 from wsgicluster.worker.kinds.parts import KindParts
@@ -129,6 +131,24 @@ def test_a_worker_that_leaves_gives_nothing(kind: KindParts, registry: MailboxRe
         own.worker.begin_drain()
         own.turn_until(lambda: own.drained)
         assert taken(inbox) == []
+
+
+@KINDS
+@pytest.mark.parametrize("why", ["it leaves", "mail is left to the other"])
+def test_the_other_worker_of_the_slot_is_woken(kind: KindParts, registry: MailboxRegistry, why: str) -> None:
+    """The kernel may have woken only the one that takes nothing from now on, for what lies there."""
+    inbox = registry.share(1).connections_inbox
+    assert inbox is not None
+    with OwnWorker(kind, siblings=1, mailboxes=registry.share(1)) as own:
+        other = own.board.take(1, 2)
+        other.cells[Cell.STATE] = WorkerState.READY
+        if why == "it leaves":
+            own.worker.begin_drain()
+            own.turn_until(lambda: own.drained)
+        else:
+            own.arbiter.send(ShareConnections(0, 1))
+            own.turn_until(lambda: select.select([inbox], [], [], 0)[0] != [])
+        assert isinstance(take_over(inbox), Nudge)
 
 
 def test_a_full_mailbox_is_tried_again(registry: MailboxRegistry) -> None:

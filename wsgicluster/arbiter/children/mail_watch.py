@@ -39,11 +39,14 @@ class MailWatch:
         self._cells[Cell.MAIL_WATCHED] = 0
         for slot, page in pages.items():
             since = page.floats[Cell.MAIL_SINCE]
-            if not since:
-                continue
             if not self._mailboxes.has_connections(slot):
                 # Another worker of the slot has taken it, or the one that noted it could not put it there.
-                page.floats[Cell.MAIL_SINCE] = 0.0
+                if since:
+                    page.floats[Cell.MAIL_SINCE] = 0.0
+            elif not since:
+                # It was noted on the page of the worker that had the slot before.
+                page.floats[Cell.MAIL_SINCE] = now
+                self._look_at(now + UNTAKEN_S)
             elif now < since + UNTAKEN_S:
                 self._look_at(since + UNTAKEN_S)
             else:

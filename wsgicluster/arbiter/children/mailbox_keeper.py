@@ -6,7 +6,7 @@ The arbiter never reads them. It keeps a mailbox for each slot, and gives connec
 import contextlib
 import math
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from wsgicluster.arbiter.children.link import ChildLink
 from wsgicluster.arbiter.children.mail_watch import MailWatch
@@ -66,17 +66,17 @@ class MailboxKeeper:
         """When `keep` has something to do that no event will announce; infinite if never."""
         return min(self._watch.next_due, min(self._vacant.values(), default=math.inf) + self._vacant_s)
 
-    def keep(self, workers: int, now: float) -> None:
-        """Have mailboxes for so many slots, and for those whose workers have not exited; tell children of changes.
+    def keep(self, slots: Sequence[int], now: float) -> None:
+        """Have mailboxes for these slots, and for those whose workers have not exited; tell children of changes.
 
         Without descriptors left it is done as soon as there are some; the workers that need them cannot be made before.
         Connections that lie in the mailbox of a slot without a worker go to others; those of clients that belong there
         after `VACANT_S`, since until then the next worker of the slot may come and take them. Those that a living
         worker does not take go to others as well.
         """
-        self._board.server.cells[Cell.WANTED] = workers
+        self._board.server.cells[Cell.WANTED] = len(slots)
         pages = {link.child.slot: link.page for link in self._workers() if link.child.ready}
-        wanted = {link.child.slot for link in self._workers()}.union(range(1, workers + 1))
+        wanted = {link.child.slot for link in self._workers()}.union(slots)
         self._served = self._served or bool(pages)
         for slot in self.registry.slots() if self._served else ():
             if slot in pages:

@@ -22,7 +22,7 @@ from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.clock import SystemClock
 from wsgicluster.errors import AppLoadError, ServerError
-from wsgicluster.ipc import membership
+from wsgicluster.ipc import app_metrics, membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.mailbox import MailboxName, MailboxRegistry
 from wsgicluster.ipc.messages import BootFailed, Channel, Forked, Ready
@@ -57,6 +57,8 @@ class MoldContext:
     mailboxes: MailboxRegistry
     """As they were when it was forked; orders say what has changed since."""
     shared_files: SharedFiles | None
+    app_metrics: str = ""
+    """As workers have it."""
     tls: "ssl.SSLContext | None" = None
     """What its workers make their TLS contexts of; each gets its own copy with the fork."""
     opened: frozenset[int] = frozenset()
@@ -178,6 +180,7 @@ def _receive_order(context: MoldContext) -> tuple[int, Assignment]:
         listener_numbers=tuple(fields["listener_numbers"]),
         mailboxes=context.mailboxes.share(fields["slot"]),
         shared_files=context.shared_files,
+        app_metrics=context.app_metrics,
         tls=context.tls,
         hooked=fields["hooked"],
     )
@@ -213,6 +216,9 @@ class Mold:
         files = self._context.shared_files
         if files is not None:
             membership.lend(membership.SharedState(files, self._settings.store, self._settings.store_size))
+        if self._context.app_metrics:
+            # Its own: each of its workers opens those of its slot when it counts for the first time.
+            app_metrics.begin(self._context.app_metrics, 0, self._context.page.index)
         clock = SystemClock()
         begun_at = clock.monotonic()
         try:

@@ -25,6 +25,7 @@ from wsgicluster.arbiter.plan.orders import Spawn
 from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem.diagnosis import Exit
+from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import Channel
 from wsgicluster.ipc.scheduling import Scheduling, load_scheduling, store_scheduling
@@ -79,6 +80,8 @@ class ChildProcesses:
         self.mailboxes = MailboxKeeper(board, self._links.values)
         self.shared_files: SharedFiles | None = None
         """Those that children get; set before there is any child."""
+        self.app_metrics: AppMetricsFolder | None = None
+        """Where children keep the application's metrics, if their settings say so."""
         self.admin_sockets: Callable[[Settings], tuple[socket.socket, ...]] = lambda _: ()
         """Where the admin worker of these settings listens."""
         self.admit_control: Callable[[socket.socket, str], object] | None = None
@@ -141,6 +144,9 @@ class ChildProcesses:
         """Have ``handle`` called whenever this child has sent something."""
         self._inbox.watch(self._links[child.key].channel, handle)
 
+    def _metrics_folder(self, settings: Settings) -> str:
+        return self.app_metrics.path if self.app_metrics is not None and settings.app_metrics else ""
+
     def _stacks_file(self) -> int:
         if hasattr(os, "memfd_create"):
             return os.memfd_create("wsgicluster-stacks", os.MFD_CLOEXEC)
@@ -152,7 +158,8 @@ class ChildProcesses:
         registry = self.mailboxes.registry
         context = mold.MoldContext(
             generation.number, link.page, self.board, channel, theirs, link.stacks_fd, registry,
-            self.shared_files, generation.tls.context if generation.tls else None, self.hooks.descriptors(),
+            self.shared_files, self._metrics_folder(generation.settings),
+            generation.tls.context if generation.tls else None, self.hooks.descriptors(),
         )  # fmt: skip
         link.note_mailboxes(registry)
         run = mold.Mold(context, generation.settings, self._roles, self._logs).run
@@ -188,8 +195,9 @@ class ChildProcesses:
             listener_numbers=generation.listeners,
             mailboxes=mailboxes,
             shared_files=self.shared_files,
+            app_metrics=self._metrics_folder(settings),
             tls=generation.tls.context if generation.tls else None,
-            hooked=given if maker is None else self.hooks.packed(given),
+            hooked=given if maker is None else self.hooks.packed(given, settings),
         )
         if maker is not None and maker.orders is not None:
             child.mold, registry = maker.child.key, self.mailboxes.registry
@@ -230,6 +238,7 @@ class ChildProcesses:
                 stacks_fd=link.stacks_fd,
                 mailboxes=None if is_admin else link.share_mailboxes(registry, child.role.value),
                 shared_files=None if is_admin else self.shared_files,
+                app_metrics=self._metrics_folder(settings),
                 events=self.events.receive_end if is_steward else None,
                 control=theirs,
             )
@@ -349,6 +358,8 @@ class ChildProcesses:
         self._by_pid.pop(child.pid, None)
         self._inbox.unwatch(link.channel)
         link.close()
+        if self.app_metrics is not None:
+            self.app_metrics.forget_living(child.slot, link.page.index)
         self.board.free(link.page)
 
     def close(self) -> None:

@@ -140,6 +140,7 @@ class CommandHandlers:
                 "ready": status.ready,
                 "range": str(settings.workers) if settings.has_worker_range else None,
             },
+            "memory_limit_bytes": settings.max_memory or None,
             "last_reload": attempt_as_json(status.last),
             **self._observation.events_counted(),
             "bounds_seconds": BOUNDS_S,

@@ -122,7 +122,6 @@ class StackHandlers:
                 call.due = now + PROFILE_LOOK_S
 
         call.on_end, call.poll, call.due = end, poll, began + PROFILE_LOOK_S
-        call.ends_with_client = True
         call.item(
             {
                 "schema": protocol.SCHEMA,

@@ -5,6 +5,7 @@ its replacement is ready, one generation is always whole, and a generation on tr
 """
 
 import math
+from collections.abc import Sequence
 
 from wsgicluster.arbiter.plan.child import Ask, Child, Role, State
 from wsgicluster.arbiter.plan.orders import MOLD_SLOT, Order, Spawn, Stop, Stopping
@@ -113,7 +114,7 @@ class Planner:
         for child in self._pool.workers():
             if self._serves(child):
                 best[child.slot] = max(best.get(child.slot, child), child, key=lambda c: c.rank)
-        stops = []
+        stops, slots = [], self._rollout.slots
         for child in self._pool.children.values():
             wanted = self._rollout.wanted(child.generation)
             if child.asked or child.state is State.KILLED or self._is_tried(child) or child.role in SUPPORT_ROLES:
@@ -122,9 +123,9 @@ class Planner:
                 if not wanted and not self._is_forking(child, now):
                     stops.append(Stop(child.key, Ask.QUICK))
             elif not child.ready:
-                if not wanted or child.slot > self._rollout.workers:
+                if not wanted or child.slot not in slots:
                     stops.append(Stop(child.key, Ask.DRAIN if child.may_hold_requests else Ask.QUICK))
-            elif child.slot > self._rollout.workers or best.get(child.slot) is not child:
+            elif child.slot not in slots or best.get(child.slot) is not child:
                 stops.append(Stop(child.key, Ask.DRAIN))
         return stops
 
@@ -133,7 +134,8 @@ class Planner:
         rollout = self._rollout
         if rollout.batch:
             return []
-        ready = [c for c in self._pool.workers() if c.ready and c.slot <= rollout.workers and c.key not in leaving]
+        slots = rollout.slots
+        ready = [c for c in self._pool.workers() if c.ready and c.slot in slots and c.key not in leaving]
         manned = {child.slot for child in ready}
         may_go = len(manned) - rollout.least_ready
         newest = rollout.serving
@@ -144,10 +146,10 @@ class Planner:
         old = [child for child in ready if newest is not None and child.generation < newest.number]
         return [Stop(child.key, Ask.DRAIN) for child in sorted(old, key=lambda c: c.slot)[: max(0, may_go)]]
 
-    def _slots_to_fill(self) -> range:
+    def _slots_to_fill(self) -> Sequence[int]:
         base = self._rollout.base
         alone = base is not None and base.has_smoke_test and self._rollout.stage is Stage.FIRST
-        return range(1, 2 if alone else self._rollout.workers + 1)
+        return self._rollout.slots[:1] if alone else self._rollout.slots
 
     def _is_kept_free(self, slot: int, leaving: set[int]) -> bool:
         """Where no worker may be too many: is the slot another one's, who has not left yet or is only to come?"""
@@ -184,8 +186,8 @@ class Planner:
         if tried:
             return tried[0].slot
         manned = {child.slot for child in self._pool.workers() if child.ready}
-        slots = range(1, max(1, self._rollout.workers) + 1)
-        return next((slot for slot in slots if slot not in manned), 1)
+        slots = self._rollout.slots or (1,)
+        return next((slot for slot in slots if slot not in manned), slots[0])
 
     def _try(self, orders: list[Order], now: float) -> list[Order]:
         """The spawn of the first worker of a generation on trial, if there is none yet."""

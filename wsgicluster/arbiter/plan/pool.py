@@ -183,7 +183,7 @@ class Pool:
             return self._stopped_by
         if serving is not None and child.generation < serving.number:
             return serving.by
-        if child.role is Role.WORKER and child.slot > self.rollout.workers:
+        if child.role is Role.WORKER and child.slot not in self.rollout.slots:
             return self.rollout.scaled_by
         # Stopped in favour of a generation on trial; otherwise its own was aborted.
         return trial.by if trial is not None and child.generation < trial.number else ARBITER

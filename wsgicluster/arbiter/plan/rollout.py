@@ -5,7 +5,9 @@ Pure: inputs and times in, values out. Which process runs what is not known here
 
 import dataclasses
 import enum
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsgicluster.arbiter.plan.canary import Bounds
@@ -145,6 +147,8 @@ class Rollout:
         self.retired = False
         """No worker is wanted until a reload has succeeded, the server is scaled up, or they are resumed."""
         self._adjusted = 0
+        self._vacated: set[int] = set()
+        """Slots below others that are wanted, whose workers were stopped as the oldest ones."""
         self._adjusted_at_begin = 0
         self._retired_at_begin = False
         self._settles_at = math.inf
@@ -168,9 +172,22 @@ class Rollout:
     @property
     def workers(self) -> int:
         """How many workers are wanted now."""
-        if self.base is None or self.retired:
+        return 0 if self.retired else self.workers_unless_retired
+
+    @property
+    def workers_unless_retired(self) -> int:
+        """How many workers are wanted now, or will be once they are resumed."""
+        if self.base is None:
             return 0
         return min(self.most, max(0, self.base.settings.workers + self._adjusted))
+
+    @property
+    def slots(self) -> Sequence[int]:
+        """The slots of the workers that are wanted, in ascending order: the first ones that are not vacated."""
+        if not self._vacated:
+            return range(1, self.workers + 1)
+        kept = (slot for slot in itertools.count(1) if slot not in self._vacated)
+        return tuple(itertools.islice(kept, self.workers))
 
     @property
     def most(self) -> int:
@@ -227,11 +244,33 @@ class Rollout:
         """So many workers more, never below one nor above the most; returns how many are wanted then."""
         self.scaled_by = by
         if self.base is not None:
-            at_least = min(1, self.workers)
-            wanted = min(self.most, max(at_least, self.workers + more))
+            before = self.workers
+            wanted = min(self.most, max(min(1, before), before + more))
             if wanted:
                 self._adjusted, self.retired = wanted - self.base.settings.workers, False
+            self._vacated = set(sorted(self._vacated)[max(0, wanted - before) :])
         return self.workers
+
+    def inherit(self, workers: int) -> None:
+        """Of the first generation: want as many workers as the server before this one, as far as its range allows.
+
+        Without a range the number of the settings counts: what signals have made of it was asked of that server.
+        """
+        if self.base is not None and self.base.settings.has_worker_range:
+            least = self.base.settings.workers
+            self._adjusted = min(self.most, max(least, workers)) - least
+
+    def vacate(self, slot: int, by: str = OPERATOR) -> int:
+        """One worker less, that of this slot, which stays free until more are wanted; returns how many are then."""
+        before = self.workers
+        if self.scale(-1, by) < before:
+            self._vacated.add(slot)
+            self._vacated = {each for each in self._vacated if each < self.slots[-1]}
+        return self.workers
+
+    def use_first_slots(self) -> None:
+        """Want workers in the first slots again: something counts on that."""
+        self._vacated.clear()
 
     def retire_all(self) -> None:
         """Want no worker, though a reload may be under way."""

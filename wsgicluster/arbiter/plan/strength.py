@@ -3,12 +3,21 @@
 import math
 
 from wsgicluster.arbiter.plan.backoff import QUICK_DEATH_S
+from wsgicluster.arbiter.plan.child import Child
 from wsgicluster.arbiter.plan.pool import Pool
 
 
 def ready_slots(pool: Pool) -> int:
     """How many of the wanted slots have a worker that serves."""
-    return len({c.slot for c in pool.workers() if c.ready and c.slot <= pool.rollout.workers})
+    slots = pool.rollout.slots
+    return len({c.slot for c in pool.workers() if c.ready and c.slot in slots})
+
+
+def oldest(pool: Pool) -> Child | None:
+    """Of the workers that serve in wanted slots, the one that was started first; None where there is none."""
+    slots = pool.rollout.slots
+    serving = [c for c in pool.workers() if c.ready and not c.asked and c.slot in slots]
+    return min(serving, key=lambda child: (child.forked_at, child.key), default=None)
 
 
 def enough(pool: Pool) -> bool:
@@ -22,7 +31,7 @@ def whole(pool: Pool) -> bool:
     if serving is None or pool.rollout.trial is not None:
         return False
     current = {c.slot for c in pool.workers() if c.ready and c.generation == serving.number}
-    return set(range(1, pool.rollout.workers + 1)) <= current
+    return current.issuperset(pool.rollout.slots)
 
 
 def proven_at(pool: Pool) -> float:

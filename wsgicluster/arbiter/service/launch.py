@@ -60,11 +60,15 @@ class HandOff:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Predecessor:
-    """The server that has started this one beside itself; ``channel`` is the descriptor of the upgrade channel."""
+    """The server that has started this one beside itself; ``channel`` is the descriptor of the upgrade channel.
+
+    ``workers`` is with how many workers this one would serve as well as that, 0 where it does not say.
+    """
 
     pid: int
     channel: int
     hand_off: HandOff
+    workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ def announce(
                 # As servers of earlier versions call it: one of them may be on either side.
                 "bond": predecessor.channel,
                 "hand_off": dataclasses.asdict(predecessor.hand_off),
+                "workers": predecessor.workers,
             },
             "listeners": [dataclasses.asdict(each) for each in passed],
             "shared_files": dataclasses.asdict(shared_files) if shared_files is not None else None,
@@ -155,7 +160,9 @@ def _upgraded(text: str, pid: int) -> Origin:
     if fields["for"] != pid:
         raise ValueError
     before = fields["predecessor"]
-    predecessor = Predecessor(before["pid"], before["bond"], HandOff(**before["hand_off"]))
+    # One from before their number could be passed says nothing of it.
+    workers = int(before.get("workers", 0))
+    predecessor = Predecessor(before["pid"], before["bond"], HandOff(**before["hand_off"]), workers)
     listeners = tuple(_listener(each) for each in fields["listeners"])
     # A server from before there was shared state, or an admin worker, passes none.
     files, admin = fields.get("shared_files"), fields.get("admin_listeners", [])

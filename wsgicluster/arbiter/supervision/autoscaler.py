@@ -115,16 +115,22 @@ class Autoscaler:
             )
         return None
 
+    def that_fit(self, workers: int) -> int:
+        """For how many of so many workers, as large as those here, there is memory beside these."""
+        available = cgroup.available_memory_bytes()
+        return workers if available is None else min(workers, room_for(available, self._largest_bytes()))
+
     def _largest_bytes(self) -> int:
         pages = [self._children.link(child).page for child in self._pool.workers() if child.ready]
         return max((page.cells[Cell.RESIDENT] for page in pages), default=0)
 
     def _look(self, now: float) -> Look:
         """What there is to see since the last look; workers that are ready since a moment ago do not count yet."""
-        wanted, slots, load = self._pool.rollout.workers, set[int](), 0.0
+        rollout = self._pool.rollout
+        wanted, slots, load = rollout.workers, set[int](), 0.0
         requests, waited_s, found = 0, 0.0, dict[int, WorkerSample]()
         for child in self._pool.workers():
-            if not child.ready or child.slot > wanted:
+            if not child.ready or child.slot not in rollout.slots:
                 continue
             found[child.key] = reading = self._read(child, now)
             before = self._baseline(child, reading)

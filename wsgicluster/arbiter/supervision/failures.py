@@ -114,10 +114,20 @@ class ChildFailures:
         if self._pool.stopping:
             self.forced.note(child, end, facts)
         verdict, wait = self._pool.exited(child, end, now, in_service(end, facts))
-        death = None
+        try:
+            self._record(child, ended, end, asked=bool(asked))
+        finally:
+            # Even where no record of it can be made: its process is not there any more, and the slot may get another.
+            self._judged(child, verdict, wait, (f"{child}: {end.value}, {ended}", ""))
+            self._release(child)
+
+    def _record(self, child: Child, ended: Exit, end: End, *, asked: bool) -> None:
+        """Log how a child has exited, and report the event."""
+        link, death = self._children.link(child), None
+        facts = link.facts()
         if end in UNEXPECTED_ENDS or end in (End.TIMED_OUT, End.BOOT_FAILED):
             self._children.mailboxes.nudge()
-            death = self._investigator.examine(child, ended, facts, self._children.link(child).stacks())
+            death = self._investigator.examine(child, ended, facts, link.stacks())
             if end is not End.BOOT_FAILED:  # which has been logged when the child reported it
                 self._log.error("%s", report.death(death))
         elif end is not End.CUT and asked:
@@ -128,8 +138,6 @@ class ChildFailures:
             )
             self._log.info("%s exited: %s%s", child, end.value, served)
         self._events.exited(child, ended, facts, death)
-        self._judged(child, verdict, wait, (f"{child}: {end.value}, {ended}", ""))
-        self._release(child)
 
     def silent(self, child: Child, now: float) -> None:
         """A child has closed its channel: it has exited, or is about to, or its application has closed it."""

@@ -13,7 +13,7 @@ from wsgicluster.ipc.scheduling import Scheduling
 from wsgicluster.settings import Settings
 from wsgicluster.settings.checks import scheduling_remarks
 from wsgicluster.settings.live import with_scheduling
-from wsgicluster.settings.types.scheduling import Sticky
+from wsgicluster.settings.types.scheduling import SHARED, Sticky
 
 
 class LiveScheduling:
@@ -36,7 +36,18 @@ class LiveScheduling:
         """Another generation serves from now on."""
         serving = self._pool.rollout.serving
         if serving is not None and not self._was_set:
-            self._children.set_scheduling(_scheduling_of(serving.settings))
+            self._set(_scheduling_of(serving.settings))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all slots are alike, so that it does not matter in which ones workers are."""
+        return self._children.scheduling.policy == SHARED
+
+    def _set(self, wanted: Scheduling) -> None:
+        self._children.set_scheduling(wanted)
+        if not self.is_shared:
+            # Weights and clients are for the first slots.
+            self._pool.rollout.use_first_slots()
 
     def in_force(self) -> Settings:
         """The settings of the generation that serves, or of the first one, with what has changed live since."""
@@ -60,7 +71,7 @@ class LiveScheduling:
         the settings in force then. Raises UsageError.
         """
         settings = with_scheduling(self.in_force(), given, where)
-        self._children.set_scheduling(_scheduling_of(settings))
+        self._set(_scheduling_of(settings))
         self._was_set = True
         for remark in scheduling_remarks(settings, settings.scheduling):
             self._log.warning("%s", remark)

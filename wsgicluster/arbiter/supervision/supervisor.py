@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from wsgicluster.arbiter.children.processes import ChildProcesses
+from wsgicluster.arbiter.plan import strength
 from wsgicluster.arbiter.plan.child import End, Role
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.planner import Planner
@@ -110,7 +111,18 @@ class Supervisor:
     def scale(self, more: int, by: str = OPERATOR) -> int:
         """Want so many workers more; returns how many are wanted then."""
         before = self._pool.rollout.workers
-        workers = self._pool.rollout.scale(more, by)
+        return self._scaled(before, self._pool.rollout.scale(more, by))
+
+    def remove_oldest(self, by: str = OPERATOR) -> int:
+        """Want one worker less: the oldest, unless its slot means something to clients; returns how many are wanted."""
+        rollout = self._pool.rollout
+        found = strength.oldest(self._pool)
+        if found is None or rollout.trial is not None or not self.scheduling.is_shared:
+            return self.scale(-1, by)
+        before = rollout.workers
+        return self._scaled(before, rollout.vacate(found.slot, by))
+
+    def _scaled(self, before: int, workers: int) -> int:
         if workers != before:
             self.events.scaled(before)
             self._children.hooks.workers_changed(workers, before)
@@ -119,6 +131,15 @@ class Supervisor:
     def scale_to(self, workers: int, by: str = OPERATOR) -> int:
         """Want so many workers; returns how many are wanted then."""
         return self.scale(workers - self._pool.rollout.workers, by)
+
+    def inherit_workers(self, workers: int) -> None:
+        """Before any worker boots: want as many as the server before this one, where the settings have a range."""
+        self._pool.rollout.inherit(workers)
+
+    @property
+    def workers_beside(self) -> int:
+        """With how many workers a server that takes over from this one starts: as many, as far as there is memory."""
+        return self._autoscaler.that_fit(self._pool.rollout.workers_unless_retired)
 
     @property
     def most_workers(self) -> int:
@@ -187,18 +208,24 @@ class Supervisor:
     # What happens
 
     def reap(self) -> None:
-        """Take in which children have exited."""
-        for child, ended in self._children.reap():
-            try:
-                # Its last messages may not have been read yet.
-                self.messages.read(child.key)
-            finally:
-                # Whatever becomes of those: it is not reported a second time that it has exited.
-                self.failures.exited(child, ended)
-        while self._children.paused:
-            child, stopped = self._children.paused.pop(0)
-            self._log.warning("%s", report.paused(child, stopped))
-            self._children.mailboxes.nudge()
+        """Take in which children have exited. An error with one of them is raised once all are reaped."""
+        try:
+            for child, ended in self._children.reap():
+                try:
+                    # Its last messages may not have been read yet.
+                    self.messages.read(child.key)
+                finally:
+                    # Whatever becomes of those: it is not reported a second time that it has exited.
+                    self.failures.exited(child, ended)
+            while self._children.paused:
+                child, stopped = self._children.paused.pop(0)
+                self._log.warning("%s", report.paused(child, stopped))
+                self._children.mailboxes.nudge()
+        except Exception:
+            # The kernel sends no second signal for those behind it, which would be zombies until another child exits.
+            # Each call reaps at least one, so that this ends; a further error has this one as its context.
+            self.reap()
+            raise
 
     # What is due
 
@@ -232,7 +259,7 @@ class Supervisor:
         self._keep_events()
         if not self._pool.stopping:
             self._children.end_listeners(self.listeners)
-            self._children.mailboxes.keep(self._pool.rollout.workers, now)
+            self._children.mailboxes.keep(self._pool.rollout.slots, now)
             self._children.tell_scheduling()
         else:
             self._children.mailboxes.hand_on()

@@ -145,17 +145,18 @@ class Upgrade:
         shared_files: PassedFiles,
         title: str,
         passed_admin: Sequence[Passed] = (),
+        workers: int = 0,
     ) -> int | None:
         """Start a new server on these listeners and files; its pid, or None when that is refused, which is logged.
 
-        Log lines begin with the title of who has requested it.
+        Log lines begin with the title of who has requested it. ``workers`` is with how many it may start at once.
         """
         refusal = self._refusal()
         if refusal:
             self._log.warning("%s: no new server is started: %s", title, refusal)
             return None
         ours, theirs = UpgradeChannel.pair()
-        before = Predecessor(os.getpid(), theirs.fileno(), hand_off)
+        before = Predecessor(os.getpid(), theirs.fileno(), hand_off, workers)
 
         def run() -> NoReturn:
             self.before_exec()

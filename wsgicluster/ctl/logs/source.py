@@ -8,6 +8,13 @@ from typing import Any
 
 from wsgicluster.control.protocol import ControlError, ErrorCode
 
+_CONTAINERS = (
+    ("var/run/secrets/kubernetes.io", "kubectl logs POD"),
+    (".dockerenv", "docker logs CONTAINER"),
+    ("run/.containerenv", "podman logs CONTAINER"),
+)
+"""What is there in containers of each kind, and what shows their logs outside of them. In Docker's there may also be
+what Kubernetes has put there."""
 _UNIT = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
 
 
@@ -44,8 +51,13 @@ def _kind(mode: int, path: str) -> str:
 
 def _remedy(pid: int, root: str) -> str:
     otherwise = "start the server with --error-logfile FILE"
+    process = os.path.join(root, f"proc/{pid}")
+    for name, command in _CONTAINERS:
+        # Its own root: this command may run outside of the container.
+        if os.path.exists(os.path.join(process, "root", name)):
+            return f"see {command}, outside of the container, or {otherwise}"
     try:
-        with open(os.path.join(root, f"proc/{pid}/cgroup"), encoding="utf-8", errors="replace") as file:
+        with open(os.path.join(process, "cgroup"), encoding="utf-8", errors="replace") as file:
             unit = _UNIT.search(file.read())
     except OSError:
         unit = None

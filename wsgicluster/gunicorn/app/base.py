@@ -14,18 +14,22 @@ from wsgicluster.gunicorn.configuration import Configuration, names
 from wsgicluster.settings import Loaded, Settings
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import command_line
+from wsgicluster.settings.sources.config_file import read_config
 from wsgicluster.settings.sources.gunicorn_names import ACCEPTED
-from wsgicluster.settings.sources.merge import load_values, read_sources, read_value
+from wsgicluster.settings.sources.merge import fallbacks, load_values, read_sources, read_value
 
 
 class OpenConfiguration(Configuration):
     """``cfg`` while it is being made: settings can be set."""
 
     def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
-        super().__init__(Settings())
+        # As in Gunicorn, a program's own class begins with what platforms set, such as PORT.
+        outside = fallbacks(os.environ)
+        self.given: dict[str, Any] = dict(outside.values)
+        read = {name: read_value(SETTINGS[name], self.given[name], outside.sources[name]) for name in self.given}
+        super().__init__(Settings(**read))
         self.usage = usage
         self.prog = prog or os.path.basename(sys.argv[0])
-        self.given: dict[str, Any] = {}
         self.remarks: list[str] = []
 
     def set(self, name: str, value: Any, source: str = "cfg.set") -> None:
@@ -118,6 +122,14 @@ class BaseApplication:
 
 class Application(BaseApplication):
     """One that also reads the command line, the environment and the configuration file, as the command does."""
+
+    def load_config_from_file(self, filename: str | None) -> None:
+        """Set what a configuration file says, or the first default one that is there for None. Raises UsageError."""
+        found = read_config(filename, os.getcwd())
+        if found is not None:
+            self.cfg.remarks += found.remarks
+            for name, value in found.names.items():
+                self.cfg.set(name, value, found.source)
 
     def load_config(self) -> None:
         """Set what all of them say; what `init` returns is overridden by them."""

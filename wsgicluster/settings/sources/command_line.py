@@ -7,7 +7,7 @@ import argparse
 import functools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from wsgicluster.errors import UsageError
@@ -27,11 +27,12 @@ _QUESTIONS = ("help", "help_all", "version", "verbose")
 class CommandLine:
     """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions.
 
-    ``remarks`` are about flags of Gunicorn that have no effect.
+    ``remarks`` are about flags of Gunicorn that have no effect, ``accepted`` are the values of these.
     """
 
     given: Mapping[str, str | list[str] | bool]
     remarks: tuple[str, ...] = ()
+    accepted: Mapping[str, object] = field(default_factory=dict)
     help: bool = False
     help_all: bool = False
     version: bool = False
@@ -66,7 +67,7 @@ def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
         gunicorn_names.ACCEPTED[name].remark(value, f"{where} {_long(gunicorn_names.ACCEPTED[name].flags)}")
         for name, value in accepted.items()
     ]
-    return CommandLine(values, tuple(remark for remark in remarks if remark is not None), **questions)
+    return CommandLine(values, tuple(remark for remark in remarks if remark is not None), accepted, **questions)
 
 
 def parse_variable(text: str, name: str) -> CommandLine:

@@ -34,6 +34,7 @@ class ConfigFile:
     """The settings of a configuration file (or module): ``source`` names it, ``names`` are its settings.
 
     ``remarks`` are about names that may be misspelt settings, or that have no effect; ``path`` is empty for a module.
+    ``accepted`` are settings of Gunicorn that have no effect here.
     ``views`` are the modules of Gunicorn that it has imported although Gunicorn is not installed, ``patches`` the
     functions of gevent that it has called, without effect, to patch the standard library.
     """
@@ -44,6 +45,7 @@ class ConfigFile:
     path: str = field(default="", compare=False)
     views: tuple[str, ...] = ()
     patches: tuple[str, ...] = ()
+    accepted: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 class WrongNames(UsageError):
@@ -54,14 +56,14 @@ class WrongNames(UsageError):
         self.file = file
 
 
-def read_config(location: str | None, directory: str) -> ConfigFile | None:
-    """Execute the file or module at a location, or the first default one that is there.
+def read_config(location: str | None, directory: str, names: Sequence[str] = DEFAULT_NAMES) -> ConfigFile | None:
+    """Execute the file or module at a location, or the first default one that is there, of these ``names``.
 
     Raises UsageError when a named one is missing or when it raises, and WrongNames when it names hooks that cannot be
     imported.
     """
     if location is None:
-        paths = (os.path.join(directory, name) for name in DEFAULT_NAMES)
+        paths = (os.path.join(directory, name) for name in names)
         path = next(filter(os.path.exists, paths), None)
         return None if path is None else _execute(path, directory)
     if location.startswith("python:"):
@@ -195,7 +197,7 @@ def _with_settings(file: ConfigFile, names: Mapping[str, Any], imported: set[str
             except Exception as error:  # noqa: BLE001
                 # The named module is the user's program: whatever its import raises.
                 complaints.append(complaint(source, name, quoted(value), f"a function ({_summary(error)})"))
-        elif name in SETTINGS:
+        elif name in SETTINGS and not isinstance(value, ModuleType):  # as after import trace
             settings[name] = value
         elif name in gunicorn_names.ACCEPTED:
             remarks.append(gunicorn_names.ACCEPTED[name].remark(value, source))
@@ -205,7 +207,8 @@ def _with_settings(file: ConfigFile, names: Mapping[str, Any], imported: set[str
             near = near_miss(name, value, settings)
             remarks.append(str(complaint(source, name, "not a setting", near=near)) if near else None)
     said = tuple(remark for remark in remarks if remark is not None)
-    file = dataclasses.replace(file, names=settings, remarks=said)
+    accepted = {name: value for name, value in names.items() if name in gunicorn_names.ACCEPTED}
+    file = dataclasses.replace(file, names=settings, remarks=said, accepted=accepted)
     if complaints:
         raise WrongNames(complaints, file)
     return file

@@ -50,7 +50,6 @@ def _rows(missing: str, *rows: tuple[Any, ...]) -> Iterable[Accepted]:
 _NO_ASGI = "not used: wsgicluster serves WSGI applications; use an ASGI server for others"
 _NO_HTTP2 = "not done: workers speak HTTP/1.1; let a proxy in front, such as nginx, speak HTTP/2 with clients"
 _NO_DIRTY = "not done: there are no dirty workers; use jobs_worker, or a task queue"
-_NO_PASTE = "not done: name the application as module:factory"
 
 ACCEPTED: Mapping[str, Accepted] = {
     row.name: row
@@ -62,8 +61,6 @@ ACCEPTED: Mapping[str, Accepted] = {
             "http_parser", "not used: WSGICLUSTER_PURE=1 selects plain Python", ("auto", "fast"), ("--http-parser",)
         ),
         Accepted("ssl_version", "not used; see tls_minimum", (ANY,), ("--ssl-version",)),
-        Accepted("paste", _NO_PASTE, (), ("--paste", "--paster")),
-        Accepted("raw_paste_global_conf", _NO_PASTE, (), ("--paste-global",), "each"),
         *_rows(
             _NO_HTTP2, ("http_protocols", "h1", ["h1"], ("h1",)), ("http2_cleartext", "off"),
             ("http2_max_concurrent_streams", ANY), ("http2_initial_window_size", ANY), ("http2_max_frame_size", ANY),

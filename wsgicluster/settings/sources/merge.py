@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsgicluster.errors import UsageError
+from wsgicluster.settings import paste
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
 from wsgicluster.settings.fields import SETTINGS, Settings
 from wsgicluster.settings.sources import command_line
-from wsgicluster.settings.sources.config_file import ConfigFile, WrongNames, read_config
+from wsgicluster.settings.sources.config_file import DEFAULT_NAMES, ConfigFile, WrongNames, read_config
 from wsgicluster.settings.types.general import WrongEntry
 from wsgicluster.settings.wording import complaint, nearest, quoted, raise_all
 
@@ -41,12 +42,16 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True)
 class Given:
-    """The values of one source, as written, and the name of each for messages (``command line --timeout``)."""
+    """The values of one source, as written, and the name of each for messages (``command line --timeout``).
+
+    ``accepted`` are values of settings of Gunicorn that have no effect here.
+    """
 
     values: Mapping[str, Any]
     sources: Mapping[str, str]
     complaints: Sequence[UsageError] = ()
     remarks: Sequence[str] = ()
+    accepted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
     if question is not None:
         return Loaded(Settings(), {}, question)
     given, file, found = read_sources(arguments, environ, directory)
-    settings, sources = merge(given)
+    settings, sources = paste.completed(*merge(given), directory, DEFAULT)
     remarks = [*(remark for each in given for remark in each.remarks), *unknown_variables(environ)]
     check(settings, sources, directory)
     if file is not None and file.patches and settings.worker_class != "gevent":
@@ -89,16 +94,19 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
 
 
 def read_sources(
-    arguments: command_line.CommandLine, environ: Mapping[str, str], directory: str
+    arguments: command_line.CommandLine,
+    environ: Mapping[str, str],
+    directory: str,
+    names: Sequence[str] = DEFAULT_NAMES,
 ) -> tuple[list[Given], ConfigFile | None, str]:
-    """All sources in their order, the file among them, and its path if it was found by a default name.
+    """All sources in their order, the file among them, and its path if it was found by a default one of ``names``.
 
     Raises UsageError.
     """
     outside = [from_gunicorn(environ), from_environment(environ), from_command_line(arguments)]
     named = next((given.values["config"] for given in reversed(outside) if "config" in given.values), None)
     location = None if named is None else SETTINGS["config"].about.type.read(named)
-    file, in_file = _from_file(location, directory)
+    file, in_file = _from_file(location, directory, names)
     found = file.path if file is not None and named is None else ""
     return [fallbacks(environ), in_file, *outside], file, found
 
@@ -113,15 +121,16 @@ def load_values(values: Mapping[str, Any], where: str, directory: str) -> Loaded
     return Loaded(whole.settings, whole.sources, Action.SERVE, whole.remarks)
 
 
-def _from_file(location: str | None, directory: str) -> tuple[ConfigFile | None, Given]:
+def _from_file(location: str | None, directory: str, names: Sequence[str]) -> tuple[ConfigFile | None, Given]:
     try:
-        file, complaints = read_config(location, directory), list[UsageError]()
+        file, complaints = read_config(location, directory, names), list[UsageError]()
     except WrongNames as error:
         # Reported together with the errors in the values.
         file, complaints = error.file, [error]
     if file is None:
         return None, Given({}, {})
-    return file, Given(file.names, dict.fromkeys(file.names, file.source), complaints, file.remarks)
+    sources = dict.fromkeys((*file.names, *file.accepted), file.source)
+    return file, Given(file.names, sources, complaints, file.remarks, file.accepted)
 
 
 def _question(arguments: command_line.CommandLine) -> Action | None:
@@ -170,13 +179,14 @@ def from_gunicorn(environ: Mapping[str, str]) -> Given:
         arguments.given,
         {name: command_line.source_of(SETTINGS[name], GUNICORN_ARGUMENTS) for name in arguments.given},
         remarks=arguments.remarks,
+        accepted=arguments.accepted,
     )
 
 
 def from_command_line(arguments: command_line.CommandLine) -> Given:
     """Values of flags and of the application's argument."""
     sources = {name: command_line.source_of(SETTINGS[name]) for name in arguments.given}
-    return Given(arguments.given, sources, remarks=arguments.remarks)
+    return Given(arguments.given, sources, remarks=arguments.remarks, accepted=arguments.accepted)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

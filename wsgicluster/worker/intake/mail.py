@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from wsgicluster.ipc.handoff import give_back
+from wsgicluster.ipc.handoff import give_back, nudge
 from wsgicluster.worker.context import WorkerContext
 from wsgicluster.worker.intake.listeners import WatchedListeners
 from wsgicluster.worker.intake.policy import ACCEPT_PAUSE_S
@@ -64,6 +64,7 @@ class ConnectionMail:
     def leave_for(self, seconds: float) -> None:
         """Leave what comes to another worker of this slot; after this time it is taken as ever."""
         self.unwatch()
+        self._wake_the_other()
         self._left_until = moment = time.monotonic() + seconds
         self._loop.call_at(moment, partial(self._take_again_at, moment))
 
@@ -103,9 +104,18 @@ class ConnectionMail:
             return  # until its end there is no one else
         self.unwatch()
         self._closed = True
-        if not self._has_successor():
+        if self._has_successor():
+            self._wake_the_other()
+        else:
             # Clients that are bound belong to the next worker of the slot, which may be another server's.
             self.give_back(placed=not self._context.in_force.binds)
+
+    def _wake_the_other(self) -> None:
+        """Wake the slot's other worker: a loop that is split watches exclusively, and this one may have been woken."""
+        mailboxes = self._mailboxes
+        send = mailboxes.connections.get(self._context.slot) if mailboxes is not None else None
+        if send is not None:
+            nudge(send)
 
     def _has_successor(self) -> bool:
         context = self._context

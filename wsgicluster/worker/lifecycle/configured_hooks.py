@@ -15,7 +15,10 @@ from wsgicluster.worker.lifecycle.state import StateCell
 class WorkerFacts:
     """What hooks may see of a worker that changes by itself, and how they have it leave."""
 
-    def __init__(self, state: StateCell, page: Page, send: Callable[[RecycleWanted], object]) -> None:
+    def __init__(
+        self, state: StateCell, page: Page, send: Callable[[RecycleWanted], object], max_requests: int
+    ) -> None:
+        self.max_requests = max_requests
         self._state = state
         self._cells = page.cells
         self._send = send

@@ -40,7 +40,7 @@ class Recycling:
 
     def __init__(self, max_requests: int, max_memory_bytes: int, boot_s: float, resident: Callable[[], int]) -> None:
         self.resident_bytes = 0
-        self._max_requests = max_requests
+        self.max_requests = max_requests
         self._max_memory_bytes = max_memory_bytes
         self._boot_s = boot_s
         self._resident = resident
@@ -65,7 +65,7 @@ class Recycling:
         if self._max_memory_bytes and self.resident_bytes > self._max_memory_bytes * CEILING:
             return ANY
         # Of several that are beyond it none takes more than the others.
-        return requests if self._max_requests and requests > self._max_requests * CEILING else 0
+        return requests if self.max_requests and requests > self.max_requests * CEILING else 0
 
     def raise_memory_limit(self, limit_bytes: int) -> None:
         """A replacement would be as large: ask only beyond this, which is above what was asked for."""
@@ -92,10 +92,10 @@ class Recycling:
                 f"{self.resident_bytes >> 20} MiB resident, max_memory is {self._max_memory_bytes >> 20} MiB",
                 self._over_admitted,
             )
-        if self._max_requests and self._is_due(now, requests):
+        if self.max_requests and self._is_due(now, requests):
             self._asked = True
             served = count_of(requests, "request")
-            return RecycleWanted("requests", f"{served} served, max_requests is {self._max_requests}")
+            return RecycleWanted("requests", f"{served} served, max_requests is {self.max_requests}")
         return None
 
     def _is_large(self, now: float, requests: int) -> bool:
@@ -122,8 +122,8 @@ class Recycling:
             rate = max(rate, present)
             if passed_s >= _RATE_S:
                 self._rate, self._rate_from = present, (now, requests)
-        ahead = min(rate * self._boot_s, self._max_requests * (1 - EARLIEST))
-        return requests + ahead >= self._max_requests
+        ahead = min(rate * self._boot_s, self.max_requests * (1 - EARLIEST))
+        return requests + ahead >= self.max_requests
 
 
 def with_jitter(limit: int, jitter: int) -> int:
