@@ -147,6 +147,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "__init__": frozenset({"version", "embedding"}),  # when it is asked for
     "testing": BASE | {"logs", "arbiter.children", "embedding"},
     "gunicorn.app": BASE | {"settings", "wsgi", "embedding", "gunicorn", "gunicorn.configuration"},
+    # Level 2: what comes first on the command line, and the command that writes a configuration file.
+    "subcommands": BASE,
+    "init": BASE | {"settings"},
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"entry"}),

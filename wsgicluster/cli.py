@@ -6,6 +6,7 @@ The only module that may import every room; it does nothing but join them.
 import dataclasses
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -25,8 +26,10 @@ from wsgicluster.logs.loggers import claim_names
 from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
-from wsgicluster.settings.sources.command_line import help_text
+from wsgicluster.settings.sources.command_line import whole_help
+from wsgicluster.settings.sources.help import common_help
 from wsgicluster.settings.types.scheduling import STICKY_POLICY
+from wsgicluster.subcommands import SUBCOMMANDS
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
@@ -46,9 +49,26 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default); returns the exit code."""
     process.open_missing_streams()
+    arguments = list(sys.argv[1:] if argv is None else argv)
     origin = take(os.environ, os.getpid())
     try:
-        return Command(sys.argv[1:] if argv is None else argv, origin).run()
+        # Late imports: a server that serves must not spend memory on other commands.
+        match arguments:
+            case ["ctl", *rest]:
+                from wsgicluster.ctl import command as ctl
+
+                return ctl.main(rest, "wsgicluster ctl")
+            case ["init", *rest]:
+                from wsgicluster.init import command as init
+
+                return init.main(rest)
+            case ["completion", *rest]:
+                from wsgicluster.settings.sources import completion
+
+                return completion.main(rest, SUBCOMMANDS)
+            case ["doctor", *rest]:
+                arguments = [*rest, "--doctor"]
+        return Command(arguments, origin).run()
     except ServerError as error:
         report_failure(origin, error)
         if isinstance(error, AppLoadError | HookError) and error.trace:
@@ -101,7 +121,9 @@ class Command:
         self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
-                print(help_text(), end="")
+                print(common_help(SUBCOMMANDS, shutil.get_terminal_size().columns), end="")
+            case Action.SHOW_WHOLE_HELP:
+                print(whole_help(), end="")
             case Action.SHOW_VERSION:
                 print(f"wsgicluster {__version__}")
             case Action.SHOW_VERSIONS:

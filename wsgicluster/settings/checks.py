@@ -190,7 +190,7 @@ def _check_presence(settings: Settings) -> None:
             "command line",
             "APPLICATION",
             "not given",
-            "the application, such as module:application, here or as wsgi_app",
+            "the application, such as module:application, here or as wsgi_app (wsgicluster init finds it)",
         )
 
 

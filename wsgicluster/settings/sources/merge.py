@@ -36,6 +36,7 @@ class Action(enum.Enum):
     CHECK_CONFIG = enum.auto()
     EXAMINE = enum.auto()
     SHOW_HELP = enum.auto()
+    SHOW_WHOLE_HELP = enum.auto()
     SHOW_VERSION = enum.auto()
     SHOW_VERSIONS = enum.auto()
 
@@ -134,6 +135,8 @@ def _from_file(location: str | None, directory: str, names: Sequence[str]) -> tu
 
 
 def _question(arguments: command_line.CommandLine) -> Action | None:
+    if arguments.help_all:
+        return Action.SHOW_WHOLE_HELP
     if arguments.help:
         return Action.SHOW_HELP
     if arguments.version:
