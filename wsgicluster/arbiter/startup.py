@@ -2,10 +2,9 @@
 
 import logging
 import os
-import platform
 import posixpath
 import shlex
-import sysconfig
+import sys
 from collections.abc import Callable, Sequence
 
 from wsgicluster.arbiter.listeners.admin import AdminAddresses
@@ -28,9 +27,10 @@ SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
 def log_start(settings: Settings, core: str, log: logging.Logger) -> None:
     """Log what starts: version, kind of workers, and what they run on. ``core`` is that of HTTP, in words."""
     log.info("Starting wsgicluster %s (core: %s)", __version__, core)
-    threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
-    python = f"{platform.python_implementation()} {platform.python_version()}{threading}"
-    log.info("Using worker: %s on %s", workers_in_words(settings), python)
+    # Modules that say it in more detail would take a millisecond of each start.
+    name = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
+    threading = ", free-threaded" if "free-threading" in sys.version else ""
+    log.info("Using worker: %s on %s %s%s", workers_in_words(settings), name, sys.version.split()[0], threading)
 
 
 def workers_in_words(settings: Settings) -> str:
