@@ -8,7 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -28,12 +28,22 @@ def program(*names: str) -> str:
 
 
 class Proxy:
-    """A proxy as a process in the foreground; its words go to a file in its folder."""
+    """A proxy as a process in the foreground; its words go to a file in its folder.
 
-    def __init__(self, folder: pathlib.Path, command: list[str]) -> None:
+    ``environ`` has variables that its configuration uses.
+    """
+
+    def __init__(self, folder: pathlib.Path, command: list[str], environ: Mapping[str, str] | None = None) -> None:
         self.log_path = folder / f"{pathlib.Path(command[0]).name}.log"
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def __enter__(self) -> "Proxy":
         return self
