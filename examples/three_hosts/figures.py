@@ -92,8 +92,8 @@ def rhythm(times: Sequence[float], interval_s: float) -> float:
     Runs may be late, most of them by a little, and never are early.
     """
     phases = sorted(at % interval_s for at in times)
-    befores = [phases[-1], *phases]
-    gaps = [(after - before) % interval_s or interval_s for before, after in zip(befores, phases, strict=False)]
+    earlier = [phases[-1], *phases]
+    gaps = [(after - before) % interval_s or interval_s for before, after in zip(earlier, phases, strict=False)]
     return phases[gaps.index(max(gaps))]
 
 
