@@ -15,6 +15,25 @@ import pytest
 
 from tests.conftest import descriptors_of, wait_until
 
+NGINX_BEGINNING = """
+daemon off;
+master_process off;
+pid nginx.pid;
+events { worker_connections 256; }
+http {
+    access_log off;
+    client_body_temp_path bodies;
+    proxy_temp_path answers;
+    fastcgi_temp_path others;
+    uwsgi_temp_path others;
+    scgi_temp_path others;
+"""
+"""How a test's configuration of nginx begins, up to what is in ``http``.
+
+One process, without a master: it keeps the user that may read the test's folder, and is ended by one signal. Every
+folder that nginx would make in the system's places is made below its prefix instead.
+"""
+
 CLIENT = "127.0.0.2"
 """Not a proxy's own address, so that nobody can take the one for the other."""
 

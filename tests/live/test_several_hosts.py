@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, LiveServer, StartServer, find_free_ports, wait_until
 from tests.live.client import Load, fetch
-from tests.live.proxies import Proxy, listens, program
+from tests.live.proxies import NGINX_BEGINNING, Proxy, listens, program
 
 pytestmark = pytest.mark.live
 
@@ -31,22 +31,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
-NGINX = """
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr;
-events { worker_connections 256; }
-http {
-    access_log off;
-    client_body_temp_path bodies;
-    proxy_temp_path answers;
-    fastcgi_temp_path others;
-    uwsgi_temp_path others;
-    scgi_temp_path others;
-    include balancer.conf;
-}
-"""
+NGINX = f"error_log stderr;{NGINX_BEGINNING}    include balancer.conf;\n}}\n"
 
 
 class Hosts:
