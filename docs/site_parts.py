@@ -3,7 +3,7 @@
 import html
 import pathlib
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from diagrams import DIAGRAMS
 from docutils import nodes
@@ -92,9 +92,23 @@ class Diagram(SphinxDirective):
         return [figure]
 
 
+_NO_MEANING = re.compile(r'<span class="pre">([^<]*)</span>| class="field-(?:odd|even)"|<span class="colon">(:)</span>')
+
+_TWICE = re.compile(r'(<div class="table-wrapper[^>]* id="([^"]+)">\s*<table[^>]*) id="\2"')
+"""The name of a table, which the theme also gives to what it puts the table into."""
+
+
+def slim(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: nodes.document | None) -> None:
+    """Leave out the marks that the theme does nothing with, a quarter of the page about settings, and second names."""
+    if "body" in context:
+        text = _NO_MEANING.sub(lambda found: found[1] or found[2] or "", context["body"])
+        context["body"] = _TWICE.sub(r"\1", text)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Hook into the build."""
     app.add_directive("costs", Costs)
     app.add_directive("cost-bars", CostBars)
     app.add_directive("diagram", Diagram)
+    app.connect("html-page-context", slim)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
