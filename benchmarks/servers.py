@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("BENCHMARK_PEERS", "~/.cache/wsgicluster-benchmark-peers")).expanduser()
 PACKAGES = ("gunicorn[gevent]", "granian", "waitress", "gevent", "flask", "django")
-BUILT = ("bjoern", "pyuwsgi")
+BUILT = ("bjoern", "pyuwsgi", "freastal", "fastpysgi")
 """Peers that need a compiler (and libev); where they cannot be built they are skipped, and the table says so."""
 
 Command = Callable[[str, int], list[str]]
