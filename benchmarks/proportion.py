@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measure import free_port, load, memory_mib, processes, processor_s
+from measure import free_port, load, processes, processor_s
 from scenarios import SCENARIOS
 
 HERE = Path(__file__).resolve().parent
@@ -48,7 +48,9 @@ ASKING = 1.5
 """The same where 2,000 ask, instead of 100: they no longer fit into the processor's caches."""
 LINEAR = 1.5
 """What one more worker adds beyond 16 is at most so many times what one adds below that. Small times are noisy."""
-LARGE = 1.25
+LITTLE_MS = 0.02
+"""Where one more worker adds less than that, noise decides the ratio."""
+LARGE = 1.5
 """A MiB of the largest body costs at most so many times as much as one of a body of 32 MiB."""
 BODY_MIB = 8.0
 """What a body of 1 GiB takes beyond one of 1 MiB."""
@@ -119,10 +121,24 @@ def run_ms(pid: int) -> float:
     return found / 1e6
 
 
-def reaped_s(pid: int) -> float:
-    """Processor time of a process's children that have ended, in seconds."""
+def anonymous_mib(pids: list[int]) -> float:
+    """Memory that belongs to processes alone, or to each other; what they have of files depends on who else has it."""
+    kib = 0
+    for pid in pids:
+        found = re.search(r"^Anonymous:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        kib += int(found.group(1)) if found else 0
+    return kib / 1024
+
+
+def reaped_ms(pid: int) -> float:
+    """Processor time of a process's children that have ended, in milliseconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    return (int(fields[13]) + int(fields[14])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def tree_ms(pid: int) -> float:
+    """Processor time of a process and its descendants, those that have ended included, in milliseconds."""
+    return sum(map(run_ms, processes(pid))) + reaped_ms(pid)
 
 
 def peak_mib(pid: int) -> float:
@@ -167,7 +183,7 @@ def requests(kind: str, folder: Path, options: argparse.Namespace) -> Complaints
             count, cost = loaded(server, options.seconds, 32, script)
             done += count
             costs.append(cost)
-            memories.append(memory_mib(processes(server.pid)))
+            memories.append(anonymous_mib(processes(server.pid)))
     third = len(costs) // 3
     first, last = min(costs[:third]), min(costs[-third:])
     print(
@@ -209,10 +225,10 @@ def connections(kind: str, folder: Path, options: argparse.Namespace) -> Complai
     for count in CONNECTIONS:
         with serving("hello", kind, folder, *flags) as server:
             load(server.port, 1, ASKING_BESIDE, script)
-            memory[count] = memory_mib([server.worker()])
+            memory[count] = anonymous_mib([server.worker()])
             with waiting_clients(server.port, count):
                 idle = idle_ms(server.worker(), 2)
-                memory[count] = memory_mib([server.worker()]) - memory[count]
+                memory[count] = anonymous_mib([server.worker()]) - memory[count]
                 beside[count] = min(loaded(server, options.seconds, ASKING_BESIDE, script)[1] for _ in range(2))
             asking[count] = min(loaded(server, options.seconds, count, script)[1] for _ in range(2))
         print(
@@ -227,23 +243,22 @@ def connections(kind: str, folder: Path, options: argparse.Namespace) -> Complai
 
 
 def measure_workers(server: Server, workers: int, script: Path, seconds: float) -> dict[str, float]:
-    """The figures of a server that has just started so many workers."""
-    boot = processor_s(processes(server.pid)) * 1000
-    figures = {"start, processor time (ms)": boot, "start (ms)": server.boot_s * 1000}
-    figures["arbiter, idle second (ms)"] = idle_ms(server.pid, seconds)
+    """The figures of a server that has just started so many workers, in milliseconds."""
+    figures = {"start": server.boot_s * 1000, "start, processor time": tree_ms(server.pid)}
+    figures["arbiter, idle second"] = idle_ms(server.pid, seconds)
     before, began = run_ms(server.pid), time.monotonic()
     load(server.port, seconds, 64, script)
-    figures["arbiter, loaded second (ms)"] = (run_ms(server.pid) - before) / (time.monotonic() - began)
-    ended = reaped_s(server.pid) + processor_s(processes(server.pid))
-    arbiter, began = run_ms(server.pid), time.monotonic()
+    figures["arbiter, loaded second"] = (run_ms(server.pid) - before) / (time.monotonic() - began)
+    before, arbiter, began = tree_ms(server.pid), run_ms(server.pid), time.monotonic()
     os.kill(server.pid, signal.SIGHUP)
     wait_log(server.log, "Reload complete", server.process)
-    figures["reload (ms)"] = (time.monotonic() - began) * 1000
-    deadline = time.monotonic() + DEADLINE_S
-    while len(processes(server.pid)) != workers + 1 and time.monotonic() < deadline:
+    figures["reload"] = (time.monotonic() - began) * 1000
+    while len(processes(server.pid)) != workers + 1:
+        if time.monotonic() - began > DEADLINE_S:
+            raise RuntimeError("old workers have not ended")
         time.sleep(LOOK_S)
-    figures["reload, arbiter (ms)"] = run_ms(server.pid) - arbiter
-    figures["reload, processor time (ms)"] = (reaped_s(server.pid) + processor_s(processes(server.pid)) - ended) * 1000
+    figures["reload, arbiter's processor time"] = run_ms(server.pid) - arbiter
+    figures["reload, processor time"] = tree_ms(server.pid) - before
     return figures
 
 
@@ -263,9 +278,8 @@ def workers(kind: str, folder: Path, options: argparse.Namespace) -> Complaints:
         print(f"{kind}, {what}:", ", ".join(f"{value:.2f} with {count}" for count, value in figures.items()))
         early = (figures[some] - figures[few]) / (some - few)
         late = (figures[many] - figures[some]) / (many - some)
-        # Where workers add next to nothing, noise decides the ratio.
-        if late > 0.02:
-            complaints += beyond(f"{kind}, {what}, one more worker", late / max(early, 0.02), LINEAR)
+        if late > LITTLE_MS:
+            complaints += beyond(f"{kind}, {what}, one more worker", late / max(early, LITTLE_MS), LINEAR)
     return complaints
 
 
@@ -302,34 +316,40 @@ def transfer(port: int, way: str, size: int, file: Path) -> None:
 WAYS = ("upload", "chunked upload", "length", "chunked", "file")
 
 
-def bodies(kind: str, folder: Path, options: argparse.Namespace) -> Complaints:
-    """Each way and size on its own server; what a connection costs without a body is taken off."""
-    complaints = []
+def measure_bodies(kind: str, way: str, size: int, folder: Path) -> tuple[float, float]:
+    """Milliseconds for each MiB, the least disturbed of three runs, and the worker's highest memory in MiB."""
     file = folder / "body"
+    with file.open("wb") as sparse:
+        sparse.truncate(size)
+    times = max(1, min(64, (64 << 20) // size))
+    costs = []
+    with serving("sized", kind, folder, "--timeout", "300") as server:
+        transfer(server.port, way, size, file)
+        forget_peak(server.worker())
+        for _ in range(3):
+            before = run_ms(server.worker())
+            for _ in range(times):
+                transfer(server.port, way, size, file)
+            costs.append((run_ms(server.worker()) - before) / (times * size) * (1 << 20))
+        return min(costs), peak_mib(server.worker())
+
+
+def bodies(kind: str, folder: Path, options: argparse.Namespace) -> Complaints:
+    """Each way and size on a server of its own."""
+    complaints = []
     for way in WAYS:
         costs: dict[int, float] = {}
         peaks: dict[int, float] = {}
         for size in SIZES:
-            with file.open("wb") as sparse:
-                sparse.truncate(size)
-            times = max(1, min(64, (64 << 20) // size))
-            with serving("sized", kind, folder, "--timeout", "300") as server:
-                transfer(server.port, way, size, file)
-                forget_peak(server.worker())
-                before = run_ms(server.worker())
-                for _ in range(times):
-                    transfer(server.port, way, size, file)
-                costs[size] = (run_ms(server.worker()) - before) / (times * size) * (1 << 20)
-                peaks[size] = peak_mib(server.worker())
+            costs[size], peaks[size] = measure_bodies(kind, way, size, folder)
         print(
             f"{kind}, {way}: milliseconds for each MiB (MiB of memory at most):",
             ", ".join(f"{size >> 10:,} KiB {costs[size]:.3f} ({peaks[size]:.1f})" for size in SIZES),
         )
         complaints += beyond(f"{kind}, {way}, a MiB of the largest body", costs[SIZES[-1]] / costs[SIZES[-2]], LARGE)
-        if peaks[SIZES[-1]] > peaks[1 << 20] + BODY_MIB:
-            complaints.append(
-                f"{kind}, {way}: {peaks[SIZES[-1]]:.1f} MiB for 1 GiB, {peaks[1 << 20]:.1f} MiB for 1 MiB"
-            )
+        small, large = peaks[1 << 20], peaks[SIZES[-1]]
+        if large > small + BODY_MIB:
+            complaints.append(f"{kind}, {way}: {large:.1f} MiB for 1 GiB, {small:.1f} MiB for 1 MiB")
     return complaints
 
 
