@@ -55,6 +55,19 @@ def sleep10(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return hello(environ, start_response)
 
 
+def sized(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """``/upload`` reads a body; ``/length/N`` and ``/chunked/N`` send so many bytes, ``/file/PATH`` a file."""
+    way, _, argument = environ["PATH_INFO"][1:].partition("/")
+    if way == "upload":
+        return upload(environ, start_response)
+    size = os.path.getsize("/" + argument) if way == "file" else int(argument)
+    start_response("200 OK", [] if way == "chunked" else [("Content-Length", str(size))])
+    if way == "file":
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](open("/" + argument, "rb"), 65536)
+        return wrapped
+    return (BLOCK[: size - at] for at in range(0, size, len(BLOCK)))
+
+
 def _flask() -> Any:
     from flask import Flask, jsonify, request
 

@@ -5,15 +5,21 @@ memory, zombies, temp files and lost requests are shown. Exit code 1 when anythi
 
 With ``--cluster`` each request counts, writes to the store and sends messages, the configuration file has
 handlers of events, there are a jobs worker and a periodic job, and ``least-connections`` decides who serves.
+
+With ``--settings`` each reload also changes the configuration: time limits, the environment, the access log's file, the
+number of workers, and an address of two.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measure import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -80,6 +86,19 @@ def note(message):
 """
 """The configuration file."""
 
+SETTINGS = """
+bind = ["127.0.0.1:{port}", "unix:{folder}/{turn}.sock"]
+workers = {workers}
+timeout, keepalive, graceful_timeout = 20 + {turn}, 2 + {turn}, 20 + {turn}
+raw_env = ["NUMBER={number}", "ONLY_{turn}=" + "x" * 1000]
+accesslog = "{folder}/access-{turn}.log"
+access_log_format = "{turn} %(h)s %(r)s"
+"""
+"""Appended to the configuration file."""
+
+TURNS = 5
+"""So many different ones, in turn. `WARM_UP` and the reloads are multiples: what is compared has the same settings."""
+
 CLUSTER = ("--jobs-worker", "--scheduling", "least-connections")
 
 
@@ -96,59 +115,113 @@ def shared_kib(live: LiveServer) -> int:
     return blocks // 2
 
 
+def write(folder: Path, name: str, text: str) -> None:
+    """Replace a file at once: a worker may be reading it."""
+    new = folder / f"{name}.new"
+    new.write_text(text)
+    new.replace(folder / name)
+
+
+def configure(folder: Path, number: int, port: int, first: str) -> None:
+    """Other settings than those of the number before."""
+    turn = number % TURNS
+    values = {"port": port, "folder": folder, "turn": turn, "workers": 2 + turn % 2, "number": number}
+    write(folder, "wsgicluster.conf.py", first + SETTINGS.format(**values))
+
+
 def reload(live: LiveServer, number: int, more: str) -> None:
     """One reload with new code, to its end."""
-    new = live.folder / "app.py.new"
-    new.write_text(versioned.good(str(number)) + more)
-    new.replace(live.folder / "app.py")
+    write(live.folder, "app.py", versioned.good(str(number)) + more)
     os.kill(live.pid, 1)
     live.wait_log("Reload complete", 30, count=number)
 
 
-def main() -> int:
-    """Reload, measure, judge."""
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Of the arbiter, in KiB; ``shared_kib`` is what the server has in shared memory."""
+
+    memory_kib: int
+    descriptors: int
+    shared_kib: int
+
+    @classmethod
+    def of(cls, live: LiveServer) -> "Figures":
+        """Once nothing is on the way any more."""
+        return cls(memory_kib(live.pid), steady_descriptors(live.pid), shared_kib(live))
+
+    def have_grown(self, before: "Figures") -> bool:
+        """Whether more is there than before, beyond what the allocator may keep."""
+        more_kib = max(self.memory_kib - before.memory_kib, self.shared_kib - before.shared_kib)
+        return more_kib > GROWTH_KIB or self.descriptors != before.descriptors
+
+
+def start(folder: Path, options: argparse.Namespace, port: int, first: str, more: str) -> LiveServer:
+    """The server that is reloaded; with ``--settings``, the file alone says where it listens."""
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    write(folder, "app.py", versioned.good("0") + more)
+    write(folder, "wsgicluster.conf.py", first)
+    if options.settings:
+        configure(folder, 0, port, first)
+    fixed = () if options.settings else ("-b", "127.0.0.1:0", "-w", "2")
+    arguments = [*fixed, "app", *KINDS[options.kind], *(CLUSTER if options.cluster else ())]
+    return LiveServer(folder, arguments, {"TMPDIR": str(temporary)}).start().wait_listening()
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reloads", type=int, default=1000)
     parser.add_argument("--kind", choices=[*KINDS], default="sync")
     parser.add_argument("--cluster", action="store_true", help="use messages, the store, events, jobs and a policy")
+    parser.add_argument("--settings", action="store_true", help="change the configuration with each reload")
     options = parser.parse_args()
-    more = USES_THE_CLUSTER if options.cluster else ""
+    options.reloads += -options.reloads % TURNS
+    return options
+
+
+def main() -> int:
+    """Reload, measure, judge."""
+    options = arguments()
+    first, more = (HANDLERS, USES_THE_CLUSTER) if options.cluster else ("", "")
     shared_before = heartbeat_files()
     with tempfile.TemporaryDirectory(prefix="wsgicluster-reloads-") as name, contextlib.ExitStack() as owned:
-        folder = Path(name)
-        temporary = folder / "temporary"
-        temporary.mkdir()
-        (folder / "app.py").write_text(versioned.good("0") + more)
-        (folder / "wsgicluster.conf.py").write_text(HANDLERS if options.cluster else "")
-        arguments = ["-b", "127.0.0.1:0", "app", "-w", "2", *KINDS[options.kind], *(CLUSTER if options.cluster else ())]
-        live = LiveServer(folder, arguments, {"TMPDIR": str(temporary)}).start().wait_listening()
+        folder, port = Path(name), free_port()
+        live = start(folder, options, port, first, more)
         owned.callback(live.end)
         live.wait_log("2 workers serve")
         children = 2 + (options.kind == "preload") + 2 * options.cluster
+
+        def reload_up_to(last: int) -> Figures:
+            for number in range(reloaded[-1] + 1, last + 1):
+                if options.settings:
+                    configure(folder, number, port, first)
+                reload(live, number, more)
+            reloaded.append(last)
+            live.wait_children(children, 30)
+            return Figures.of(live)
+
+        reloaded = [0]
         with Load(live.port, clients=2) as load:
-            for number in range(1, WARM_UP + 1):
-                reload(live, number, more)
-            live.wait_children(children, 30)
-            before = memory_kib(live.pid), steady_descriptors(live.pid), shared_kib(live)
+            before = reload_up_to(WARM_UP)
             began = time.monotonic()
-            for number in range(WARM_UP + 1, WARM_UP + options.reloads + 1):
-                reload(live, number, more)
+            after = reload_up_to(WARM_UP + options.reloads)
             seconds = time.monotonic() - began
-            live.wait_children(children, 30)
-            after = memory_kib(live.pid), steady_descriptors(live.pid), shared_kib(live)
         wait_until(lambda: not children_of(live.pid, zombies=True), 5, "no zombie")
         code = live.stop()
-        left = [*map(str, live.members()), *os.listdir(temporary), *(heartbeat_files() - shared_before)]
-    what = f"{options.kind} with the cluster" if options.cluster else options.kind
+        left = [*map(str, live.members()), *os.listdir(folder / "temporary"), *(heartbeat_files() - shared_before)]
+    what = " with ".join(
+        [options.kind, *(["the cluster"] * options.cluster), *(["changed settings"] * options.settings)]
+    )
     print(
         f"{what}: {options.reloads} reloads in {seconds:.0f} s; "
-        f"arbiter's memory {before[0]} -> {after[0]} KiB, descriptors {before[1]} -> {after[1]}, "
-        f"shared memory {before[2]} -> {after[2]} KiB; "
+        f"arbiter's memory {before.memory_kib} -> {after.memory_kib} KiB, "
+        f"descriptors {before.descriptors} -> {after.descriptors}, "
+        f"shared memory {before.shared_kib} -> {after.shared_kib} KiB; "
         f"{len(load.answers)} requests answered, {len(load.losses)} lost; "
         f"left over: {left or 'nothing'}; exit code {code}"
     )
-    has_grown = any(now - then > GROWTH_KIB for then, now in zip(before[::2], after[::2], strict=True))
-    return int(bool(left or load.losses or code or has_grown or after[1] != before[1]))
+    return int(bool(left or load.losses or code or after.have_grown(before)))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def write(options: argparse.Namespace, results: dict[str, dict[str, dict[str, fl
     options.out.mkdir(parents=True, exist_ok=True)
     facts = {"python": platform.python_version(), "machine": platform.machine(), "kernel": platform.release()}
     shape = {"rounds": options.rounds, "seconds": options.seconds}
-    document = {"machine": facts, "shape": shape, "results": results}
+    document = {"machine": facts, "shape": shape, "versions": servers.versions(), "results": results}
     (options.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     plain = {name: {server: dict(figures) for server, figures in found.items()} for name, found in results.items()}
     (options.out / "table.rst").write_text(report.table(plain, options.reference))

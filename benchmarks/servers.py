@@ -3,6 +3,7 @@
 Peers live in a venv of their own, so that nothing of them can be imported by accident.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("BENCHMARK_PEERS", "~/.cache/wsgicluster-benchmark-peers")).expanduser()
 PACKAGES = ("gunicorn[gevent]", "granian", "waitress", "gevent", "flask", "django")
-BUILT = ("bjoern", "pyuwsgi")
+BUILT = ("bjoern", "pyuwsgi", "freastal", "fastpysgi")
 """Peers that need a compiler (and libev); where they cannot be built they are skipped, and the table says so."""
 
 Command = Callable[[str, int], list[str]]
@@ -24,14 +25,27 @@ def install() -> None:
     python = PEERS / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    there = versions()
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if any(package.partition("[")[0] not in there for package in PACKAGES):
         subprocess.run([*pip, *PACKAGES], check=True)
-        for package in BUILT:
-            if subprocess.run([*pip, package], check=False).returncode:
-                print(f"{package} could not be installed: left out", file=sys.stderr)
+    for package in BUILT:
+        if package not in there and subprocess.run([*pip, package], check=False).returncode:
+            print(f"{package} could not be installed: left out", file=sys.stderr)
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler:
         subprocess.run([compiler, "-O2", "-o", str(PEERS / "bin" / "floor"), str(HERE / "floor.c")], check=True)
+
+
+def versions() -> dict[str, str]:
+    """Each distribution in the peers' venv, and its version."""
+    code = (
+        "import importlib.metadata as metadata, json; "
+        "print(json.dumps({found.name.lower(): found.version for found in metadata.distributions()}))"
+    )
+    found = subprocess.run([str(PEERS / "bin" / "python"), "-c", code], check=True, capture_output=True, text=True)
+    known: dict[str, str] = json.loads(found.stdout)
+    return known
 
 
 def _ours(kind: str, *flags: str) -> Command:
@@ -56,12 +70,17 @@ def _granian(*flags: str) -> Command:
     ]  # fmt: skip
 
 
-def _bjoern(app: str, port: int) -> list[str]:
-    code = (
-        f"import sys; sys.path.insert(0, {str(HERE)!r}); import applications, bjoern; "
-        f"bjoern.run(applications.{app}, '127.0.0.1', {port})"
-    )
-    return [str(PEERS / "bin" / "python"), "-c", code]
+def _called(call: str) -> Command:
+    """A server that is a function: ``call`` has the names ``application`` and ``port``."""
+
+    def command(app: str, port: int) -> list[str]:
+        code = (
+            f"import sys; sys.path.insert(0, {str(HERE)!r}); import applications, {call.partition('.')[0]}; "
+            f"application, port = applications.{app}, {port}; {call}"
+        )
+        return [str(PEERS / "bin" / "python"), "-c", code]
+
+    return command
 
 
 def _uwsgi(app: str, port: int) -> list[str]:
@@ -88,7 +107,9 @@ COMMANDS: dict[str, Command] = {
     "sync-hooks": _ours("sync", "-c", HOOKS),
     "gthread": _ours("gthread", "--threads", "8"),
     "gevent": _ours("gevent"),
-    "bjoern": _bjoern,
+    "bjoern": _called("bjoern.run(application, '127.0.0.1', port)"),
+    "freastal": _called("freastal.serve(application, host='127.0.0.1', port=port)"),
+    "fastpysgi": _called("fastpysgi.run(application, host='127.0.0.1', port=port)"),
     "granian": _granian(),
     "granian-threads": _granian("--blocking-threads", "8"),
     "uwsgi": _uwsgi,
