@@ -93,5 +93,5 @@ def listing(loaded: Loaded) -> str:
     value_width = max(len(value) for _, value, _ in rows if len(value) <= 32)
     lines = [f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows]
     if loaded.views:
-        lines.append(f"# Gunicorn is not installed; wsgicluster's own: {', '.join(loaded.views)}\n")
+        lines.append(f"# Imported as Gunicorn's, wsgicluster's own: {', '.join(loaded.views)}\n")
     return "".join(lines)
