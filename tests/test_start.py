@@ -35,6 +35,22 @@ def test_the_command_imports_what_a_start_needs() -> None:
     assert len(found) - len(ours) <= MOST_OTHERS
 
 
+COMPILED = """
+import types
+from wsgicluster.ipc.membership import Membership
+from wsgicluster.ipc.messages import Online, Ready
+from wsgicluster.worker.kinds.assembly import Booted
+from wsgicluster.worker.kinds.registry import import_kind
+import_kind("sync")
+print([made.__name__ for made in (Membership, Online, Ready, Booted) if type(vars(made)["__init__"]) is not types.FunctionType])
+"""
+
+
+def test_what_every_worker_makes_is_compiled_before_the_fork() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
+
+
 def site_packages() -> list[pathlib.Path]:
     return [pathlib.Path(entry) for entry in sys.path if entry.endswith("site-packages")]
 
