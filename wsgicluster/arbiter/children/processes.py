@@ -221,8 +221,10 @@ class ChildProcesses:
         if maker is not None and maker.orders is not None:
             return functools.partial(self._order_of_mold, maker, maker.orders, child, assignment)
 
+        # Found here, where it takes no memory of each worker.
+        keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
+
         def run() -> NoReturn:
-            keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
             fork.settle_in(f"worker {child.slot}", settings.proc_name or settings.wsgi_app or "", keep)
             self._roles.boot_worker(settings, assignment, None)
 
