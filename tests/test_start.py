@@ -42,13 +42,14 @@ from wsgicluster.ipc.messages import Online, Ready
 from wsgicluster.worker.kinds.assembly import Booted
 from wsgicluster.worker.kinds.registry import import_kind
 import_kind("sync")
-print([made.__name__ for made in (Membership, Online, Ready, Booted) if type(vars(made)["__init__"]) is not types.FunctionType])
+for made in (Membership, Online, Ready, Booted):
+    assert type(vars(made)["__init__"]) is types.FunctionType, made
 """
 
 
 def test_what_every_worker_makes_is_compiled_before_the_fork() -> None:
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def site_packages() -> list[pathlib.Path]:
