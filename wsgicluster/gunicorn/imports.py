@@ -9,9 +9,15 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # Their module imports those of resources, archives and paths, which take a hundredth of a start.
+    Loader = MetaPathFinder = object
 
 _NAMES = "wsgicluster.gunicorn.names:"
 _WORKERS = "wsgicluster.gunicorn.workers:"
@@ -111,6 +117,9 @@ class _Finder(MetaPathFinder):
 
 
 class _ViewLoader(Loader):
+    def create_module(self, _spec: ModuleSpec) -> None:
+        """As modules are made usually."""
+
     def exec_module(self, module: ModuleType) -> None:
         for name, place in VIEWS[module.__name__].items():
             home, _, attribute = place.partition(":")
