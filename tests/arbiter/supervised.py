@@ -80,6 +80,8 @@ class RecordedChildren(ChildProcesses):
         self.refusal: BaseException | None = None
         self.refused_slot: int | None = None
         """The slot whose worker is prepared, but finds no room for its process."""
+        self.fault_at = 0
+        """The slot whose worker cannot be prepared for a reason that nobody has thought of."""
         self.steps: list[tuple[str, int]] = []
         """What was done, in order, and for which slot."""
         self.unclaimed: dict[int, Exit] = {}
@@ -94,7 +96,9 @@ class RecordedChildren(ChildProcesses):
         self.asked_at.append(now)
         if self.refusal is not None:
             raise self.refusal
-        child = Child(len(self.asked_at), order.slot, order.generation, now, order.role)
+        child = Child(len(self.made) + 1, order.slot, order.generation, now, order.role)
+        if self.fault_at and child.slot == self.fault_at:
+            raise ZeroDivisionError
         link = RecordedLink(child, self.board)
         self.made.append(link)
         self.steps.append(("prepare", child.slot))

@@ -1,4 +1,4 @@
-"""What is told about a server's processes, as the control socket shows it."""
+"""How a server's processes are shown by the control socket."""
 
 import datetime
 

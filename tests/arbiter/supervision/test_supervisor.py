@@ -116,6 +116,18 @@ def test_no_room_for_one_of_several_children(world: Supervised) -> None:
     assert sorted(link.child.slot for link in world.living) == [1, 2, 3]
 
 
+def test_a_fault_of_the_arbiter_between_two_children(world: Supervised) -> None:
+    """Those that have been prepared by then are started, and known."""
+    world.children.fault_at = 3
+    world.supervisor.reload(settings(workers=3), ())
+    with pytest.raises(ZeroDivisionError):
+        world.turn()
+    assert [link.child.slot for link in world.living] == [1, 2]
+    world.children.fault_at = 0
+    world.turn()
+    assert [link.child.slot for link in world.living] == [1, 2, 3]
+
+
 def test_a_process_that_the_kernel_holds(world: Supervised) -> None:
     """Killed again and again, which is logged once; its slot has another worker meanwhile."""
     serving(world, workers=1, timeout=3.0)

@@ -11,7 +11,7 @@ from wsgicluster.ipc.messages import Channel
 class PreparedChild:
     """The child behind ``link``, whose own end of the channel is ``channel``.
 
-    ``run`` forks it, or has it forked; ``close`` gives back what it was given.
+    ``run`` forks it, or has it forked; ``close`` frees what it was given.
     """
 
     link: ChildLink
@@ -20,7 +20,7 @@ class PreparedChild:
     close: Callable[[], object]
 
     def start(self) -> None:
-        """Make the process. Raises OSError or ServerError when there is no room for it, with all given back."""
+        """Make the process. Raises OSError or ServerError when there is no room for it; then all is freed."""
         try:
             self.run()
         except BaseException:
