@@ -51,7 +51,7 @@ LINEAR = 1.5
 LITTLE_MS = 0.02
 """Where one more worker adds less than that, noise decides the ratio."""
 LARGE = 2.0
-"""A MiB of the largest body costs at most so many times as much as one of a body of 32 MiB, whose file is in the caches."""
+"""A MiB of the largest body costs at most so many times as much as one of a body of 32 MiB, which is cached."""
 BODY_MIB = 8.0
 """What a body of 1 GiB takes beyond one of 1 MiB."""
 SLICE_S = 5.0
