@@ -110,6 +110,25 @@ def times(name: str, folder: Path) -> dict[str, float]:
     return {"boot": boot_s * 1000, "boot, processor time": spent_s * 1000, "respawn": respawn_s * 1000}
 
 
+def measure(rounds: int, workers: list[int]) -> dict[str, dict[str, float]]:
+    """The median of each figure, by what it is and the server's name."""
+    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: {name: [] for name in PROGRAMS})
+    with tempfile.TemporaryDirectory(prefix="wsgicluster-lean-") as place:
+        folder = Path(place)
+        (folder / "lean.py").write_text(APPLICATION)
+        for _ in range(rounds):
+            for name in PROGRAMS:
+                for what, value in times(name, folder).items():
+                    figures[f"{what} (ms)"][name].append(value)
+                for count in workers:
+                    for flags in ((), ("--preload",)):
+                        what = " ".join((f"memory, {count} workers", *flags, "(MiB)"))
+                        figures[what][name].append(memory(name, folder, count, *flags))
+    return {
+        what: {name: statistics.median(values) for name, values in found.items()} for what, found in figures.items()
+    }
+
+
 def main() -> int:
     """Print a line for each figure: ours, Gunicorn's, and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,20 +136,8 @@ def main() -> int:
     parser.add_argument("--workers", default="4,16", help="comma-separated (default: 4,16)")
     options = parser.parse_args()
     servers.install()
-    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: {name: [] for name in PROGRAMS})
-    with tempfile.TemporaryDirectory(prefix="wsgicluster-lean-") as place:
-        folder = Path(place)
-        (folder / "lean.py").write_text(APPLICATION)
-        for _ in range(options.rounds):
-            for name in PROGRAMS:
-                for what, value in times(name, folder).items():
-                    figures[f"{what} (ms)"][name].append(value)
-                for workers in map(int, options.workers.split(",")):
-                    for flags in ((), ("--preload",)):
-                        what = " ".join((f"memory, {workers} workers", *flags, "(MiB)"))
-                        figures[what][name].append(memory(name, folder, workers, *flags))
-    for what, found in figures.items():
-        ours, theirs = (statistics.median(found[name]) for name in (OURS, GUNICORN))
+    for what, found in measure(options.rounds, [*map(int, options.workers.split(","))]).items():
+        ours, theirs = found[OURS], found[GUNICORN]
         print(f"{what:42} {OURS} {ours:7.1f}  {GUNICORN} {theirs:7.1f}  ratio {ours / theirs:.2f}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Results for people: a table in reStructuredText and a chart."""
+"""Results for people: tables in reStructuredText and a chart."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +23,23 @@ def table(results: Results, reference: str) -> str:
         base = found.get(reference, {}).get("processor_us")
         for name in servers:
             lines.append(f"     - {_cell(found.get(name), base)}")
+    return "\n".join(lines) + "\n"
+
+
+def lean_table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """A row for each figure, a column for each server; the ratio of the first to the second is last."""
+    servers = list(next(iter(figures.values())))
+    lines = [
+        ".. list-table::",
+        "   :header-rows: 1",
+        "",
+        "   * -",
+        *(f"     - {name}" for name in servers),
+        "     - ratio",
+    ]
+    for what, found in figures.items():
+        first, second = found.values()
+        lines += [f"   * - {what}", f"     - {first:.1f}", f"     - {second:.1f}", f"     - {first / second:.2f}"]
     return "\n".join(lines) + "\n"
 
 

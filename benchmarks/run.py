@@ -3,7 +3,8 @@
 Installs the peers, runs every scenario in rounds (all servers, then all again, so that
 a noisy minute meets each of them), and writes a table, a chart and the figures as JSON.
 What counts is processor time for each request; throughput is bounded by the load
-generator on machines with few cores.
+generator on machines with few cores. With ``--lean``, the figures of lean.py are among the
+results, in a table of their own.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import lean
 import report
 import servers
 from applications import FILE
@@ -50,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of load in each round (default: 3)")
     parser.add_argument("--reference", default="sync", help="the server that ratios refer to (default: sync)")
+    parser.add_argument("--lean", action="store_true", help="measure memory, start and respawn beside Gunicorn, too")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"), help="folder for the results")
     return parser.parse_args()
 
@@ -80,6 +83,10 @@ def main() -> int:
                 print(f"{scenario:12s} {server:18s} {figures['processor_us']:10.2f} us/request"
                       f"  {figures['requests_s']:10.1f} requests/s  {figures['errors']}", flush=True)  # fmt: skip
     write(options, results)
+    if options.lean:
+        figures = lean.measure(options.rounds, [4, 16])
+        (options.out / "lean.json").write_text(json.dumps(figures, indent=1) + "\n")
+        (options.out / "lean-table.rst").write_text(report.lean_table(figures))
     if missing:
         print("did not answer:", ", ".join(missing), file=sys.stderr)
     return int(any(name.rpartition("/")[2].startswith("sync") for name in missing))

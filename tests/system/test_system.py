@@ -167,6 +167,43 @@ def test_close_descriptors() -> None:
     assert out == str([True] * 3 + [False, True, False, False, True, False])
 
 
+def test_close_descriptors_takes_no_call_for_each() -> None:
+    out = run(
+        """
+        import os, sys
+        from wsgicluster.system import descriptors
+        def calls(count):
+            kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(count)][count // 2]
+            made = []
+            sys.setprofile(lambda frame, event, what: made.append(event))
+            descriptors.close_descriptors_except({kept})
+            sys.setprofile(None)
+            os.fstat(kept)
+            assert descriptors.count_descriptors() == 5, "three standard streams, the kept one, and that of the listing"
+            os.close(kept)
+            return len(made)
+        calls(10)  # whatever is done only once
+        print(calls(10) == calls(1000))
+        """
+    )
+    assert out == "True"
+
+
+def test_close_descriptors_where_the_kernel_does_not_tell_the_size() -> None:
+    out = run(
+        """
+        import os
+        from wsgicluster.system import descriptors
+        descriptors._table_size = lambda: 0
+        kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(6)][2]
+        descriptors.close_descriptors_except({kept})
+        os.fstat(kept)
+        print(descriptors.count_descriptors())  # the standard streams, that one, and that of the listing
+        """
+    )
+    assert out == "5"
+
+
 def test_close_descriptors_when_no_number_is_left() -> None:
     out = run(
         """

@@ -7,11 +7,16 @@ from collections.abc import Collection, Iterable, Iterator
 
 
 def close_descriptors_except(keep: Collection[int]) -> None:
-    """Close every descriptor above 2 but those in ``keep``."""
-    for number in _open_descriptors():
-        if number > 2 and number not in keep:
-            with contextlib.suppress(OSError):  # the listing's own descriptor is closed by now
-                os.close(number)
+    """Close every descriptor above 2 but those in ``keep``.
+
+    In ranges, without a look at each: a worker inherits four for each sibling. To list them and close them one by one
+    took 4 microseconds apiece, in each worker, so that the start of many workers took the square of their number.
+    """
+    end = _table_size() or max(_open_descriptors(), default=2) + 1
+    first = 3
+    for number in (*sorted(number for number in keep if number > 2), end):
+        os.closerange(first, min(number, end))
+        first = number + 1
 
 
 def count_descriptors() -> int:
@@ -59,8 +64,21 @@ def _file_of(number: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _table_size() -> int:
+    """No open descriptor's number is as large; 0 where the kernel does not tell, or no descriptor is left to ask with.
+
+    Never more than the kernel has made room for: the limit may be a milliard, and not every libc closes ranges at once.
+    """
+    try:
+        with open("/proc/self/status", "rb") as status:
+            words = status.read().partition(b"\nFDSize:")[2].split(maxsplit=1)
+    except OSError:
+        return 0
+    return int(words[0]) if words else 0
+
+
 def _open_descriptors() -> Iterable[int]:
-    # Listed rather than counted up: the limit may be a milliard, and not every libc closes ranges at once.
+    # Listed rather than counted up: the limit may be a milliard.
     try:
         return [int(name) for name in os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd")]
     except OSError:
