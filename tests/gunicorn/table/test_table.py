@@ -58,7 +58,7 @@ def test_wsgicluster(folder: pathlib.Path, probe: Probe) -> None:
 def newest_gunicorn(real_gunicorn: RealGunicorn) -> RealGunicorn:
     """The Gunicorn of the version that the table is about, with all that its probes use."""
     found = real_gunicorn.version()
-    if found < NEWEST or not real_gunicorn.can_import("paste.deploy"):
+    if found < NEWEST or not real_gunicorn.can_import("paste.deploy", "h2"):
         pytest.skip(f"Gunicorn {'.'.join(map(str, found))} is older, or lacks a package; {MAKE} makes what is needed")
     return real_gunicorn
 
