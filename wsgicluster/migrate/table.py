@@ -26,7 +26,8 @@ def _always(_deployment: Deployment) -> bool:
 
 
 def _unless_given(name: str) -> When:
-    return lambda deployment: not deployment.has(name)
+    # A zero is a value of a number.
+    return lambda deployment: deployment.given.get(name) in (None, "")
 
 
 def _kind(deployment: Deployment) -> str:
@@ -158,7 +159,7 @@ _SERVER: tuple[Row, ...] = (
             _different(
                 "sync workers keep connections, too",
                 "keepalive = 0 closes each after its response",
-                when=lambda deployment: _kind(deployment) == "sync",
+                when=lambda deployment: _kind(deployment) == "sync" and deployment.number("keepalive", 2) != 0,
             ),
         ),
         page="explanation/differences",
