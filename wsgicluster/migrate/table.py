@@ -281,7 +281,20 @@ _REQUESTS: tuple[Row, ...] = (
             ),
         ),
     ),
-    *_same("protocol", "uwsgi_allow_ips", "keyfile", "certfile", "ca_certs", "ciphers", "ssl_context"),
+    *_same("protocol", "uwsgi_allow_ips", "keyfile", "certfile", "ca_certs", "ciphers"),
+    Row(
+        "ssl_context",
+        (
+            _different(
+                "a context may have certificates of its own: clients have to use TLS without certfile, too, where "
+                "Gunicorn speaks plain HTTP then",
+                "define the function only where certfile is set, unless it loads certificates itself",
+                when=lambda deployment: deployment.has("ssl_context") and not deployment.has("certfile"),
+                needs_hand=True,
+            ),
+        ),
+        page="howto/tls",
+    ),
     Row("ssl_version", remark="without effect, as in Gunicorn; tls_minimum is the oldest version of TLS"),
     Row(
         "cert_reqs",
