@@ -616,6 +616,92 @@ statsd_host = "127.0.0.1:8125"
 statsd_prefix = "shop"
 """,
     ),
+    ConfigFile(
+        "worker-class-of-its-own",
+        """
+from gunicorn.workers.gthread import ThreadWorker
+
+
+class Announcing(ThreadWorker):
+    def init_process(self):
+        self.log.info("worker %s of %s", self.age, self.cfg.proc_name)
+        super().init_process()
+
+    def handle_quit(self, sig, frame):
+        self.log.info("quits")
+        super().handle_quit(sig, frame)
+
+
+worker_class = Announcing
+threads = 4
+""",
+        "threads=4",
+    ),
+    ConfigFile(
+        "wrapped-application",
+        """
+def post_worker_init(worker):
+    application = worker.wsgi
+    worker.wsgi = lambda environ, start_response: application(environ, start_response)
+
+
+def when_ready(server):
+    server.log.info("started in %s by %s", server.START_CTX["cwd"], server.START_CTX["args"])
+
+
+def post_request(worker, req, environ, resp):
+    worker.log.info("%s of %s bytes, %s", resp.status, resp.response_length, req.should_close())
+""",
+    ),
+    ConfigFile(
+        "response-without-server",
+        """
+from gunicorn.http import wsgi
+
+
+class Response(wsgi.Response):
+    def default_headers(self, *args, **kwargs):
+        return [line for line in super().default_headers(*args, **kwargs) if not line.startswith("Server:")]
+
+
+wsgi.Response = Response
+""",
+        "server_header=",
+    ),
+    ConfigFile(
+        "executes-another",
+        """
+from pathlib import Path
+
+exec(Path(__file__).with_name("base_config.py").read_text())
+workers += 2
+when_ready = announce
+""",
+        "workers=4 timeout=45",
+    ),
+    ConfigFile(
+        "formatter-of-its-own",
+        """
+import json
+import logging
+
+
+class Requests(logging.Formatter):
+    def format(self, record):
+        atoms = record.args
+        return json.dumps({"path": atoms["U"], "status": str(atoms["s"]), "id": atoms["{x-request-id}i"]})
+
+
+accesslog = "-"
+logconfig_dict = {
+    "formatters": {"requests": {"()": Requests}},
+    "handlers": {"requests": {"class": "logging.StreamHandler", "formatter": "requests", "stream": "ext://sys.stdout"}},
+    "root": {"level": "INFO", "handlers": []},
+    "loggers": {"gunicorn.access": {"level": "INFO", "handlers": ["requests"], "propagate": False}},
+}
+""",
+        "accesslog=-",
+    ),
 )
 
 COMMAND_LINES = (
@@ -636,4 +722,6 @@ COMMAND_LINES = (
     "--http-protocols h1 --asgi-lifespan off --dirty-workers 0 --no-control-socket app",
     "--worker-class gunicorn.workers.sync.SyncWorker --chdir . --pythonpath .,.. app",
     "--proxy-protocol auto --proxy-allow-from 10.0.0.1 --certfile= app",
+    "-c python:base_config -p shop.pid -m 007 -t 90 app",
+    "app:app --logger-class gunicorn.instrument.statsd.Statsd --statsd-host 127.0.0.1:8125 --dogstatsd-tags a:b",
 )

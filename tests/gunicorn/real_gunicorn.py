@@ -17,10 +17,23 @@ FOLDER = ROOT / "build" / "gunicorn"
 VARIABLE = "GUNICORN_TO_COMPARE"
 """Names the program ``gunicorn`` of another environment."""
 
-PACKAGES = ("gunicorn[http2]>=27", "django>=5.2", "flask>=3", "pastedeploy>=3", "psutil", "pyramid>=2", "setproctitle")
+NEWEST = (27,)
+"""The version that the table of differences is about, or a later one. Of older ones only the names of settings are
+compared."""
+
+PACKAGES = (
+    f"gunicorn[http2]>={NEWEST[0]}",
+    "django>=5.2",
+    "flask>=3",
+    "pastedeploy>=3",
+    "psutil",
+    "pyramid>=2",
+    "setproctitle",
+)
 """Also what deployments need that run under both servers, and what wsgicluster needs to be run in there."""
 
-ABSENT = f"no real Gunicorn is here; {VARIABLE} may name one, python tests/gunicorn/real_gunicorn.py installs one"
+MAKE = "python tests/gunicorn/real_gunicorn.py"
+ABSENT = f"no real Gunicorn is here; {VARIABLE} may name one, {MAKE} installs one"
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,12 @@ class RealGunicorn:
 
     program: pathlib.Path
     python: pathlib.Path
+
+    def version(self) -> tuple[int, ...]:
+        """Its version, as numbers."""
+        code = "import gunicorn; print(*gunicorn.version_info[:3])"
+        done = subprocess.run([str(self.python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        return tuple(map(int, done.stdout.split()))
 
     def can_import(self, *modules: str) -> bool:
         """Whether its environment has these modules, too."""

@@ -87,7 +87,8 @@ SERVED = (
     "container", "loops", "unset", "everything-at-its-default", "imports-gunicorn", "extends-its-logs", "django",
     "numbers-as-text", "access-log-of-a-logger-of-its-own", "two-addresses", "balancer", "mounted",
     "hooks", "hooks-in-each-shape", "hooks-of-a-class", "metrics", "logger-of-its-own", "logger-of-a-module",
-    "logger-that-counts",
+    "logger-that-counts", "worker-class-of-its-own", "wrapped-application", "response-without-server",
+    "formatter-of-its-own",
 )  # fmt: skip
 
 

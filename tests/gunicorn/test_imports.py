@@ -62,7 +62,7 @@ def test_what_files_import(tmp_path: pathlib.Path) -> None:
     assert found.settings.logconfig_dict["disable_existing_loggers"] is True
     names = "gunicorn, gunicorn.app, gunicorn.app.base, gunicorn.glogging, gunicorn.util, gunicorn.arbiter, gunicorn."
     assert listing(found).splitlines()[-1].startswith(f"# Imported as Gunicorn's, wsgicluster's own: {names}")
-    assert "Gunicorn is not installed" not in listing(read(tmp_path, ""))
+    assert "Imported as Gunicorn's" not in listing(read(tmp_path, ""))
 
 
 def test_it_is_not_there_afterwards(tmp_path: pathlib.Path) -> None:
@@ -85,6 +85,20 @@ def test_what_is_not_there(tmp_path: pathlib.Path) -> None:
     assert read(tmp_path, source).settings.workers == 3
 
 
+RESPONSE = """
+from gunicorn.http import wsgi
+class Mine(wsgi.Response):
+    def default_headers(self, *args, **kwargs):
+        lines = super().default_headers(*args, **kwargs)
+"""
+
+
+def test_a_response_with_other_fields(tmp_path: pathlib.Path) -> None:
+    source = RESPONSE + "        return [*lines, 'X-Own: 1\\r\\n']\nwsgi.Response = Mine\n"
+    with pytest.raises(UsageError, match=r"TypeError: Mine .* other fields are set by the application"):
+        read(tmp_path, source)
+
+
 def test_each_file_has_modules_of_its_own(tmp_path: pathlib.Path) -> None:
     read(tmp_path, "import gunicorn\ngunicorn.SERVER_SOFTWARE = 'web'\n")
     assert read(tmp_path, "import gunicorn\nproc_name = gunicorn.SERVER_SOFTWARE\n").settings.proc_name == "gunicorn"
@@ -98,6 +112,13 @@ def test_each_file_has_modules_of_its_own(tmp_path: pathlib.Path) -> None:
         ("gunicorn.SERVER_SOFTWARE = ''", ""),
         ("gunicorn.SERVER = 'web'\nserver_header = 'other'", "other"),
         ("", "wsgicluster"),
+        (
+            RESPONSE
+            + "        return [each for each in lines if not each.startswith('Server:')]\nwsgi.Response = Mine",
+            "",
+        ),
+        (RESPONSE + "        lines[1] = 'Server: web\\r\\n'\n        return lines\nwsgi.Response = Mine", "web"),
+        (RESPONSE + "        return []\n", "wsgicluster"),  # the class is not put in its place
     ],
 )
 def test_the_name_of_the_server(tmp_path: pathlib.Path, source: str, name: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import LiveServer, StartServer, find_free_ports, wait_until
 from tests.gunicorn.real_gunicorn import ABSENT, find
 from tests.gunicorn.servers import GunicornServer
+from tests.live.client import fetch
 
 pytestmark = pytest.mark.live
 
@@ -496,3 +497,30 @@ def test_hooks_reload_and_stop_the_server(server: StartServer, tmp_path: pathlib
     assert live.said("SIGHUP: reload")
     assert live.said("application None of 1 workers")
     assert live.said("SIGTERM: graceful stop")
+
+
+WRAPPING = """
+def post_worker_init(worker):
+    application = worker.wsgi
+
+    def wrapped(environ, start_response):
+        return [b"wrapped ", *application(environ, start_response)]
+
+    worker.wsgi = wrapped
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize(
+    "more", ["", "def pre_request(worker, req): pass\nscheduling = 'least-connections'\nworkers = 2\n"]
+)
+def test_what_is_called_may_be_replaced(server: StartServer, tmp_path: pathlib.Path, kind: str, more: str) -> None:
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    (tmp_path / "gunicorn.conf.py").write_text(WRAPPING + more)
+    live = server("-k", kind, "app:app", source=APPLICATION)
+    for _ in range(2):
+        assert fetch(live.port).body == b"wrapped hello"
+    live.send(signal.SIGHUP)
+    live.wait_log("Reload complete")
+    assert fetch(live.port).body == b"wrapped hello"

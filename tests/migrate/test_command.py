@@ -32,6 +32,30 @@ def test_what_is_lost_sets_the_exit_code_and_prints_do_not_disturb(tmp_path: pat
 
 
 @pytest.mark.parametrize(
+    ("source", "said", "unsaid"),
+    [
+        ("'''Of the shop.'''\nworkers = 2\nbind: list[str] = ['127.0.0.1:1']\n", "in place of", "its code"),
+        ("import os\nworkers = int(os.getenv('NUMBER', '2'))\n", "that its code has led to here and now", "stays"),
+        ("import os\nos.environ['STAGE'] = 'test'\n", "that its code has led to here and now", "stays"),
+        ("def on_exit(server): pass\nworkers = 2\n", "gunicorn.conf.py, which stays", "in place of /"),
+    ],
+)
+def test_what_is_said_of_the_file(tmp_path: pathlib.Path, source: str, said: str, unsaid: str) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(source)
+    done = command(tmp_path, "migrate", "app:app")
+    assert done.returncode == 0
+    shown = " ".join(done.stdout.split())
+    assert said in shown
+    assert unsaid not in shown
+
+
+def test_a_zero_is_a_value_that_was_given(tmp_path: pathlib.Path) -> None:
+    done = command(tmp_path, "migrate", "--keep-alive", "0", "--limit-request-line", "0", "app:app")
+    assert "by default, where Gunicorn has" not in done.stdout
+    assert "Same: wsgi_app, keepalive, limit_request_line\n" in done.stdout
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--wokers", "3", "app"), "did you mean --workers?"),

@@ -82,7 +82,14 @@ def _is_replaced(name: str) -> bool:
 
 
 def server_name() -> str | None:
-    """The name that a file has given to the server by assigning to a constant of Gunicorn, None for none."""
+    """The name that a file has given to the server, None for none: by a constant of Gunicorn, or its Response.
+
+    Raises what the file's own class raises, and TypeError for one that does more than that.
+    """
+    response = getattr(sys.modules.get("gunicorn.http.wsgi"), "Response", None)
+    named = getattr(response, "named_server", lambda: None)()
+    if isinstance(named, str):
+        return named
     module = sys.modules.get("gunicorn")
     for constant in ("SERVER", "SERVER_SOFTWARE"):
         value = getattr(module, constant, None)

@@ -35,14 +35,43 @@ class GunicornRequest(_OfServer):
     """What hooks call ``req``."""
 
 
+_HEAD = ("HTTP/1.1 200 OK\r\n", "Server: gunicorn\r\n", "Date: now\r\n", "Connection: close\r\n")
+_SERVER = "Server: "
+
+
 class GunicornResponse(_OfServer):
-    """What hooks call ``resp``."""
+    """What hooks call ``resp``.
+
+    Files derive a class from it, and put that in its place, to name what serves in another way or not at all. It is
+    never called for a response: `named_server` finds out once what it makes of the field Server.
+    """
 
     def __init_subclass__(cls, **_arguments: object) -> None:
-        raise TypeError(
-            f"{cls.__name__} is derived from Gunicorn's Response, which is not called here; "
-            "server_header sets or omits the header field Server"
-        )
+        if [name for name in vars(cls) if not name.startswith("__")] != ["default_headers"]:
+            raise _not_called(cls)
+
+    def default_headers(self, *_arguments: object, **_named_arguments: object) -> list[str]:
+        """The lines that a response begins with."""
+        return list(_HEAD)
+
+    @classmethod
+    def named_server(cls) -> str | None:
+        """What the class names the server, empty if it does not; None for Gunicorn's own. Raises TypeError."""
+        if cls is GunicornResponse:
+            return None
+        lines = cls.default_headers(object.__new__(cls))
+        servers = [line for line in lines if line.startswith(_SERVER)]
+        others = [line for line in lines if line not in servers]
+        if others != [line for line in _HEAD if not line.startswith(_SERVER)] or len(servers) > 1:
+            raise _not_called(cls)
+        return servers[0].removeprefix(_SERVER).strip() if servers else ""
+
+
+def _not_called(response: type) -> TypeError:
+    return TypeError(
+        f"{response.__name__} is derived from Gunicorn's Response, which is not called here; "
+        "server_header sets or omits the header field Server, other fields are set by the application"
+    )
 
 
 def getcwd() -> str:

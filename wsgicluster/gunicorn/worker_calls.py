@@ -35,8 +35,8 @@ class WorkerCalls:
         self._worker.pid = os.getpid()
         self._needed("post_fork", self._server, self._worker)
 
-    def initialized(self, application: Any, live: LiveInWorker, sockets: Sequence[socket.socket]) -> None:
-        """Before the first request. Raises HookError."""
+    def initialized(self, application: Any, live: LiveInWorker, sockets: Sequence[socket.socket]) -> Any:
+        """Before the first request; returns what is to be called for requests. Raises HookError."""
         worker = self._worker
         worker.show(live)
         worker.max_requests = live.max_requests or sys.maxsize
@@ -44,6 +44,7 @@ class WorkerCalls:
         worker.sockets = list(sockets)
         self._needed("post_worker_init", worker)
         worker.booted = True
+        return worker.wsgi
 
     def interrupted(self) -> None:
         """The worker exits at once."""

@@ -24,7 +24,7 @@ class Equivalent:
     """The command, and the file that it reads: the text of a new one, or empty where Gunicorn's is to be kept.
 
     ``kept`` is where that is, and ``needless`` are settings in it that may be taken out; ``replaced`` is where it is
-    if nothing of it is needed any more.
+    if nothing of it is needed any more, unless ``is_program``: then its code had these values only here and now.
     """
 
     command: str
@@ -32,6 +32,7 @@ class Equivalent:
     kept: str = ""
     needless: tuple[str, ...] = ()
     replaced: str = ""
+    is_program: bool = False
 
 
 def equivalent(reading: ReadConfiguration) -> Equivalent:
@@ -40,10 +41,13 @@ def equivalent(reading: ReadConfiguration) -> Equivalent:
     application = [str(reading.values["wsgi_app"])] if reading.values.get("wsgi_app") else []
     flags = {name: words for name in needed if (words := _flags(name, needed[name], reading)) is not None}
     if needed.keys() == flags.keys() and len(needed) <= MOST_FLAGS:
-        return Equivalent(_command(reading, [*_all(flags), *application]), replaced=reading.file)
+        return Equivalent(
+            _command(reading, [*_all(flags), *application]), replaced=reading.file, is_program=reading.is_program
+        )
     if needed.keys() != flags.keys() and reading.file:
         return _keeping(reading, needed, flags, application)
-    return Equivalent(_command(reading, application), _file(needed, reading), replaced=reading.file)
+    command, file = _command(reading, application), _file(needed, reading)
+    return Equivalent(command, file, replaced=reading.file, is_program=reading.is_program)
 
 
 def _command(reading: ReadConfiguration, words: Sequence[str]) -> str:

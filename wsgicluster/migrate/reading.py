@@ -12,6 +12,7 @@ from typing import Any
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
+from wsgicluster.migrate.config_program import is_program
 from wsgicluster.migrate.notes import Deployment, Weight
 from wsgicluster.migrate.table import ROWS
 from wsgicluster.settings.checks import DEFAULT
@@ -45,7 +46,7 @@ class ReadConfiguration:
     ``file`` is the configuration file as ``-c`` names it, ``is_found`` says that it has Gunicorn's default name.
     ``in_file`` are the settings whose last value is in it, ``of_platform`` those that a variable such as ``PORT`` sets.
     ``unfit`` are variables of the file that are settings here, and whose value cannot be one. ``variables`` are those
-    in front of the command.
+    in front of the command. ``is_program`` says that the file does more than name values.
     """
 
     deployment: Deployment
@@ -58,6 +59,7 @@ class ReadConfiguration:
     unfit: frozenset[str] = frozenset()
     variables: Mapping[str, str] = field(default_factory=dict)
     directory: str = ""
+    is_program: bool = False
 
     def source_of(self, name: str) -> str:
         """Where the value of a setting is from, for people; a file below the start folder is relative to that."""
@@ -101,7 +103,15 @@ def read(words: Words, environ: Mapping[str, str], directory: str) -> ReadConfig
         unfit,
         words.variables,
         directory,
+        _is_program(path),
     )
+
+
+def _is_program(path: str) -> bool:
+    if not path or path.startswith("python:"):
+        return bool(path)  # whatever else a module does is not looked at
+    with open(path, "rb") as file:  # executed a moment ago
+        return is_program(file.read())
 
 
 def _merged(

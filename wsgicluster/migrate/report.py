@@ -12,6 +12,10 @@ from wsgicluster.migrate.reading import ReadConfiguration
 from wsgicluster.migrate.table import GENERAL
 
 _WIDTH = 100
+_OF_PROGRAM = (
+    "These are the values that its code has led to here and now. Keep the file if they depend on the machine or the "
+    "environment, or if the code does more: wsgicluster reads it as it is."
+)
 _TITLES = {Weight.LOST: "Lost", Weight.DIFFERENT: "Different", Weight.BETTER: "Better"}
 
 
@@ -58,6 +62,11 @@ def _instead(instead: Equivalent) -> Iterator[str]:
     if instead.replaced:
         yield ""
         yield f"in place of {instead.replaced}"
+        if instead.is_program:
+            yield from _wrapped(_OF_PROGRAM, "  ", "  ")
+    if instead.kept:
+        yield ""
+        yield f"with {instead.kept}, which stays"
     if instead.needless:
         yield ""
         yield from _wrapped(
@@ -92,6 +101,7 @@ def as_json(reading: ReadConfiguration, found: Sequence[SettingFinding], instead
             "kept": instead.kept,
             "needless": list(instead.needless),
             "replaced": instead.replaced,
+            "is_program": instead.is_program,
         },
         "remarks": list(reading.remarks),
         "needs_hand": needs_hand(list(found)),

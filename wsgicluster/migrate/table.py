@@ -26,7 +26,8 @@ def _always(_deployment: Deployment) -> bool:
 
 
 def _unless_given(name: str) -> When:
-    return lambda deployment: not deployment.has(name)
+    # A zero is a value of a number.
+    return lambda deployment: deployment.given.get(name) in (None, "")
 
 
 def _kind(deployment: Deployment) -> str:
@@ -158,7 +159,7 @@ _SERVER: tuple[Row, ...] = (
             _different(
                 "sync workers keep connections, too",
                 "keepalive = 0 closes each after its response",
-                when=lambda deployment: _kind(deployment) == "sync",
+                when=lambda deployment: _kind(deployment) == "sync" and deployment.number("keepalive", 2) != 0,
             ),
         ),
         page="explanation/differences",
@@ -280,7 +281,20 @@ _REQUESTS: tuple[Row, ...] = (
             ),
         ),
     ),
-    *_same("protocol", "uwsgi_allow_ips", "keyfile", "certfile", "ca_certs", "ciphers", "ssl_context"),
+    *_same("protocol", "uwsgi_allow_ips", "keyfile", "certfile", "ca_certs", "ciphers"),
+    Row(
+        "ssl_context",
+        (
+            _different(
+                "a context may have certificates of its own: clients have to use TLS without certfile, too, where "
+                "Gunicorn speaks plain HTTP then",
+                "define the function only where certfile is set, unless it loads certificates itself",
+                when=lambda deployment: deployment.has("ssl_context") and not deployment.has("certfile"),
+                needs_hand=True,
+            ),
+        ),
+        page="howto/tls",
+    ),
     Row("ssl_version", remark="without effect, as in Gunicorn; tls_minimum is the oldest version of TLS"),
     Row(
         "cert_reqs",

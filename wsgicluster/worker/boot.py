@@ -146,7 +146,7 @@ def _live(
         reloader.watch(worker.parts.channel.send)
     call_hook(settings.worker_class, own.begin)
     if configured is not None:
-        _initialized(configured, worker, own.application)
+        _initialized(configured, worker, own)
     worker.serve(Ready(boot_s, recycling.measure()))
     call_hook(settings.worker_class, own.end)
     return 0
@@ -177,11 +177,13 @@ def _begin_hooks(configured: ConfiguredHooks, signals: WorkerSignals) -> None:
     configured.forked()
 
 
-def _initialized(configured: ConfiguredHooks, worker: Worker, application: Application) -> None:
-    context = worker.context
+def _initialized(configured: ConfiguredHooks, worker: Worker, own: WorkerHooks) -> None:
+    context, before = worker.context, own.application
     most = worker.parts.recycling.max_requests
     facts = WorkerFacts(context.state, context.page, worker.parts.channel.send, most)
-    configured.initialized(application, facts, context.assignment.listeners)
+    own.application = configured.initialized(before, facts, context.assignment.listeners)
+    if own.application is not before:
+        worker.parts.replace_application(_called(own))
 
 
 def _application_is_loaded(signals: WorkerSignals, logs: Logs) -> None:

@@ -211,3 +211,11 @@ def ssl_context(config, default_ssl_context_factory):
 def demanded_certificates(subject: Subject) -> Observed:
     _, lines = certified(subject)
     return {"cert_reqs": subject.check(f"{lines}cert_reqs = 2\n").returncode == 0}
+
+
+@probe(ssl_context=differ(400, 200))
+def context_alone(subject: Subject) -> Observed:
+    running = subject.start(
+        "def ssl_context(conf, default_ssl_context_factory): return default_ssl_context_factory()\n"
+    )
+    return {"ssl_context": running.status(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")}

@@ -61,7 +61,13 @@ class PolicySwitch:
         if self._routed is not (asked is Asked.AFTER_HEAD):
             self._routed = not self._routed
             self._route_connections()
-        parts.cycle.replace_application(parts.wrap(scheduler.binding(self._application)))
+        self.replace_application(self._application)
+
+    def replace_application(self, application: Application) -> None:
+        """Call another one from the next requests on."""
+        self._application = application
+        parts = self._parts
+        parts.cycle.replace_application(parts.wrap(parts.scheduler.binding(application)))
 
     def _route_connections(self) -> None:
         parts = self._parts

@@ -115,10 +115,16 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
             logs=log_writer,
             refusals=refusals,
             switch=switch,
+            replace_application=_replacing(cycle, wrap) if switch is None else switch.replace_application,
             names=names,
             share=ConnectionShare(context, mail),
         ),
     )
+
+
+def _replacing(cycle: Cycle, wrap: Wrap) -> Callable[[Application], None]:
+    """What has another application called, where no policy comes in between."""
+    return lambda application: cycle.replace_application(wrap(application))
 
 
 def _with_hooks(names: RequestNames, configured: ConfiguredHooks | None) -> tuple[Wrap, Serve | None]:

@@ -4,6 +4,7 @@ The parts are in `wsgicluster.worker.intake` and `wsgicluster.worker.lifecycle`;
 """
 
 import math
+from collections.abc import Callable
 from operator import methodcaller
 
 from wsgicluster.dataclass import dataclass
@@ -36,7 +37,7 @@ from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.lifecycle.memory_trace import MemoryTrace
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.loop.loop import do_nothing
-from wsgicluster.worker.request.cycle import Cycle
+from wsgicluster.worker.request.cycle import Application, Cycle
 from wsgicluster.worker.runner import KindRunner
 
 # Members of an Enum cost a look-up each time; these are plain integers.
@@ -61,6 +62,8 @@ class WorkerParts:
     logs: LogWriter
     refusals: Refusals
     switch: PolicySwitch | None
+    replace_application: Callable[[Application], object]
+    """Have another one called from the next requests on."""
     names: RequestNames
     share: ConnectionShare
 

@@ -42,8 +42,8 @@ class ConfiguredHooks(Protocol):
     def forked(self) -> None:
         """Before the application is loaded."""
 
-    def initialized(self, application: Any, live: WorkerFacts, sockets: Sequence[socket.socket]) -> None:
-        """Before the first request."""
+    def initialized(self, application: Any, live: WorkerFacts, sockets: Sequence[socket.socket]) -> Any:
+        """Before the first request; returns the application, or what a hook has put in its place."""
 
     def interrupted(self) -> None:
         """The worker exits at once, as was requested."""

@@ -56,6 +56,12 @@ class Client(Transport, Protocol):
         """How long the request that runs has waited for its client."""
 
 
+class CallsApplication(Protocol):
+    """What calls the application for a `Cycle`, or as one."""
+
+    application: Application
+
+
 def send_blocks(response: Response, _client: Client, blocks: Iterable[bytes]) -> None:
     """Send what an iterable gives as the body of a response, each block at once, and its end."""
     for block in blocks:
@@ -80,7 +86,7 @@ class Cycle:
         self, application: Application, page: Page, beat_s: float, error_log: logging.Logger, access: RequestLog | None
     ) -> None:
         self.application = application
-        self._runners: set[weakref.ref[Cycle]] = set()
+        self._runners: set[weakref.ref[CallsApplication]] = set()
         self.on_finished: Callable[[], object] | None = None
         self.on_failure: Callable[[bytes, BaseException], object] | None = None
         """Called with the request line and the exception, in the thread of the request."""
@@ -103,8 +109,8 @@ class Cycle:
         self.on_block = self.put_off if beat_s else None
         self.send_blocks: Callable[[Response, Client, Iterable[bytes]], object] = send_blocks
 
-    def add_runner(self, runner: "Cycle") -> None:
-        """Another one is about to be made of this one, and to call the same application."""
+    def add_runner(self, runner: CallsApplication) -> None:
+        """Another one is about to be made of this one, or a fast path, and to call the same application."""
         self._runners.add(weakref.ref(runner, self._runners.discard))
 
     def replace_application(self, application: Application) -> None:

@@ -4,7 +4,7 @@ from typing import Any, final
 from wsgicluster.http.limits import HeadLimits
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.request._coalesce import Coalescer
-from wsgicluster.worker.request.cycle import Cycle
+from wsgicluster.worker.request.cycle import Application, Cycle
 from wsgicluster.wsgi.client_callables import ClientCallables, OpenResponse
 from wsgicluster.wsgi.trust import Trust
 
@@ -16,6 +16,7 @@ class Peer:
 @final
 class CompiledFastPath:
     cycle: Cycle
+    application: Application
     received_bytes: int
     serving: Connection | None
     arrival: int

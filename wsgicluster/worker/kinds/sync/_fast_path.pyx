@@ -110,8 +110,9 @@ cdef class CompiledFastPath:
     cdef readonly int arrival
     cdef public unsigned long long received_bytes
     cdef public int mark, last_passed
-    cdef public object on_finished, choose
-    cdef object application, access, limits, trust, connect
+    cdef public object on_finished, choose, application
+    cdef object __weakref__
+    cdef object access, limits, trust, connect
     cdef list schemes, held, templates, packets
     cdef double keepalive_s, slow_s, beat_s, stamp_due, usual_s, batch_at
     cdef int ahead, index
@@ -132,6 +133,7 @@ cdef class CompiledFastPath:
         self.mark = INT_MAX
         self.cycle = cycle
         self.application = cycle.application
+        cycle.add_runner(self)
         self.access = cycle.access
         self.beat_s = cycle.beat_s
         self.limits = limits
