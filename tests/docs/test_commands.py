@@ -11,7 +11,12 @@ from tests.certificates import make_certificates
 from tests.conftest import ROOT
 from tests.docs.commands import DOCS, PAGES, Machine, commands, is_server, machine
 
-COMMANDS = {page: found for page in PAGES if (found := commands((DOCS / page).read_text("utf-8")))}
+FOLLOWED = {"tutorial/production.rst": "test_production.py"}
+"""Pages that have a test of their own."""
+
+COMMANDS = {
+    page: found for page in PAGES if page not in FOLLOWED and (found := commands((DOCS / page).read_text("utf-8")))
+}
 
 NOT_RUN = {
     r"(\S*/)?pip3? |python3 -m venv |\. \.venv": "needs a package index; .ci/run installs in each of these ways",
