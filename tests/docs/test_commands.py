@@ -115,6 +115,7 @@ def furnish(folder: pathlib.Path, files: dict[str, str]) -> None:
 
 
 @pytest.mark.live
+@pytest.mark.timeout(300)  # a page may have twenty commands
 @pytest.mark.parametrize("page", COMMANDS)
 def test_what_a_page_says_is_typed(page: str, tmp_path: pathlib.Path) -> None:
     wanted = [command for command in COMMANDS[page] if reason_not_to_run(command) is None]
