@@ -23,6 +23,7 @@ _PROGRAMS = (
     "systemctl", "systemd-[a-z-]+", "docker", "kubectl", "supervisorctl", "prometheus", "promtool", "openssl",
 )  # fmt: skip
 _COMMAND = re.compile(rf"\$ (?P<shown>.+)|(?P<bare>(?:old=\$\(|\. |(?:{'|'.join(_PROGRAMS)})(?= )(?! =)).*)")
+_NEEDED = sorted({ROOT, pathlib.Path(sys.prefix), pathlib.Path(sys.base_prefix)})
 
 
 def commands(text: str) -> list[str]:
@@ -77,11 +78,15 @@ class Machine:
     def __enter__(self) -> "Machine":
         hosts = self.folder / "hosts"
         hosts.write_text("127.0.0.1 localhost redis.internal collector\n")
-        prepare = (
-            f"ip link set lo up && mount -t tmpfs none /run && mkdir -p {_HERE} && mount --bind . {_HERE} && "
-            f"mount --bind hosts /etc/hosts && mount -t tmpfs none /srv && ln -s {_HERE} /srv/shop && "
-            "mount -t tmpfs none /tmp && echo ready && exec cat"
-        )
+        # What the commands themselves are may be in a folder that is emptied.
+        kept = [path for path in _NEEDED if path.is_relative_to("/tmp") or path.is_relative_to("/srv")]
+        prepare = " && ".join([
+            f"ip link set lo up && mount -t tmpfs none /run && mkdir -p {_HERE} && mount --bind . {_HERE}",
+            *(f"mkdir /run/{at} && mount --bind '{path}' /run/{at}" for at, path in enumerate(kept)),
+            "mount --bind hosts /etc/hosts && mount -t tmpfs none /srv && mount -t tmpfs none /tmp",
+            *(f"mkdir -p '{path}' && mount --bind /run/{at} '{path}'" for at, path in enumerate(kept)),
+            f"ln -s {_HERE} /srv/shop && echo ready && exec cat",
+        ])  # fmt: skip
         spaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         first = subprocess.Popen(
             ["unshare", *self._user, *spaces, "sh", "-c", prepare],
