@@ -129,7 +129,7 @@ def mailboxes() -> Drawing:
         drawing.box(x, 4, 144, 46, f"worker {at + 1}", "handlers in a thread", kind="accent")
         drawing.box(x + 22, 132, 100, 36, f"mailbox {at + 1}")
     drawing.arrow((60, 52), (60, 92), (220, 92), (220, 130))
-    drawing.text(66, 86, "send(2, value)", anchor="start", kind="over")
+    drawing.text(104, 86, "send(2, value)", anchor="start", kind="over")
     for x in (76, 240, 404):
         drawing.arrow((x + 22, 130), (x + 22, 52))
     drawing.text(268, 74, "read", anchor="start", kind="over")

@@ -86,6 +86,8 @@ class Diagram(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
+        for name in ("diagrams.py", "drawing.py"):
+            self.env.note_dependency(str(TABLE.parent.parent / name))
         figure = nodes.container(classes=["diagram"])
         figure += nodes.raw("", DIAGRAMS[self.arguments[0]]().svg(), format="html")
         figure += self.parse_content_to_nodes()

@@ -12,8 +12,8 @@ from tests.live.axe import axe_core, violations
 from tests.live.browser import BROWSER, LONGEST_S, opened
 from tests.live.browser import Page as Tab
 
-pytestmark = pytest.mark.live
-"""Not one of the quick tests: the build takes ten seconds."""
+# Not among the quick tests: the build takes ten seconds, and two minutes on a busy machine.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
