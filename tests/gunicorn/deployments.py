@@ -20,6 +20,7 @@ class Deployment:
 
     A ``script`` is run in place of the command, by ``interpreter``; ``nginx`` is a server block that passes requests
     on. ``modules`` are what it needs, ``marks`` the words at which lines of its log begin that have to be the same.
+    ``booted`` is the line that each of two workers writes when it has booted, as a pattern.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Deployment:
     nginx: str = ""
     modules: tuple[str, ...] = ()
     marks: tuple[str, ...] = ("hook:", "app:", "access:")
+    booted: str = ""
 
 
 ACCESS = 'access: "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %({x-forwarded-for}i)s'
@@ -39,6 +41,7 @@ ACCESS = 'access: "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" %({x-forwarded-for}i)s'
 FLASK = Deployment(
     name="flask",
     modules=("flask",),
+    booted="hook: post_worker_init",
     arguments="shop:app",
     files={
         "shop.py": """
@@ -140,6 +143,7 @@ def on_exit(server):
 DJANGO = Deployment(
     name="django",
     modules=("django",),
+    booted=r"hook: \d+",
     arguments="site_wsgi",
     files={
         "site_settings.py": """

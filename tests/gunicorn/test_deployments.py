@@ -147,6 +147,9 @@ def test_the_same_under_both(real_gunicorn: RealGunicorn, tmp_path: pathlib.Path
     ):
         for live in (theirs, ours):
             live.wait_log(r"Listening at: \S+")
+            if deployment.booted:
+                # One worker alone might answer all requests before the other has booted, and be stopped then.
+                live.wait_log(deployment.booted, timeout_s=30, count=2)
         expected, found = (ask(deployment, live, logged) for live in (theirs, ours))
         for live in (theirs, ours):
             live.send(signal.SIGTERM)

@@ -76,3 +76,14 @@ def test_bodies_use_memory_again_and_give_it_back(server: StartServer, kind: str
     assert min(each) < PAGES_EACH, each  # some may find its memory in other pieces than the last one has left
     assert resident_bytes(pid) - before > CLIENTS * len(BODY) // 2, "it keeps them"
     wait_until(lambda: resident_bytes(pid) - before < CLIENTS * len(BODY) // 4, IDLE_S + 20)
+
+
+def test_bodies_that_are_read_as_they_arrive_give_their_memory_back(server: StartServer) -> None:
+    pytest.importorskip("gevent")
+    live = server("app", "-w", "1", *KINDS["gevent"], source=SOURCE)
+    pid = int(fetch(live.port, "/").body.split()[0])
+    before = resident_bytes(pid)
+    for _ in range(2):
+        send_together(live.port)
+    assert resident_bytes(pid) - before > CLIENTS * len(BODY) // 2, "it keeps them"
+    wait_until(lambda: resident_bytes(pid) - before < CLIENTS * len(BODY) // 4, IDLE_S + 20)

@@ -175,3 +175,38 @@ def test_a_process_forked_in_the_middle_sends_nothing(streams: LiveServer) -> No
     with Connection(streams.port) as connection:
         assert connection.exchange("/forking").body == b"0123456789" * 200 + b"end"
     assert fetch(streams.port, "/pid").status == 200
+
+
+FORKING = """
+import os, socket
+
+def application(environ, start_response):
+    write = start_response("200 OK", [])
+    way = environ["PATH_INFO"].strip("/")
+    own, other = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        other.close()
+        os.waitpid(pid, 0)
+        return [own.recv(1000) or b"nothing"]  # the end, if the other process has sent nothing
+    for _ in range(50):
+        os.dup(other.fileno())  # whatever number was free is this socket's now
+    if way == "write":
+        write(b"child")
+    if way == "raise":
+        raise RuntimeError(way)
+    return [b"child"] if way == "list" else iter([b"child"] * 20)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_forked_process_responds_goes_into_nothing_it_has_opened(
+    kind: str, shared_servers: SharedServers
+) -> None:
+    if kind == "gevent" and importlib.util.find_spec("gevent") is None:
+        pytest.skip("gevent is not installed")
+    with shared_servers.lend("app", "-w", "1", "--timeout", "20", *KINDS[kind], source=FORKING) as live:
+        for way in ("list", "iterator", "write", "raise"):
+            assert fetch(live.port, f"/{way}", extra="Connection: close\r\n").body == b"nothing", way
+            with Connection(live.port) as kept:
+                assert [kept.exchange(f"/{way}").body for _ in range(2)] == [b"nothing"] * 2, way

@@ -115,10 +115,12 @@ def test_a_name_that_is_too_long_is_refused(members: Cluster) -> None:
 
 def test_processes_that_are_killed_while_they_add_names_leave_the_table_whole(members: Cluster) -> None:
     code = """
+import sys
 from wsgicluster import cluster
 for number in range(1_000):
     cluster.counter(f"name {number}").add()
     print(number)
+sys.stdin.read()  # it is there to be killed, however slowly its output is read
 """
     acknowledged = []
     for lines in (1, 7, 40, 200):

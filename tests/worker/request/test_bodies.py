@@ -6,7 +6,7 @@ import pytest
 
 from wsgicluster.http import core
 from wsgicluster.http.head import CHUNKED
-from wsgicluster.worker.request.bodies import IDLE_S, Bodies
+from wsgicluster.worker.request.bodies import IDLE_S, MOST_PAUSE_S, Bodies
 from wsgicluster.wsgi.input import MEMORY_BYTES, StoredBody
 
 
@@ -30,9 +30,18 @@ class TestClock:
             call()
 
 
+class TestClient:
+    """A connection of which only this is known."""
+
+    __test__ = False
+
+    def __init__(self, between_requests: bool) -> None:
+        self.between_requests = between_requests
+
+
 def test_memory_is_given_back_once_no_body_has_come_for_some_time() -> None:
     clock, given_back = TestClock(), []
-    bodies = Bodies(clock, None, lambda: given_back.append(clock.now))
+    bodies = Bodies(clock, None, lambda: given_back.append(clock.now), [TestClient(True)])
     clock.turn(200.0)
     assert given_back == []
     for second in range(20):
@@ -51,9 +60,51 @@ def test_memory_is_given_back_once_no_body_has_come_for_some_time() -> None:
     assert len(given_back) == 2
 
 
+def test_memory_of_bodies_that_take_long_is_given_back_behind_them() -> None:
+    clock, given_back = TestClock(), list[float]()
+    slow, clients = TestClient(False), [TestClient(True)]
+    bodies = Bodies(clock, None, lambda: given_back.append(clock.now), clients)
+    clients.append(slow)
+    for again in range(2):
+        bodies.note()  # of one that is still under way
+        began = clock.now
+        slow.between_requests = False
+        for _ in range(3):
+            clock.turn(min(moment for moment, _ in clock.calls))
+        assert [moment - began for moment in given_back] == [IDLE_S, 3 * IDLE_S, 7 * IDLE_S], again
+        slow.between_requests = True
+        clock.turn(clock.now + MOST_PAUSE_S)
+        assert len(given_back) == 4, "what was freed since stays"
+        assert clock.calls == []
+        given_back.clear()
+
+
+def test_requests_without_end_do_not_keep_the_memory_of_later_bodies() -> None:
+    clock, given_back = TestClock(), list[float]()
+    bodies = Bodies(clock, None, lambda: given_back.append(clock.now), [TestClient(False)])
+    bodies.note()
+    pauses = []
+    for _ in range(10):
+        before = clock.now
+        clock.turn(min(moment for moment, _ in clock.calls))
+        pauses.append(clock.now - before)
+    assert pauses[0] == IDLE_S
+    assert pauses[-2:] == [MOST_PAUSE_S, MOST_PAUSE_S]
+    clock.now += 1.0
+    given_back.clear()
+    bodies.note()
+    clock.turn(clock.now + IDLE_S)
+    assert given_back == [clock.now]
+    # The call that was due later has nothing to do any more, and the pauses are short again.
+    last = clock.now
+    for _ in range(3):
+        clock.turn(min(moment for moment, _ in clock.calls))
+    assert [moment - last for moment in given_back] == [0.0, 2 * IDLE_S, 6 * IDLE_S, 14 * IDLE_S]
+
+
 @pytest.mark.parametrize("length", [1, 1000, MEMORY_BYTES, MEMORY_BYTES + 1, CHUNKED])
 def test_a_body_comes_out_as_it_went_in(length: int) -> None:
-    bodies = Bodies(TestClock(), None, bool)
+    bodies = Bodies(TestClock(), None, bool, ())
     for data in (b"one" * 400_000, b"another" * 200_000):
         body = data[: length if length != CHUNKED else 5000]
         store = bodies.open(length)

@@ -65,8 +65,11 @@ class Arrivals(Protocol[C_contra]):
         Returns the first packet of another kind, with its descriptor or -1; an empty one where no more lie there.
         """
 
-    def abandon(self) -> None:
-        """In a process that the application has forked: hold no client's connection open."""
+    def abandon(self) -> int:
+        """In a process that the application has forked: close the connection that is being answered.
+
+        Returns what its descriptor was, or -1: it has been closed, and may still be sent to.
+        """
 
 
 class Host(Protocol[C]):

@@ -3,7 +3,10 @@
 When none may is decided by the intake policy, and what becomes of their requests by the runner.
 """
 
+import _socket
+import contextlib
 import math
+import os
 import socket
 import time
 from collections import deque
@@ -130,12 +133,19 @@ class Acceptor:
 
     def abandon(self) -> None:
         """In a process that the application has forked: hold no client's connection open."""
-        for connection in self._connections:
-            connection.contact.close()
-            connection.close_socket()
-        if self._arrivals is not None:
-            self._arrivals.abandon()
         self._reserve.descriptors.free_spare()
+        # A process that comes back from its request may still send, while what it has opened itself has the numbers
+        # that are free. So a socket that takes nothing keeps those of requests that run.
+        with contextlib.closing(_socket.socket(_socket.AF_UNIX)) as dead:
+            for connection in self._connections:
+                served = connection.is_served()
+                connection.contact.close()
+                connection.close_socket()
+                if served:
+                    os.dup2(dead.fileno(), connection.descriptor, inheritable=False)
+            answered = self._arrivals.abandon() if self._arrivals is not None else -1
+            if answered >= 0:
+                os.dup2(dead.fileno(), answered, inheritable=False)
 
     # -- from the listeners
 

@@ -96,7 +96,7 @@ class Offloading:
         self._serve_request = parts.serve or serve
         self._trust = parts.trust
         self._error_stream = context.error_stream
-        self.open_body = worker_bodies(loop, context.settings.tmp_upload_dir).open
+        self.bodies = worker_bodies(loop, context.settings.tmp_upload_dir, context.connections)
         self._may_keep = KeepAlive(context.page.cells, context.settings.keepalive).allows
 
     def offered(self) -> KindRunner:
@@ -107,7 +107,7 @@ class Offloading:
             waits=OffloadedWaits(self.load),
             fast_path_for=self._fast_path_for,
             may_keep=self._may_keep,
-            open_body=self.open_body,
+            open_body=self.bodies.open,
             begin=self._begin_serving,
         )
 

@@ -372,7 +372,11 @@ cdef class Coalescer:
         cdef int index
         cdef bint failed
         cdef Stream *stream = self.stream
+        # Another thread of the application may write meanwhile: what it gathers is kept apart.
+        cdef list kept = self.kept
         self.stream = NULL
+        if kept:
+            self.kept = []
         left = []
         if stream is NULL or self.forks != shared.forks:
             return left
@@ -388,7 +392,6 @@ cdef class Coalescer:
         _forget(stream)
         pthread_mutex_unlock(&stream.mutex)
         _leave_stream(stream)
-        self.kept.clear()
         return None if failed else left
 
     cdef bint _gather(self, bytes block) except -1:

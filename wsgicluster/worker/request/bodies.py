@@ -3,7 +3,8 @@
 How a body is received, and what becomes of it, is not known here.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from wsgicluster.http import core
@@ -16,6 +17,9 @@ if core.compiled:
 IDLE_S = 2.0
 """How long no body has to arrive before the memory that is kept for the next ones is given back to the system."""
 
+MOST_PAUSE_S = 64.0
+"""How long at most until the next try, while requests are under way whose bodies may be freed at any moment."""
+
 
 class BodyClock(Protocol):
     """A loop: what time it is, and who calls at another one."""
@@ -26,43 +30,69 @@ class BodyClock(Protocol):
         """Call once at a moment of the monotonic clock."""
 
 
+class BodyClient(Protocol):
+    """A connection, as far as it may hold a body."""
+
+    @property
+    def between_requests(self) -> bool:
+        """No request runs, and none has been received in part."""
+
+
 class Bodies:
     """Opens the stores of bodies that arrive in pieces.
 
     The allocator keeps their memory, since having it from the system anew would cost more than to receive a body;
-    `IDLE_S` after the last one, ``give_back`` is called. ``folder`` is for those that are too large for memory.
+    `IDLE_S` after the last one has begun, ``give_back`` is called. As long as any of the ``clients`` has a request
+    under way, which may be that of a body, that is done again, less and less often: what is
+    freed later would stay for good. ``folder`` is for bodies that are too large for memory.
     """
 
-    def __init__(self, clock: BodyClock, folder: str | None, give_back: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: BodyClock, folder: str | None, give_back: Callable[[], object], clients: Collection[BodyClient]
+    ) -> None:
         self._clock = clock
         self._folder = folder
         self._give_back = give_back
+        self._clients = clients
         self._latest = 0.0
-        self._looks = False
+        self._due = math.inf
+        self._pause_s = IDLE_S
 
     def open(self, length: int) -> BodyStore:
         """Where one goes; ``length`` is CHUNKED when it is not known."""
-        clock = self._clock
-        self._latest = clock.now
-        if not self._looks:
-            self._looks = True
-            clock.call_at(clock.now + IDLE_S, self._look)
+        self.note()
         if core.compiled and 0 < length <= MEMORY_BYTES:
             return BodyBuffer(length)
         return StoredBody(self._folder, length)
 
+    def note(self) -> None:
+        """A body begins to arrive, wherever it goes."""
+        self._latest = now = self._clock.now
+        if self._due > now + IDLE_S:
+            self._pause_s = IDLE_S
+            self._look_at(now + IDLE_S)
+
+    def _look_at(self, moment: float) -> None:
+        self._due = moment
+        self._clock.call_at(moment, self._look)
+
     def _look(self) -> None:
-        clock, due = self._clock, self._latest + IDLE_S
-        if clock.now < due:
-            clock.call_at(due, self._look)
+        now = self._clock.now
+        if now < self._due:
+            return  # done already, when a body had come meanwhile
+        if now < self._latest + IDLE_S:
+            self._look_at(self._latest + IDLE_S)
             return
-        self._looks = False
+        self._due = math.inf
         self._give_back()
+        if not all(client.between_requests for client in self._clients):
+            self._pause_s = min(2 * self._pause_s, MOST_PAUSE_S)
+            self._look_at(now + self._pause_s)
 
 
-def worker_bodies(clock: BodyClock, folder: str | None) -> Bodies:
-    """Those of this process, whose allocator keeps from now on what is freed of them."""
+def worker_bodies(clock: BodyClock, folder: str | None, clients: Collection[BodyClient]) -> Bodies:
+    """Those of this process, whose allocator keeps from now on what is freed of them; ``clients`` are all it has."""
     if not core.compiled:
-        return Bodies(clock, folder, bool)  # the allocator is left as it is
+        return Bodies(clock, folder, bool, ())  # the allocator is left as it is
     keep_freed_memory()
-    return Bodies(clock, folder, give_back_freed_memory)
+    return Bodies(clock, folder, give_back_freed_memory, clients)

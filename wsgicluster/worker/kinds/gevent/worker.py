@@ -264,8 +264,10 @@ class GreenletOffloading(Offloading):
 
     def open_feed(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
-        streamed = is_streamed(self._stream_body, length)
-        return BodyFeed(self._upload_folder) if streamed else self.open_body(length)
+        if not is_streamed(self._stream_body, length):
+            return self.bodies.open(length)
+        self.bodies.note()
+        return BodyFeed(self._upload_folder)
 
     def runs_early(self, connection: Connection) -> bool:
         """Run a request whose body is streamed now."""

@@ -266,12 +266,15 @@ cdef class CompiledFastPath:
         return connection
 
     def abandon(self):
-        """In a process that the application has forked: let go of the client that is being answered."""
+        """In a process that the application has forked: close the connection that is being answered; returns what its
+        descriptor was, or -1. It may still be sent to."""
+        cdef int descriptor = self.arrival
         if self.visitor is not None:
             self.visitor.contact.close()
-        if self.arrival >= 0:
-            close(self.arrival)
+        if descriptor >= 0:
+            close(descriptor)
             self.arrival = -1
+        return descriptor
 
     cdef int _accept(self, int listener) except -2:
         """The next connection's descriptor, or -1; its peer stands in ``address``."""

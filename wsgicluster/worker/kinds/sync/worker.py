@@ -181,13 +181,14 @@ class InlineRunner:
 
     def offered(self) -> KindRunner:
         """What the worker's other parts get of it."""
+        context = self._context
         return KindRunner(
             run=self.run if self._admission is None else self._admission.admit,
             load=self._load,
-            waits=InlineWaits(self._context, self._monitor.undisturbed, self._parts.logs.write),
+            waits=InlineWaits(context, self._monitor.undisturbed, self._parts.logs.write),
             fast_path_for=self._fast_path_for,
             may_keep=self.may_keep,
-            open_body=worker_bodies(self.loop, self._context.settings.tmp_upload_dir).open,
+            open_body=worker_bodies(self.loop, context.settings.tmp_upload_dir, context.connections).open,
             adopt=self._way.adopt,
             arrivals=self._way.arrivals,
             begin=self._begin_to_look,
