@@ -6,11 +6,12 @@ Decides nothing: what cannot be done now is reported, and the next plan orders i
 import functools
 from collections.abc import Callable
 
-from wsgicluster.arbiter.plan.child import Ask, End, State, title_of
+from wsgicluster.arbiter.plan.child import Ask, Child, End, State, title_of
 from wsgicluster.arbiter.plan.orders import Order, Spawn, Stop
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem import report
 from wsgicluster.arbiter.supervision.parts import SupervisionParts
+from wsgicluster.arbiter.supervision.reforking import is_promoted
 from wsgicluster.errors import ServerError
 
 
@@ -25,6 +26,7 @@ class OrderExecutor:
         self._events = parts.events
         self._log = parts.log
         self._read = read
+        self._reforker = parts.reforker
 
     def carry_out(self, order: Order, now: float) -> None:
         """Do what is ordered, and note it in the pool."""
@@ -47,13 +49,16 @@ class OrderExecutor:
                 return
             self._progress.not_started(order.slot, reason or "out of memory", now)
             return
-        self._pool.add(child)
-        self._events.forked(child)
-        self._children.watch(child, functools.partial(self._read, child.key))
+        self._begin(child)
         timeout_s = generation.settings.timeout
         if timeout_s > 0:
             self._failures.expect_beat(now + timeout_s)
         self._log.debug("%s started", child)
+
+    def _begin(self, child: Child) -> None:
+        self._pool.add(child)
+        self._events.forked(child)
+        self._children.watch(child, functools.partial(self._read, child.key))
 
     def _stop(self, order: Stop, now: float) -> None:
         child = self._pool.children[order.key]
@@ -74,5 +79,10 @@ class OrderExecutor:
             child.by = self._pool.stop_requested_by(child)
             if order.ask is not Ask.KILL:
                 self._events.draining(child)
+        if is_promoted(child) and order.ask is Ask.DRAIN and not self._pool.stopping:
+            # Before the signal: the worker looks for it when it begins to drain.
+            mold = self._reforker.order(child, now)
+            if mold is not None:
+                self._begin(mold)
         self._pool.asked(child, order.ask, now, graceful_s)
         link.request_stop(order.ask)

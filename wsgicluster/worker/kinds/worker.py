@@ -12,6 +12,8 @@ from wsgicluster.ipc.messages import (
     MailboxesChanged,
     MemoryLimit,
     Message,
+    MoldOrdered,
+    PromotionWanted,
     Ready,
     SchedulingChanged,
     ShareConnections,
@@ -34,6 +36,7 @@ from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.lifecycle.memory_trace import MemoryTrace
+from wsgicluster.worker.lifecycle.promotion import Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.loop.loop import do_nothing
 from wsgicluster.worker.request.cycle import Cycle
@@ -63,6 +66,7 @@ class WorkerParts:
     switch: PolicySwitch | None
     names: RequestNames
     share: ConnectionShare
+    promotion: Promotion
 
 
 class Worker:
@@ -157,6 +161,10 @@ class Worker:
             self.parts.share.note(message.count, message.slot)
         elif isinstance(message, TraceMemory):
             self.parts.channel.send(self._memory_trace.answer(message))
+        elif isinstance(message, PromotionWanted):
+            self.parts.channel.send(self.parts.promotion.answer())
+        elif isinstance(message, MoldOrdered):
+            self.parts.promotion.take(message)
 
     def _change_mailboxes(self, change: MailboxesChanged) -> None:
         mailboxes = self.context.assignment.mailboxes

@@ -19,13 +19,26 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset
 from posix.signal cimport sigfillset, sigset_t
 from posix.uio cimport iovec
+from posix.unistd cimport getpid
 
 from wsgicluster.system._calls cimport *
+
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <sys/prctl.h>
+    #define name_thread(name) prctl(PR_SET_NAME, name, 0, 0, 0)
+    #else
+    #define name_thread(name) 0
+    #endif
+    """
+    int name_thread(const char *name) nogil
 
 from contextlib import suppress
 
 from wsgicluster.errors import ClientGone
 from wsgicluster.ipc import scoreboard as _scoreboard
+from wsgicluster.system import threads as _threads
 from wsgicluster.worker.request.cycle import send_blocks
 from wsgicluster.wsgi.response import Framing
 
@@ -45,6 +58,8 @@ cdef enum:
 cdef object _CHUNKED = Framing.CHUNKED
 cdef object _COUNTED = Framing.COUNTED
 cdef int DEADLINE = _scoreboard.Cell.DEADLINE
+cdef bytes _name = _threads.ASLEEP.encode()
+cdef const char *_THREAD_NAME = _name
 
 cdef double QUICK_S = 0.0002
 cdef double HOLD_S = 0.0005
@@ -75,6 +90,7 @@ cdef struct Shared:
 
 cdef Shared shared
 cdef bint _started = False
+cdef int _process = 0  # that the thread is in
 
 
 cdef void _send_held() noexcept nogil:
@@ -131,6 +147,7 @@ cdef void *_run(void *_argument) noexcept nogil:
     cdef timespec tick
     cdef pollfd item
     cdef int idle = 0
+    name_thread(_THREAD_NAME)
     tick.tv_sec = 0
     tick.tv_nsec = TICK_NS
     pthread_mutex_lock(&shared.mutex)
@@ -192,6 +209,16 @@ cdef void _forget() noexcept nogil:
     shared.failure = shared.full = 0
 
 
+cdef void _leave_behind() noexcept nogil:
+    """Forget the thread of the process that has forked this one, as a worker does from which a mold was forked."""
+    global _started
+    if _started and _process != getpid():
+        _started = False
+        _forget()
+        shared.parked = shared.held_waiting = shared.held_count = 0
+        shared.held_used = 0
+
+
 cdef void _add_part(const char *data, Py_ssize_t size, bint copied) noexcept nogil:
     """Let bytes wait, if they are to be copied in the arena, behind the last part if that ends there."""
     cdef iovec *last = &shared.parts[shared.count - 1]
@@ -219,6 +246,7 @@ cdef class Coalescer:
     def __init__(self, page, double beat_s):
         self.floats = page.floats
         self.beat_s = beat_s
+        _leave_behind()
         self.usable = True
         self.kept = []
 
@@ -342,9 +370,10 @@ cdef class Coalescer:
 
     cdef bint _start(self) noexcept:
         """Whether the thread runs."""
-        global _started
+        global _started, _process
         if not _started and self.usable:
             self.usable = _started = _start_thread()
+            _process = getpid()
         return self.usable
 
     cdef bint hold(self, int descriptor, const char *data, Py_ssize_t size) noexcept:
