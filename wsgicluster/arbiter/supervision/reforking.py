@@ -41,23 +41,34 @@ class Reforker:
             return
         if self._refork.generation != serving.number:
             self._refork = Refork(serving.number)
-        refork = self._refork
-        if refork.stage is ReforkStage.REPLACING and self._mold_is_ready():
-            self._begin_replacing(serving)
-        if now < self._next_look < math.inf:
-            return
-        self._next_look = math.inf if refork.stage is ReforkStage.ENDED else now + LOOK_S
-        if refork.stage is ReforkStage.WATCHING:
+        if self._refork.stage is not ReforkStage.WATCHING:
+            self._follow(serving, now)
+        elif not now < self._next_look < math.inf:
             self._watch(serving, now)
-        elif refork.stage is ReforkStage.ASKED:
-            source = self._pool.children.get(refork.source)
+        # What else there is to wait for are messages and exits.
+        dues = {ReforkStage.WATCHING: now + LOOK_S, ReforkStage.ASKED: self._refork.asked_at + ANSWER_S}
+        if self._refork.stage is not ReforkStage.WATCHING or not now < self._next_look < math.inf:
+            self._next_look = dues.get(self._refork.stage, math.inf)
+
+    def _follow(self, serving: Generation, now: float) -> None:
+        """What has become of the worker that was asked, and of its mold?"""
+        refork, children = self._refork, self._pool.children
+        source, mold = children.get(refork.source), children.get(refork.mold)
+        if refork.stage is ReforkStage.ASKED:
             if source is None or not source.ready or now - refork.asked_at > ANSWER_S:
                 self._lose("the worker that was asked has not answered")
-        elif refork.stage is ReforkStage.REPLACING and refork.source not in self._pool.children:
-            if refork.mold not in self._pool.children:
-                self._lose("the worker has exited without a mold")
+        elif refork.stage is ReforkStage.REPLACING:
+            if mold is not None and mold.ready:
+                refork.take(ReforkStep.READY)
+                self._log.info("Refork: %s was forked from a worker; the others are replaced from it", mold)
+                self._replace_others(mold, serving)
+            elif source is None and mold is None:
+                self._lose("the worker has exited, and there is no mold of it")
         elif refork.stage is ReforkStage.FORKED:
-            self._keep_forked(serving)
+            if mold is None or not mold.ready:
+                self._lose("the mold has exited")
+            else:
+                self._replace_others(mold, serving)
 
     # Who
 
@@ -116,28 +127,15 @@ class Reforker:
         try:
             mold = self._children.promote(source, now)
         except (OSError, MemoryError) as error:
-            self._lose(str(error) or "out of memory")
+            reason = error.strerror if isinstance(error, OSError) else ""
+            self._lose(reason or "out of memory")
             return None
         refork.mold = mold.key
         return mold
 
-    def _mold_is_ready(self) -> bool:
-        mold = self._pool.children.get(self._refork.mold)
-        return mold is not None and mold.ready
-
-    def _begin_replacing(self, serving: Generation) -> None:
-        self._refork.take(ReforkStep.READY)
-        mold = self._pool.children[self._refork.mold]
-        self._log.info("Refork: %s was forked from a worker; the others are replaced from it", mold)
-        self._keep_forked(serving)
-
-    def _keep_forked(self, serving: Generation) -> None:
-        """Have workers replaced that are of another mold, as long as there is this one."""
-        mold = self._pool.children.get(self._refork.mold)
-        if mold is None or not mold.ready or mold.ready_at is None:
-            if not mold or not mold.asked:
-                self._lose("the mold has exited")
-            return
+    def _replace_others(self, mold: Child, serving: Generation) -> None:
+        """Have the workers replaced that were forked before there was this mold."""
+        assert mold.ready_at is not None, "it is ready"
         for child in self._pool.workers():
             before = child.generation == serving.number and child.mold != mold.key and child.forked_at <= mold.ready_at
             if before and child.ready and child.recycle is None and not child.asked:
