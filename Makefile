@@ -5,7 +5,7 @@ PYTEST = $(BIN)/pytest -q --dist loadfile
 JOBS ?= 3
 BENCH ?= --servers sync,sync-pure,gthread,gevent --scenarios hello,close,conns500,post64k,chunked1000,flask --rounds 3
 
-.PHONY: .venv help quick check live test bench coverage house docs build changes
+.PHONY: .venv help quick check live test bench coverage house docs build changes release dist
 
 help:  ## this list
 	@sed -n 's/^\([a-z.]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -50,3 +50,9 @@ docs: .venv  ## the documentation, as docs/_build/html/index.html
 
 changes: .venv  ## what CHANGES.rst would say of the fragments in changes/, whose names it checks
 	$(BIN)/towncrier build --draft
+
+release: .venv  ## with VERSION=1.2.3: version, CHANGES.rst and tag of a release, in a commit that nobody sees until you push it
+	BIN=$(BIN) .ci/release $(VERSION)
+
+dist:  ## the files of a release in dist/: sdist, wheels, bill of materials and checksums; the same bytes each time
+	.ci/dist

@@ -7,8 +7,8 @@ import tarfile
 import zipfile
 
 ROOT = pathlib.Path(__file__).parent.parent
-WHEEL_LIMIT_BYTES = 2_000_000
-SDIST_LIMIT_BYTES = 1_000_000
+WHEEL_LIMIT_BYTES = 1_500_000
+SDIST_LIMIT_BYTES = 800_000
 TAGS = (".dist-info", ".data")
 MANUAL_PAGES = {f"data/share/man/man1/{name}.1" for name in ("wsgicluster", "wsgicluster-migrate", "wsgiclusterctl")}
 
@@ -28,11 +28,16 @@ def complaints(sdist: pathlib.Path, wheel: pathlib.Path) -> list[str]:
         shipped = {name.partition("/")[2] for name in archive.getnames()}
     with zipfile.ZipFile(wheel) as archive_of_wheel:
         installed = set(archive_of_wheel.namelist())
+        # The name of the table of symbols is in an ELF file that was not stripped, and only there.
+        unstripped = [
+            name for name in installed if name.endswith(".so") and b"\0.symtab\0" in archive_of_wheel.read(name)
+        ]
     code = sources("**/*.py", "**/*.pyi", "py.typed")
     found = [f"sdist: without {name}" for name in sorted((code | sources("**/*.pyx", "**/*.pxd")) - shipped)]
     found += [f"sdist: {name}" for name in sorted(matching(shipped, "tests*", "*.c", "*.so", "*.pyc"))]
     found += [f"wheel: without {name}" for name in sorted(code - installed)]
     found += [f"wheel: {name}" for name in sorted(matching(installed, "tests*", "*.c", "*.pyx", "*.pxd", "*.pyc"))]
+    found += [f"wheel: not stripped: {name}" for name in sorted(unstripped)]
     top = {name.partition("/")[0] for name in installed}
     found += [f"wheel: {name}" for name in sorted(top) if name != "wsgicluster" and not name.endswith(TAGS)]
     data = {name.partition(".data/")[2] for name in installed if ".data/" in name}

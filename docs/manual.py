@@ -1,4 +1,4 @@
-"""The manual pages of both commands, made from their parsers: what ``--help`` says, in the form of man(7).
+"""The manual pages of both commands, made from their parsers: what ``--help-all`` says, in the form of man(7).
 
 ``python docs/manual.py FOLDER`` writes them there; so does the build of a wheel, which installs them into
 ``share/man/man1``. Needs nothing but the standard library.
@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("wsgicluster", "wsgicluster-migrate", "wsgiclusterctl")
@@ -22,8 +22,8 @@ def escaped(text: str) -> str:
     return re.sub(r"^(?=[.'])", r"\\&", text, flags=re.MULTILINE)
 
 
-def page(name: str, summary: str, parser: argparse.ArgumentParser, version: str) -> str:
-    """The source of one page."""
+def page(name: str, summary: str, parser: argparse.ArgumentParser, version: str, more: Sequence[str] = ()) -> str:
+    """The source of one page; ``more`` are lines behind its options."""
     # The time of the newest change where the build says it, so that the same sources give the same page.
     moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", "0")) or None)
     lines = [
@@ -40,6 +40,7 @@ def page(name: str, summary: str, parser: argparse.ArgumentParser, version: str)
     lines += _options(parser)
     lines += _commands(parser)
     lines += _epilog(parser.epilog or "")
+    lines += more
     lines += [".SH SEE ALSO", ", ".join(f"\\fB{other}\\fR(1)" for other in NAMES if other != name)]
     return "\n".join(lines) + "\n"
 
@@ -102,6 +103,19 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield from (".PP", escaped(command.epilog))
 
 
+def _first_words(summaries: Mapping[str, str], parsers: Mapping[str, argparse.ArgumentParser]) -> Iterator[str]:
+    """The commands that a program takes as its first word: each with its arguments, or what it is for."""
+    yield ".SH COMMANDS"
+    for name, summary in summaries.items():
+        parser = parsers.get(name)
+        if parser is None:
+            yield from (f'.SS "{escaped(name)} [argument ...]"', escaped(f"{summary[:1].upper()}{summary[1:]}."))
+        else:
+            yield f'.SS "{escaped(" ".join(_usage(parser).split()[1:]))}"'
+            yield escaped(parser.description or "")
+            yield from _options(parser, section="")
+
+
 def _epilog(text: str) -> Iterator[str]:
     """Paragraphs; one whose first line ends in a colon is a section of lines as they are."""
     for part in filter(None, text.split("\n\n")):
@@ -117,16 +131,21 @@ def pages() -> dict[str, str]:
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     from wsgicluster.ctl.options import parser as of_ctl
+    from wsgicluster.init.command import parser as of_init
     from wsgicluster.migrate.command import parser as of_migrate
     from wsgicluster.settings.sources.command_line import parser as of_server
+    from wsgicluster.settings.sources.completion import arguments as of_completion
+    from wsgicluster.subcommands import SUBCOMMANDS
     from wsgicluster.version import __version__
 
-    summaries = {
+    commands = _first_words(SUBCOMMANDS, {"init": of_init(), "completion": of_completion()})
+    summaries: dict[str, tuple[str, argparse.ArgumentParser]] = {
         "wsgicluster": ("serve a WSGI application", of_server()),
         "wsgicluster-migrate": ("say what a configuration of Gunicorn means for wsgicluster", of_migrate()),
         "wsgiclusterctl": ("list, watch and steer running wsgicluster servers", of_ctl()),
     }
-    return {name: page(name, *summaries[name], __version__) for name in NAMES}
+    more = {"wsgicluster": tuple(commands)}
+    return {name: page(name, *summaries[name], __version__, more.get(name, ())) for name in NAMES}
 
 
 def write(folder: pathlib.Path) -> list[pathlib.Path]:

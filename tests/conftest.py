@@ -348,14 +348,17 @@ class SharedServers:
 
     def __init__(self, make_folder: Callable[[], pathlib.Path]) -> None:
         self._make_folder = make_folder
-        self._idle: dict[tuple[str, ...], LiveServer] = {}
+        self._idle: dict[tuple[object, ...], LiveServer] = {}
         self._started: list[LiveServer] = []
 
     @contextlib.contextmanager
-    def lend(self, *arguments: str, source: str | None = None) -> Iterator[LiveServer]:
+    def lend(
+        self, *arguments: str, source: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> Iterator[LiveServer]:
         """A server for one test, which has said nothing yet; ``source`` is its ``app.py``."""
-        key = (*arguments, source or "")
-        live = self._idle.pop(key, None) or self._start(arguments, source)
+        environ = environ or {}
+        key = (*arguments, source, *environ.items())
+        live = self._idle.pop(key, None) or self._start(arguments, source, environ)
         live.forget_log()
         processes = live.children()
         yield live
@@ -363,11 +366,11 @@ class SharedServers:
         assert live.children() == processes, "the test has cost a process, or made one"
         self._idle[key] = live
 
-    def _start(self, arguments: Sequence[str], source: str | None) -> LiveServer:
+    def _start(self, arguments: Sequence[str], source: str | None, environ: Mapping[str, str]) -> LiveServer:
         folder = self._make_folder()
         if source is not None:
             (folder / "app.py").write_text(source, "utf-8")
-        live = LiveServer(folder, ["-b", "127.0.0.1:0", *arguments], {})
+        live = LiveServer(folder, ["-b", "127.0.0.1:0", *arguments], environ)
         self._started.append(live)
         live.start().wait_log("Started: ")
         return live

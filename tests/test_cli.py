@@ -1,5 +1,6 @@
 """The command as a process: its output, its errors, and what an application finds when it is loaded."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ from wsgicluster import __version__
 from wsgicluster.arbiter.reload import log_options
 from wsgicluster.cli import main, versions
 from wsgicluster.settings import Settings
+from wsgicluster.subcommands import SUBCOMMANDS
 
 ROOT = pathlib.Path(__file__).parent.parent
 APPLICATION = "def application(environ, start_response):\n    return []\n"
@@ -50,9 +52,53 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (", free-threaded\n" in versions()) == bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["--help"]) == 0
-    assert "--workers" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "--workers" in text
+    assert len(text.splitlines()) <= 100
+    assert all(f"\n  {name} " in text for name in SUBCOMMANDS)
+    assert main(["--help-all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 400
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_commands_have_a_help_of_their_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith("usage: wsgicluster ")
+
+
+def test_doctor_is_a_command(folder: pathlib.Path) -> None:
+    done = command(folder, "doctor", "app")
+    assert done.returncode in (0, 10)
+    assert "doctor" in command(folder, "--print-config", "--doctor", "app").stdout
+
+
+def test_ctl_is_a_command(folder: pathlib.Path) -> None:
+    done = command(folder, "ctl", "--socket", "gone", "list")
+    assert (done.returncode, done.stdout) == (3, "")
+    done = command(folder, "ctl", "lst")
+    assert done.stderr == "wsgicluster ctl: error: lst: no such command; did you mean list?\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--full"]])
+def test_what_init_writes_can_be_served(folder: pathlib.Path, more: list[str]) -> None:
+    assert main_in(folder, "init", *more).startswith("wrote wsgicluster.conf.py for app:application (app.py)\n")
+    assert main_in(folder, "--check-config").startswith("OK")
+
+
+def main_in(folder: pathlib.Path, *arguments: str) -> str:
+    done = command(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_an_application_may_be_called_like_a_command(folder: pathlib.Path) -> None:
+    (folder / "init.py").write_text(APPLICATION)
+    done = command(folder, "init:application", "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

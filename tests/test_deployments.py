@@ -1,16 +1,18 @@
-"""The files of ``examples/docker``, ``kubernetes`` and ``supervisor`` say nothing that the server does not know."""
+"""The files of ``examples`` for deployments say nothing that the server does not know."""
 
 import configparser
 import json
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.conftest import ROOT, StartServer, wait_until
+from tests.conftest import ROOT, StartServer
 from wsgicluster.settings import SETTINGS, Settings, load
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX
 
@@ -65,24 +67,62 @@ def test_what_is_copied_into_the_image_is_there() -> None:
             assert f"!{name}" in sent
 
 
+def test_the_image_is_built_from_what_is_copied(tmp_path: pathlib.Path) -> None:
+    for arguments in arguments_of("COPY"):
+        *sources, target = arguments.split()
+        if not any(source.startswith("examples/") for source in sources):
+            for source in sources:
+                copied = tmp_path / target / pathlib.Path(source).name
+                if (ROOT / source).is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
+                    shutil.copytree(ROOT / source, tmp_path / target, ignore=ignored)
+                else:
+                    copied.parent.mkdir(exist_ok=True)
+                    shutil.copy(ROOT / source, copied)
+    # To compile takes a minute, and is no different here: as where there is no Cython.
+    (tmp_path / "Cython").mkdir()
+    (tmp_path / "Cython/__init__.py").write_text("raise ImportError\n")
+    build = [sys.executable, "setup.py", "-q", "build", "--build-lib", "lib"]
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run(build, cwd=tmp_path, env=environ, check=True, capture_output=True, timeout=60)
+    for name in ("lib/wsgicluster/cli.py", "lib/wsgicluster/admin/dashboard.html", "build/man/wsgicluster.1"):
+        assert (tmp_path / name).exists(), name
+
+
+def test_commands_of_the_image() -> None:
+    """The habits that hadolint looks for, as far as they apply."""
+    for command in arguments_of("RUN"):
+        for pip in re.findall(r"pip (?:install|wheel)[^&]*", command):
+            assert "--no-cache-dir" in pip
+        assert "apt-get" not in command or "--no-install-recommends" in command
+    assert all(re.fullmatch(r"\S+:\d[\w.-]*( AS \w+)?", image) for image in arguments_of("FROM"))
+    assert all(path.startswith("/") for path in arguments_of("WORKDIR"))
+    assert arguments_of("ADD") == []
+    order = [name for name, _ in DOCKERFILE]
+    assert order.index("USER") > len(order) - order[::-1].index("RUN") - 1, "nothing is installed by that user"
+    modules = re.findall(r"wsgicluster(?:\.\w+)+", " ".join(arguments_of("RUN")))
+    assert len(modules) == 3
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.pyx").exists()
+
+
 @pytest.mark.live
 def test_health_check(server: StartServer) -> None:
-    environ = settings_of_the_image()
-    live = server("--chdir", str(EXAMPLES), environ=environ)
+    live = server("--chdir", str(EXAMPLES), environ=settings_of_the_image())
     options, _, command = arguments_of("HEALTHCHECK")[0].partition(" CMD ")
     assert "--start-period" in options
     program, *arguments = json.loads(command)
-    assert program == "python"
+    assert program == "wsgiclusterctl"
+    live.wait_log("Started: ")
 
-    def check(path: str) -> int:
-        here = [word.replace("http://127.0.0.1:8000/", live.url + path) for word in arguments]
-        done = subprocess.run([sys.executable, *here], capture_output=True, timeout=30, check=False)
-        return done.returncode
+    def check() -> int:
+        # In a container there is no other server; here there may be.
+        here = [sys.executable, "-m", "wsgicluster.ctl", "-n", str(live.pid), *arguments]
+        return subprocess.run(here, cwd=ROOT, capture_output=True, timeout=30, check=False).returncode
 
-    assert wait_until(lambda: check("/") == 0, 20, "healthy")
-    assert check("/fail") != 0
+    assert check() == 0
     assert live.stop() == 0
-    assert check("/") != 0
+    assert check() == 3
 
 
 def test_compose_and_deployment_name_known_settings(tmp_path: pathlib.Path) -> None:
@@ -92,17 +132,61 @@ def test_compose_and_deployment_name_known_settings(tmp_path: pathlib.Path) -> N
     assert period
     assert int(period[1]) > DEFAULTS.graceful_timeout
 
-    deployment = (EXAMPLES / "kubernetes/deployment.yaml").read_text("utf-8")
+    deployment = (EXAMPLES / "kubernetes/base/deployment.yaml").read_text("utf-8")
     given = dict(re.findall(r'- name: (WSGICLUSTER_\w+)\n +value: "?([^"\n]+)"?$', deployment, re.MULTILINE))
-    assert len(given) == deployment.count("WSGICLUSTER_") == 4
+    assert len(given) == deployment.count("WSGICLUSTER_")
     settings = known(given, tmp_path)
     assert (settings.workers, settings.worker_class) == (2, "gthread")
-    grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
-    delay = re.search(r'command: \["sleep", "(\d+)"\]', deployment)
-    assert grace
-    assert delay
-    assert int(grace[1]) > int(delay[1]) + settings.graceful_timeout
     assert f"runAsUser: {arguments_of('USER')[0].partition(':')[0]}" in deployment
+
+
+def filled_in(text: str) -> str:
+    """Names in the place of what an orchestrator fills in."""
+    return re.sub(r"\$\{\w+\}|\{\{[.\w]+\}\}", "a-name", text)
+
+
+def test_nomad_names_known_settings(tmp_path: pathlib.Path) -> None:
+    job = filled_in((EXAMPLES / "nomad/shop.nomad.hcl").read_text("utf-8"))
+    settings = known(dict(re.findall(r'^ +(WSGICLUSTER_\w+) += "(.+)"$', job, re.MULTILINE)), tmp_path)
+    kills_after = re.search(r'kill_timeout = "(\d+)s"', job)
+    assert kills_after
+    assert int(kills_after[1]) > settings.drain_delay + settings.graceful_timeout
+    assert f"to = {getattr(settings.admin, 'port', 0)} " in job
+    assert job.count("{") == job.count("}")
+
+
+def test_swarm_names_known_settings(tmp_path: pathlib.Path) -> None:
+    path = EXAMPLES / "docker" / "stack.yaml"
+    stack = filled_in(path.read_text("utf-8"))
+    settings = known(dict(re.findall(r'^ +(WSGICLUSTER_\w+): "?([^"\n]+)"?$', stack, re.MULTILINE)), tmp_path)
+    period = re.search(r"stop_grace_period: (\d+)s", stack)
+    assert period
+    assert int(period[1]) > settings.drain_delay + settings.graceful_timeout
+    assert f":{getattr(settings.admin, 'port', 0)}/livez" in stack
+    docker = shutil.which("docker")
+    if docker is not None:  # it reads the file without a daemon
+        command = [docker, "stack", "config", "--compose-file", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_template_units_of_systemd(tmp_path: pathlib.Path) -> None:
+    units = EXAMPLES / "systemd"
+    service = (units / "wsgicluster@.service").read_text("utf-8")
+    found = re.search(r"^ExecStart=(\S+)/wsgicluster (.+)$", service, re.MULTILINE)
+    assert found
+    assert load(["app", *shlex.split(found[2].replace("%i", "shop"))], {}, str(tmp_path)).settings.proc_name == "shop"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze")
+    # The program that it names is not on this machine.
+    (tmp_path / "wsgicluster@shop.service").write_text(service.replace(f"{found[1]}/wsgicluster", sys.executable))
+    shutil.copy(units / "wsgicluster@.socket", tmp_path / "wsgicluster@shop.socket")
+    shutil.copy(units / "wsgicluster.target", tmp_path)
+    verify = [analyze, "verify", *map(str, tmp_path.glob("wsgicluster*.*"))]
+    shown = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+    # It may also have something to say about units of this machine.
+    assert (shown.returncode, "wsgicluster" in shown.stdout + shown.stderr) == (0, False), shown.stderr
 
 
 def test_supervisord(tmp_path: pathlib.Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 from wsgicluster.ctl import options
 from wsgicluster.settings import SETTINGS
+from wsgicluster.subcommands import SUBCOMMANDS
 
 PAGES: dict[str, str] = runpy.run_path(str(ROOT / "docs/manual.py"))["pages"]()
 
@@ -25,6 +26,13 @@ def test_every_flag_of_the_server_is_there() -> None:
     for setting in SETTINGS.values():
         for flag in setting.about.flags:
             assert re.search(rf"(^|, ){re.escape(flag)}\b", text, re.MULTILINE), flag
+
+
+def test_every_first_word_of_the_server_is_there() -> None:
+    text = shown("wsgicluster")
+    for name in SUBCOMMANDS:
+        assert re.search(rf'^\.SS "{name}\b', text, re.MULTILINE), name
+    assert "-o, --output" in text
 
 
 def test_every_command_is_there_with_its_other_names() -> None:

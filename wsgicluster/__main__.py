@@ -2,7 +2,7 @@
 
 import sys
 
-from wsgicluster.cli import main
+from wsgicluster.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

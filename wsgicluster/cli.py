@@ -4,10 +4,10 @@ The only module that may import every room; it does nothing but join them.
 """
 
 import dataclasses
+import importlib
 import os
-import platform
+import shutil
 import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,7 +27,10 @@ from wsgicluster.logs.loggers import claim_names
 from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
-from wsgicluster.settings.sources.command_line import help_text
+from wsgicluster.settings.sources.command_line import whole_help
+from wsgicluster.settings.sources.help import common_help
+from wsgicluster.settings.types.scheduling import STICKY_POLICY
+from wsgicluster.subcommands import SUBCOMMANDS
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
@@ -48,9 +51,26 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default); returns the exit code."""
     process.open_missing_streams()
+    arguments = list(sys.argv[1:] if argv is None else argv)
     origin = take(os.environ, os.getpid())
     try:
-        return Command(sys.argv[1:] if argv is None else argv, origin).run()
+        # Late imports: a server that serves must not spend memory on other commands.
+        match arguments:
+            case ["ctl", *rest]:
+                from wsgicluster.ctl import command as ctl
+
+                return ctl.main(rest, "wsgicluster ctl")
+            case ["init", *rest]:
+                from wsgicluster.init import command as init
+
+                return init.main(rest)
+            case ["completion", *rest]:
+                from wsgicluster.settings.sources import completion
+
+                return completion.main(rest, SUBCOMMANDS)
+            case ["doctor", *rest]:
+                arguments = [*rest, "--doctor"]
+        return Command(arguments, origin).run()
     except ServerError as error:
         report_failure(origin, error)
         if isinstance(error, AppLoadError | HookError) and error.trace:
@@ -104,7 +124,9 @@ class Command:
         self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
-                print(help_text(), end="")
+                print(common_help(SUBCOMMANDS, shutil.get_terminal_size().columns), end="")
+            case Action.SHOW_WHOLE_HELP:
+                print(whole_help(), end="")
             case Action.SHOW_VERSION:
                 print(f"wsgicluster {__version__}")
             case Action.SHOW_VERSIONS:
@@ -316,6 +338,10 @@ def _take_registered() -> object | None:
 
 def versions() -> str:
     """The text of ``--version --verbose``."""
+    # Late: only this needs them.
+    import platform
+    import sysconfig
+
     threading = ", free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     return "\n".join(
         [
@@ -334,8 +360,11 @@ def _check_here(settings: Settings) -> None:
     """Whether what the settings ask for can be had on this machine. Raises UsageError."""
     check_kind(settings.worker_class)
     check_store(settings.store)
-    if settings.user != os.geteuid():
-        import_kind(settings.worker_class)
+    # Here, although only workers use it: they share its memory, and may not be allowed to read its files.
+    import_kind(settings.worker_class)
+    if settings.scheduling == STICKY_POLICY:
+        for module in ("hashlib", "hmac"):
+            importlib.import_module(module)
 
 
 def _remark(loaded: Loaded) -> None:

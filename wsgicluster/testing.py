@@ -1,7 +1,6 @@
 """A server for tests: of an application that the test has, at a free port, in processes of its own."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import signal
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from wsgicluster.arbiter.children import fork
+from wsgicluster.dataclass import dataclass
 from wsgicluster.embedding import serve
 from wsgicluster.errors import ServerError
 from wsgicluster.logs.loggers import ERROR_LOGGER, server_logger
@@ -22,7 +22,7 @@ STOP_S = 15.0
 POLL_S = 0.01
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class RunningServer:
     """A server that serves; ``pid`` is that of its arbiter."""
 

@@ -61,3 +61,44 @@ def test_surroundings_without_harm(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_pages_are_laid_out_for_all_workers_that_there_may_be() -> None:
     assert startup.most_children(Settings(workers=WorkerRange(2, 16))) == startup.most_children(Settings(workers=16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (Settings(), "sync (1 worker)"),
+        (Settings(worker_class="gthread", workers=2, threads=8), "gthread (2 workers with 8 threads each)"),
+        (Settings(worker_class="gevent", workers=WorkerRange(2, 16)), "gevent (2 to 16 workers)"),
+        (Settings(worker_class=type("Traced", (), {}), workers=3), "Traced (3 workers)"),
+    ],
+)
+def test_workers_in_words(settings: Settings, says: str) -> None:
+    assert startup.workers_in_words(settings) == says
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_terminal", "says"),
+    [
+        (Settings(), True, "Ctrl-C, wsgiclusterctl stop or kill -TERM 7"),
+        (Settings(), False, "wsgiclusterctl stop or kill -TERM 7"),
+        (Settings(daemon=True, pidfile="/run/a b.pid"), True, "wsgiclusterctl -p '/run/a b.pid' stop or kill -TERM 7"),
+        (Settings(proc_name="shop"), False, "wsgiclusterctl -n shop stop or kill -TERM 7"),
+        (Settings(control_socket_disable=True), True, "Ctrl-C or kill -TERM 7"),
+        (Settings(control_socket_disable=True), False, "kill -TERM 7"),
+    ],
+)
+def test_how_to_stop(settings: Settings, has_terminal: bool, says: str) -> None:
+    assert startup.how_to_stop(settings, 7, has_terminal) == f"To stop: {says}"
+
+
+def test_without_a_terminal_of_its_own_there_is_no_foreground() -> None:
+    ours, its = os.openpty()  # a terminal, but that of no session
+    saved, nothing = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    try:
+        for descriptor in (its, nothing):
+            os.dup2(descriptor, 0)
+            assert not startup.in_foreground()
+    finally:
+        os.dup2(saved, 0)
+        for descriptor in (ours, its, saved, nothing):
+            os.close(descriptor)

@@ -1,5 +1,7 @@
 """Blocks of a stream may leave together, but none is late, lost, doubled or out of order."""
 
+import concurrent.futures
+import importlib.util
 import random
 import socket
 from collections.abc import Iterator
@@ -80,10 +82,22 @@ SIZES = {
 }
 
 
-@pytest.fixture
-def streams(shared_servers: SharedServers) -> Iterator[LiveServer]:
-    """One worker with the application above."""
-    with shared_servers.lend("app", "-w", "1", "--timeout", "20", source=SOURCE) as lent:
+KINDS = {
+    "sync": ("-k", "sync"),
+    "gthread": ("-k", "gthread", "--threads", "4"),
+    "gevent": ("-k", "gevent"),
+}
+PLAIN_CORE = {"WSGICLUSTER_PURE": "1"}
+
+
+@pytest.fixture(params=[f"{kind}, {core}" for kind in KINDS for core in ("compiled", "plain")])
+def streams(request: pytest.FixtureRequest, shared_servers: SharedServers) -> Iterator[LiveServer]:
+    """One worker of each kind with the application above."""
+    kind, _, core = request.param.partition(", ")
+    if kind == "gevent" and importlib.util.find_spec("gevent") is None:
+        pytest.skip("gevent is not installed")
+    environ = PLAIN_CORE if core == "plain" else {}
+    with shared_servers.lend("app", "-w", "1", "--timeout", "20", *KINDS[kind], source=SOURCE, environ=environ) as lent:
         yield lent
 
 
@@ -96,7 +110,7 @@ def blocks(seed: int, sizes: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize("framing", ["counted", "chunked"])
 @pytest.mark.parametrize("name", SIZES)
 def test_every_byte_in_its_place(streams: LiveServer, name: str, framing: str) -> None:
-    for seed in range(12):
+    for seed in range(4):
         with Connection(streams.port) as connection:
             response = connection.exchange(f"/{name}/{seed}?{framing}")
             assert response.body == blocks(seed, SIZES[name]), seed
@@ -112,6 +126,16 @@ def test_a_slow_reader_gets_every_byte(streams: LiveServer, framing: str) -> Non
         # It does not read before the application has given everything: another request is answered.
         assert fetch(streams.port, "/pid").status == 200
         assert connection.response().body == blocks(7, SIZES["large"])
+
+
+def test_responses_that_are_made_at_the_same_time_do_not_mix(streams: LiveServer) -> None:
+    def ask(seed: int) -> bool:
+        with Connection(streams.port) as connection:
+            name = list(SIZES)[seed % 4]
+            return connection.exchange(f"/{name}/{seed}?chunked").body == blocks(seed, SIZES[name])
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(24)))
 
 
 @pytest.mark.parametrize("name", ["waiting", "busy"])

@@ -11,7 +11,8 @@ import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.access_log import Atoms
-from wsgicluster.logs.config import LoggingConfig, read_config, reopen_file_handlers
+from wsgicluster.logs.config import LoggingConfig, read_config
+from wsgicluster.logs.handlers import reopen_file_handlers
 from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, claim_names
 from wsgicluster.logs.logs import LogOptions, Logs
 

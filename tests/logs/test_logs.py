@@ -16,7 +16,8 @@ import pytest
 from tests.logs.test_log_file import read_all
 from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.logs.config import LoggingConfig
-from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER
+from wsgicluster.logs.log_file import LogFile
+from wsgicluster.logs.loggers import ACCESS_LOGGER, ERROR_LOGGER, LineHandler
 from wsgicluster.logs.logs import LogOptions, Logs
 
 FILE_CONFIG = """
@@ -431,3 +432,24 @@ class TestDictConfig:
         with pytest.raises(UsageError, match=r"logconfig_dict: .*no\.such"):
             wanted = {"version": 1, "handlers": {"a": {"class": "no.such.Handler"}}}
             Logs(LogOptions(config=LoggingConfig("logconfig_dict", wanted)))
+
+
+def test_colours_end_where_the_terminal_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    ours, stream = os.openpty()
+    path = tmp_path / "log"
+    try:
+        handler = LineHandler(LogFile("-", stream))
+        log = logging.Logger("tests.colours")  # noqa: LOG001 - one that nothing else finds
+        log.addHandler(handler)
+        log.error("at a terminal")
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream)
+        log.error("in a file")
+        assert b"\x1b[31m[ERROR]\x1b[0m at a terminal" in os.read(ours, 4096)
+        assert b" [ERROR] in a file\n" in path.read_bytes()
+        handler.file.close()
+    finally:
+        os.close(ours)
+        os.close(stream)

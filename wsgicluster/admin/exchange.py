@@ -1,18 +1,19 @@
 """A request to the admin worker and its response, as values and as bytes. Pure."""
 
-import dataclasses
 import http
 import json
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
+
 JSON_TYPE = "application/json"
 _STALE = ("Cache-Control", "no-store")
 _NO_SNIFF = ("X-Content-Type-Options", "nosniff")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AdminRequest:
     """One request; ``peer`` is who has sent it, for the log, ``environ`` the variables of PEP 3333."""
 
@@ -36,7 +37,7 @@ class AdminRequest:
         return dict(urllib.parse.parse_qsl(self.environ.get("QUERY_STRING", "")))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AdminResponse:
     """A response: ``body`` is all of it, or ``stream`` gives one piece after the other until the connection closes."""
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from wsgicluster.admin.exchange import AdminRequest, AdminResponse, error_response
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.connection import RequestReader
 from wsgicluster.http.head import HTTP_11, IS_HEAD, KEEP_ALIVE
@@ -59,7 +60,7 @@ class _Body:
         self._file.close()
 
 
-@dataclasses.dataclass(eq=False)
+@dataclass(eq=False)
 class AdminConnection:
     """One client; ``waits_since`` is since when it is the client that is waited for, None while it is not."""
 

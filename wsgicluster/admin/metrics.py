@@ -5,7 +5,6 @@ of Prometheus: base units, counters (and nothing else) end in ``_total``, moment
 have few values, and none that a client chooses. Pure.
 """
 
-import dataclasses
 import datetime
 import enum
 import itertools
@@ -14,13 +13,15 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from wsgicluster.dataclass import dataclass
+
 PREFIX = "wsgicluster_"
 
 Status: TypeAlias = Mapping[str, Any]
 """As ``ctl list --json`` has it, with what `wsgicluster.admin.scrape_facts` adds: ``now`` and others."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Distribution:
     """What a histogram holds: how many were in each bucket, beyond the last of the bounds as well, and their sum."""
 
@@ -47,7 +48,7 @@ class MetricKind(enum.Enum):
     """Counters by size, and their sum."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One row. ``read`` gives the samples, none for what the server or the system does not tell."""
 

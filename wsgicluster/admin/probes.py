@@ -4,14 +4,15 @@ Live means that the arbiter responds: a restart would help where it does not. Re
 here. Started means that so many workers have been ready as the settings ask for.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+from wsgicluster.dataclass import dataclass
 
 _READY_STATES = frozenset({"serving", "reloading", "degraded"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The answer to one probe; ``reasons`` say why not, ``facts`` what is known of the server."""
 

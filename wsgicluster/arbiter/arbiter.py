@@ -51,7 +51,6 @@ from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.system import process
 from wsgicluster.system.signals import ARBITER_ACTIONS
-from wsgicluster.version import __version__
 
 __all__ = ["Arbiter", "Roles"]
 
@@ -137,7 +136,7 @@ class Arbiter:
     def _start(self, owned: contextlib.ExitStack) -> None:
         settings = self._settings
         process.set_title("arbiter", settings.proc_name or settings.wsgi_app)
-        self._log.info("Starting wsgicluster %s (core: %s)", __version__, self._roles.core)
+        startup.log_start(settings, self._roles.core, self._log)
         startup.warn_about_environment(self._log)
         self._roles.hooks(settings).starting()
         # First of all, so that from now on no signal is lost; none is acted on before the loop.
@@ -150,6 +149,7 @@ class Arbiter:
             pidfile.create(os.getpid())
             owned.callback(pidfile.discard, self._log)
         listeners = self._listen(owned)
+        self._log.info("%s", startup.how_to_stop(settings, os.getpid(), startup.in_foreground()))
         addresses = self._addresses
         shared = upgrade.keep(addresses.passed(), startup.hand_off_kind(settings), self._admin.passed())
         self._board = open_scoreboard(settings.worker_tmp_dir, self._log, startup.most_children(settings))

@@ -5,7 +5,6 @@ name; what takes time is advanced by one step in each turn of the arbiter's loop
 a control socket would call the same methods.
 """
 
-import dataclasses
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from wsgicluster.arbiter.ticket_keys import TicketKeys
 from wsgicluster.arbiter.upgrade.upgrade import Happened, Upgrade
 from wsgicluster.clock import Clock
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.ipc.messages import OperationWanted
 from wsgicluster.ipc.scoreboard import Scoreboard, ServerState
@@ -40,7 +40,7 @@ SET_SCHEDULING = "cluster.set_scheduling"
 """Where values come from, in errors, that the steward has asked for."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What one server consists of; ``settings`` are those that it was started with."""
 

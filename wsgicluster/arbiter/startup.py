@@ -3,20 +3,62 @@
 import logging
 import os
 import posixpath
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 
 from wsgicluster.arbiter.listeners.admin import AdminAddresses
 from wsgicluster.arbiter.listeners.registry import Addresses
 from wsgicluster.arbiter.listeners.sockets import Backlog, Owner, backlog_limit, open_listeners
 from wsgicluster.arbiter.service.launch import Passed
+from wsgicluster.counting import count_of
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.assignment import HAND_OFF_FORMAT
 from wsgicluster.ipc.shared_files import SharedFilesOwner
 from wsgicluster.settings import Settings
+from wsgicluster.settings.types.values import WorkerRange
 from wsgicluster.system import process
+from wsgicluster.version import __version__
 
 SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "zsh", "busybox"})
+
+
+def log_start(settings: Settings, core: str, log: logging.Logger) -> None:
+    """Log what starts: version, kind of workers, and what they run on. ``core`` is that of HTTP, in words."""
+    log.info("Starting wsgicluster %s (core: %s)", __version__, core)
+    # Modules that say it in more detail would take a millisecond of each start.
+    name = {"cpython": "CPython", "pypy": "PyPy"}.get(sys.implementation.name, sys.implementation.name)
+    threading = ", free-threaded" if "free-threading" in sys.version else ""
+    log.info("Using worker: %s on %s %s%s", workers_in_words(settings), name, sys.version.split()[0], threading)
+
+
+def workers_in_words(settings: Settings) -> str:
+    """Kind and number of the workers, as ``gthread (2 workers with 8 threads each)``."""
+    kind = settings.worker_class if isinstance(settings.worker_class, str) else settings.worker_class.__qualname__
+    number = count_of(settings.workers, "worker")
+    if isinstance(settings.workers, WorkerRange):
+        number = f"{int(settings.workers)} to {settings.workers.most} workers"
+    threads = f" with {settings.threads} threads each" if settings.threads > 1 else ""
+    return f"{kind} ({number}{threads})"
+
+
+def how_to_stop(settings: Settings, pid: int, has_terminal: bool) -> str:
+    """The ways to stop this server, as a log line. Ctrl-C is one where a terminal is at hand."""
+    ways = ["Ctrl-C"] if has_terminal and not settings.daemon else []
+    if not settings.control_socket_disable:
+        which = ["-p", settings.pidfile] if settings.pidfile else ["-n", settings.proc_name or ""]
+        ways.append(shlex.join(["wsgiclusterctl", *(which if which[1] else ()), "stop"]))
+    ways.append(f"kill -TERM {pid}")
+    return f"To stop: {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}"
+
+
+def in_foreground() -> bool:
+    """Whether a key typed at a terminal reaches this process."""
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # another session's terminal
+        return False
 
 
 def warn_about_environment(log: logging.Logger) -> None:

@@ -2,13 +2,13 @@
 derive theirs from it.
 """
 
-import dataclasses
 import enum
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from wsgicluster.control.protocol import ControlError, ErrorCode
+from wsgicluster.dataclass import dataclass
 
 MOST_WORKERS = 500
 MOST_WAIT_S = 86400.0
@@ -33,7 +33,7 @@ class ParameterKind(enum.Enum):
     TEXT = "a text"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument of a command; ``default`` counts where ``required`` is False."""
 
@@ -44,7 +44,7 @@ class Parameter:
     default: Any = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class CommandRow:
     """One command; ``changes`` says that it does more than look."""
 

@@ -5,10 +5,11 @@ A request is ``{"id": 1, "command": "scale", "args": {"workers": "4"}}``. What a
 ``{"id": 1, "ok": false, "error": {"code": "refused", "message": "..."}}``. Pure: bytes in, values out.
 """
 
-import dataclasses
 import enum
 import json
 from typing import Any
+
+from wsgicluster.dataclass import dataclass
 
 SCHEMA = 1
 """Version of the forms of results; raised when a field changes its meaning or is removed, not when one is added."""
@@ -47,7 +48,7 @@ class ControlError(Exception):
         self.detail = detail
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One command, with its arguments not looked at yet."""
 

@@ -19,6 +19,7 @@ from wsgicluster.clock import Clock
 from wsgicluster.control import address, commands, protocol
 from wsgicluster.control.protocol import ControlError, ErrorCode, Request
 from wsgicluster.control.token_bucket import TokenBucket
+from wsgicluster.dataclass import dataclass
 
 MOST_CLIENTS = 64
 ACCEPTS_A_SECOND = 200.0
@@ -100,7 +101,7 @@ Handler: TypeAlias = Callable[[Call], object]
 """Answers a call, or sets its ``poll``; may raise ControlError."""
 
 
-@dataclasses.dataclass(eq=False)
+@dataclass(eq=False)
 class ControlClient:
     """One client, and what it is owed. ``heard_at`` is when its last request came."""
 

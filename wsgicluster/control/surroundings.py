@@ -7,12 +7,15 @@ import dataclasses
 import os
 import re
 
-_LIMIT = re.compile(r"Max open files\s+(\d+)")
+from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
+
+_LIMIT = pattern(r"Max open files\s+(\d+)")
 _UNLIMITED = 1 << 60
 """Control groups of version 1 have a huge number for no limit."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveSurroundings:
     """The facts about one server."""
 

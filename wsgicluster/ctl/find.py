@@ -1,15 +1,15 @@
 """Which server is meant: the one of a pid file, the one of a name, the one at a socket, or the only one there is."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
 from wsgicluster.control import address
 from wsgicluster.control.client import ControlConnection, NoServer, OtherUsers
 from wsgicluster.control.protocol import ControlError, ErrorCode
+from wsgicluster.dataclass import dataclass
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """How the operator says which server; all None for the only one."""
 
@@ -27,7 +27,7 @@ def connect(wanted: Wanted) -> ControlConnection:
     return ControlConnection(_of_pid(choose(wanted.name, *_reachable()).pid))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FoundServer:
     """A server that answers."""
 

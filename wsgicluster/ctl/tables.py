@@ -1,15 +1,16 @@
 """Statuses and events as text for a terminal. Pure: values in, lines out."""
 
-import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from wsgicluster.dataclass import dataclass
 
 Row = Mapping[str, Any]
 NARROW = 80
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column; ``right`` aligns numbers."""
 

@@ -7,10 +7,11 @@ import dataclasses
 import json
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings import Settings
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Trace:
     """An effect of loading the application, and the line that caused it, where that is known."""
 
@@ -24,7 +25,7 @@ class Trace:
 Traces = tuple[Trace, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
     """The application as it is once it has been loaded; ``failure`` says why it was not, in one line."""
 
@@ -60,7 +61,7 @@ class Inspected:
         return cls(**fields)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Disk:
     """A folder that the server writes to: for which setting, how much is free, and how much should be."""
 
@@ -70,7 +71,7 @@ class Disk:
     wanted_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """The period in which a certificate is valid."""
 
@@ -79,7 +80,7 @@ class Certificate:
     not_after: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """The machine, container or service in which the server would run."""
 
@@ -108,7 +109,7 @@ class Surroundings:
     now: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything; ``settings`` with plain numbers for what depends on the machine."""
 
@@ -118,7 +119,7 @@ class Facts:
     remarks: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A problem and its remedy; ``topic`` is the name of a setting where there is one."""
 

@@ -22,6 +22,7 @@ from wsgicluster.system.certificate import validity
 COMPILED = (
     "wsgicluster.http._parser",
     "wsgicluster.http._writer",
+    "wsgicluster.worker.request._bodies",
     "wsgicluster.worker.request._leaves",
     "wsgicluster.worker.request._coalesce",
     "wsgicluster.worker.kinds.sync._fast_path",

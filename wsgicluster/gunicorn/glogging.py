@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from wsgicluster.logs.access_log import Atoms, escape, is_clean
-from wsgicluster.logs.config import CONFIG_DEFAULTS, read_config, reopen_file_handlers
+from wsgicluster.logs.config import CONFIG_DEFAULTS, read_config
+from wsgicluster.logs.handlers import reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, LineHandler, server_logger
 from wsgicluster.logs.lossy_socket import LossySocket

@@ -5,16 +5,16 @@ The class is made with the settings; its ``access`` gets each request, in object
 
 import importlib
 import inspect
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.gunicorn import glogging
 from wsgicluster.gunicorn.configuration import Configuration
 from wsgicluster.gunicorn.imports import importable
 from wsgicluster.logs.access_log import Headers
-from wsgicluster.logs.config import all_handlers
+from wsgicluster.logs.handlers import all_handlers
 from wsgicluster.logs.loggers import ERROR_LOGGER, LineHandler, server_logger
 
 OWN = {

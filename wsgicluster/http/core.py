@@ -6,6 +6,7 @@
 import os
 from typing import Any
 
+from wsgicluster.http import grammar
 from wsgicluster.http.head import parse_head
 from wsgicluster.http.response import exact_head, format_response
 
@@ -22,6 +23,11 @@ if os.environ.get("WSGICLUSTER_PURE", "") in ("", "0"):
         missing = str(error)
     else:
         compiled = True
+
+if not compiled:
+    # Every request needs them: compiled here, before workers are forked.
+    for each in vars(grammar).values():
+        getattr(each, "fullmatch", None)
 
 __all__ = ["compiled", "description", "exact_format_response", "format_response", "missing", "parse_head"]
 

@@ -5,7 +5,9 @@ exceeds them (a response, a closed connection) is decided elsewhere.
 """
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from wsgicluster.dataclass import dataclass
 
 HEAD_BYTES = 64 * 1024
 

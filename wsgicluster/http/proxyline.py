@@ -10,9 +10,9 @@ import enum
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ProtocolError
 
 Address = tuple[str, int] | str | None

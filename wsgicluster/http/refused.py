@@ -8,27 +8,28 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from wsgicluster.errors import ForeignProtocol, ProtocolError
+from wsgicluster.pattern import pattern
 
 LINE_BYTES: Final = 1024
 """A request line is cut to this length."""
 
-_HTTP_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/[0-9.]+")
-_HTTP_VERSION = re.compile(rb"[A-Z]{3,} [^\r\n]* HTTP/1\.")
-_UWSGI = re.compile(rb"\x00..\x00.\x00[A-Z]", re.DOTALL)
+_HTTP_LINE = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/[0-9.]+")
+_HTTP_VERSION = pattern(rb"[A-Z]{3,} [^\r\n]* HTTP/1\.")
+_UWSGI = pattern(rb"\x00..\x00.\x00[A-Z]", re.DOTALL)
 
 _FOREIGN: Final = (
     # RFC 8446, section 5.1: a record of type handshake; the rest of it is not waited for.
-    (re.compile(rb"\x16(?:\x03|\Z)"), "a TLS hello (https)", " without TLS"),
+    (pattern(rb"\x16(?:\x03|\Z)"), "a TLS hello (https)", " without TLS"),
     # RFC 9113, section 3.4.
-    (re.compile(rb"PRI \* HTTP/2"), "the preface of HTTP/2 (h2)", ""),
+    (pattern(rb"PRI \* HTTP/2"), "the preface of HTTP/2 (h2)", ""),
     # The PROXY protocol, section 2; the reader has dropped the part of version 2 that looks like empty lines.
-    (re.compile(rb"PROXY |(?:\r\n\r\n)?\x00\r\nQUIT"), "a header of the PROXY protocol", " (see proxy_protocol)"),
-    (re.compile(rb"SSH-\d"), "SSH", ""),
+    (pattern(rb"PROXY |(?:\r\n\r\n)?\x00\r\nQUIT"), "a header of the PROXY protocol", " (see proxy_protocol)"),
+    (pattern(rb"SSH-\d"), "SSH", ""),
     (_UWSGI, "a uwsgi packet", " (see protocol)"),
     # RFC 1928, section 3, and SOCKS 4: CONNECT or BIND.
-    (re.compile(rb"\x05[\x01-\x0a]|\x04[\x01\x02]"), "SOCKS", ""),
+    (pattern(rb"\x05[\x01-\x0a]|\x04[\x01\x02]"), "SOCKS", ""),
     # RFC 1006, section 6: what begins a remote desktop session.
-    (re.compile(rb"\x03\x00"), "RDP", ""),
+    (pattern(rb"\x03\x00"), "RDP", ""),
 )
 
 
@@ -59,8 +60,8 @@ def named(error: ProtocolError, data: bytes, spoken: str) -> ProtocolError:
     The status is then 400, whatever it was; but HTTP/2 has a status of its own.
     """
     status = 505 if error.status == 505 else 400
-    for pattern, name, advice in _FOREIGN:
-        if pattern.match(data) and not (pattern is _UWSGI and spoken == "uwsgi"):
+    for form, name, advice in _FOREIGN:
+        if form.match(data) and not (form is _UWSGI and spoken == "uwsgi"):
             return ForeignProtocol(status, name, spoken, advice)
     if spoken == "uwsgi" and _HTTP_VERSION.match(data):
         return ForeignProtocol(status, "HTTP", spoken, " (see protocol)")

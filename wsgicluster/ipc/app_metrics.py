@@ -9,11 +9,11 @@ Nothing here knows what is in the files.
 """
 
 import contextlib
-import dataclasses
 import logging
 import os
 import shutil
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.shared_files import SharedFiles, give_files
 from wsgicluster.system import forks
@@ -89,7 +89,7 @@ def _is_file_of(file: str, name: str) -> bool:
     return writer == name or writer.startswith(f"{name}-")
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class _Writer:
     """What this process is to the folder."""
 

@@ -1,11 +1,11 @@
 """What a child gets at the fork: its identity, and the descriptors that it shares with the others."""
 
 import contextlib
-import dataclasses
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.mailbox import Mailboxes
 from wsgicluster.ipc.membership import ClusterSettings, Membership, Role
 from wsgicluster.ipc.messages import Channel
@@ -19,7 +19,7 @@ HAND_OFF_FORMAT = 3
 """The version of the packets on the hand-off socket, to be raised with each change: two servers may share it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """The identity and descriptors of one worker.
 

@@ -8,8 +8,10 @@ import dataclasses
 import json
 from typing import Any, ClassVar, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
     """What all events have.
 
@@ -25,7 +27,7 @@ class _Event:
     by: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _ProcessEvent(_Event):
     """What happens to one process: ``role`` is ``"worker"``, ``"jobs"``, ``"steward"`` or ``"mold"``.
 
@@ -38,21 +40,21 @@ class _ProcessEvent(_Event):
     pid: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForkEvent(_ProcessEvent):
     """A process was started, or ordered from the mold; ``pid`` is 0 where it is not known yet."""
 
     name: ClassVar[str] = "fork"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OnlineEvent(_ProcessEvent):
     """The process runs the server's code and is about to import the application."""
 
     name: ClassVar[str] = "online"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListeningEvent(_ProcessEvent):
     """A worker accepts connections at ``address``; once for each of its listeners, before ``ready``."""
 
@@ -60,7 +62,7 @@ class ListeningEvent(_ProcessEvent):
     address: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyEvent(_ProcessEvent):
     """The process is ready, ``boot_s`` seconds after it was started."""
 
@@ -68,21 +70,21 @@ class ReadyEvent(_ProcessEvent):
     boot_s: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrainingEvent(_ProcessEvent):
     """The stop of the process was requested: it finishes what it runs."""
 
     name: ClassVar[str] = "draining"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DisconnectEvent(_ProcessEvent):
     """The process accepts nothing any more, and its channel to the arbiter is closed: it exits."""
 
     name: ClassVar[str] = "disconnect"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExitEvent(_ProcessEvent):
     """The process has exited; always the last of its events.
 
@@ -102,7 +104,7 @@ class ExitEvent(_ProcessEvent):
     stack: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutEvent(_ProcessEvent):
     """The process has not given a sign of life for ``timeout_s`` seconds and is ended; ``request`` as in ``exit``."""
 
@@ -111,14 +113,14 @@ class TimeoutEvent(_ProcessEvent):
     request: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecycleEvent(_ProcessEvent):
     """A process is to be replaced, for ``reason``; it drains as soon as its replacement is ready."""
 
     name: ClassVar[str] = "recycle"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadEvent(_Event):
     """How a reload went: ``result`` is ``"begun"``, ``"complete"``, ``"aborted"``, ``"superseded"`` or ``"refused"``.
 
@@ -132,7 +134,7 @@ class ReloadEvent(_Event):
     changes: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleEvent(_Event):
     """Another number of workers is wanted: ``workers`` instead of ``before``."""
 
@@ -141,7 +143,7 @@ class ScaleEvent(_Event):
     before: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DegradedEvent(_Event):
     """Workers are missing: ``ready`` of the wanted ``workers`` serve. With ``recovered`` all of them serve again."""
 

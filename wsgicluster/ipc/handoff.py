@@ -9,7 +9,6 @@ A change of the packets raises `wsgicluster.ipc.assignment.HAND_OFF_FORMAT`:
 during an upgrade the workers of an older version may be at the other end.
 """
 
-import dataclasses
 import functools
 import socket
 import struct
@@ -17,6 +16,7 @@ import sys
 from os import close as _close  # gevent replaces it by one that closes only when its hub runs
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.nudge import PACKET, nudge
 from wsgicluster.system import descriptor_passing
 
@@ -50,7 +50,7 @@ class HasDescriptor(Protocol):
 S_co = TypeVar("S_co", bound=HasDescriptor, covariant=True)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Handed(Generic[S_co]):
     """A connection that was handed off; ``proxy_header`` is the PROXY header as sent, or empty.
 

@@ -10,7 +10,6 @@ A full mailbox is an answer, never a wait: all ends are non-blocking.
 import _socket
 import array
 import contextlib
-import dataclasses
 import enum
 import errno
 import fcntl
@@ -21,6 +20,7 @@ import termios
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.handoff import give_back
 from wsgicluster.ipc.messages import MOST_DESCRIPTORS, MailboxesChanged
 from wsgicluster.ipc.nudge import nudge
@@ -174,7 +174,7 @@ class Mailboxes:
         self.retained_fd = self.turns_fd = -1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MailboxPair:
     """Both ends of the mailboxes of one name; ``serial`` is never used twice."""
 

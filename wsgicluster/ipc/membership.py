@@ -4,11 +4,11 @@ It is a few values and functions, so that an application that never uses the clu
 boots a child and what applications import need not know each other.
 """
 
-import dataclasses
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.scoreboard import Cell, ChildRole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ClusterSettings(Protocol):
     def jobs_worker(self) -> bool: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Membership:
     """What a child of the server needs to take part in its cluster.
 
@@ -79,7 +79,7 @@ class Membership:
     jobs_elsewhere: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SharedState:
     """What a process that loads the application for members to come needs to use their counters, store and locks."""
 

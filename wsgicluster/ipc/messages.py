@@ -15,6 +15,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
 from wsgicluster.system import descriptor_passing
 
@@ -25,7 +26,7 @@ TEXT_BYTES = 48 * 1024
 """Longest text inside a message, encoded, so that two of them fit; the end is kept, since it names the error."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A worker has booted its application and serves; ``boot_s`` is how long that took.
 
@@ -36,7 +37,7 @@ class Ready:
     resident_bytes: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class BootFailed:
     """A worker could not boot: ``exit_code`` as in `wsgicluster.errors`, one line, and the application's traceback."""
 
@@ -45,7 +46,7 @@ class BootFailed:
     trace: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Broken:
     """A worker exits because of a fault in the server's own code: the exception in one line, and its traceback."""
 
@@ -53,7 +54,7 @@ class Broken:
     trace: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class RequestFailed:
     """From a worker on probation, once: the first exception of its application, in one line, and its traceback."""
 
@@ -61,7 +62,7 @@ class RequestFailed:
     trace: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class RecycleWanted:
     """A worker asks to be replaced; ``reason`` is ``"memory"``, ``"requests"``, ``"hang"`` or
     ``"source"`` (a file changed). ``early`` says that it has been too large since its first requests.
@@ -72,7 +73,7 @@ class RecycleWanted:
     early: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Forked:
     """The child with this ``ticket`` was forked, by a mold or as a mold; ``pid`` as the arbiter sees it."""
 
@@ -80,21 +81,21 @@ class Forked:
     pid: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ListenersEnd:
     """To a worker: its listeners with these numbers end, and the last worker that has one empties its queue."""
 
     numbers: list[int]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MemoryLimit:
     """To a worker: the resident memory above which it asks to be replaced."""
 
     limit_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ShareConnections:
     """To a worker: give so many (``count``) of the connections that clients keep to the worker on probation in a slot.
 
@@ -105,7 +106,7 @@ class ShareConnections:
     slot: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class TraceMemory:
     """To a worker: ``action`` is ``"start"`` or ``"stop"`` for tracing its memory, or ``"top"``.
 
@@ -117,7 +118,7 @@ class TraceMemory:
     top: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MemoryTraced:
     """From a worker: what it was asked with `TraceMemory` is done, or ``refused`` says why not.
 
@@ -134,22 +135,22 @@ class MemoryTraced:
     grown: Sequence[Sequence[Any]] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SchedulingChanged:
     """To a worker: there is another scheduling policy on the server's page."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MailPosted:
     """From a worker: a connection lies in a slot's mailbox, and the arbiter did not look at those by itself."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Online:
     """From a child: it is about to import the application, or to run what it is for."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class OperationWanted:
     """From the steward: carry out ``operation``: ``scale``, ``reload``, ``restart``, ``drain`` or ``set_scheduling``.
 
@@ -161,12 +162,12 @@ class OperationWanted:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PromotionWanted:
     """To a worker: say whether a mold can be forked from it."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PromotionAnswered:
     """From a worker: a mold can be forked from it, or ``refused`` says why not."""
 
@@ -177,7 +178,7 @@ MOST_DESCRIPTORS = 240
 """That go with one message; the kernel passes at most 253 at a time."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MailboxesChanged:
     """To a child: mailboxes that were made, and those that are closed, by the names of `wsgicluster.ipc.mailbox`.
 
@@ -189,7 +190,7 @@ class MailboxesChanged:
     descriptors: list[int] = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MoldOrdered:
     """To a worker that is about to drain: fork a mold then, with this ``ticket`` and the ``page`` of this number.
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.system.anonymous_files import read_at, write_at
 
 _HEADER = struct.Struct("=QQQQ")
@@ -40,7 +41,7 @@ class RetainedFull(Exception):
     """There is no room for another packet, or a process that has stopped holds the lock."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Retained:
     """The newest packet of a topic; ``outer_version`` is what the bus between machines calls it, 0 without one."""
 
@@ -50,7 +51,7 @@ class Retained:
     packet: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _State:
     version: int = 0
     moves: int = 0

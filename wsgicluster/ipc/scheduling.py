@@ -4,10 +4,10 @@ A serial number beside it is odd while it changes, so that a worker that reads a
 does, and which values are valid, is not known here.
 """
 
-import dataclasses
 import struct
 import time
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.scoreboard import Cell, Page
 
 SCHEDULING_OFFSET = 1280
@@ -20,7 +20,7 @@ _FIXED = struct.Struct(f"=24s16s{MOST_NAME_BYTES}sH")
 _AGAIN_S = 0.001
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Scheduling:
     """A policy, its weights by slot, and what a sticky client is known by; words as the settings have them."""
 

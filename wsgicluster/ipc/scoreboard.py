@@ -16,7 +16,6 @@ child has counted is the difference to what stood on its page when it was forked
 """
 
 import contextlib
-import dataclasses
 import enum
 import mmap
 import os
@@ -25,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.reasons import ShedReason
 
@@ -193,7 +193,7 @@ class ServerState(enum.IntEnum):
         return self is ServerState.SERVING
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PageSnapshot:
     """One child's page at one moment; times in seconds of the monotonic clock, 0.0 meaning none."""
 
@@ -386,11 +386,20 @@ class Scoreboard:
             state == WorkerState.READY and not started and role <= ChildRole.WORKER for _, state, started, role in found
         )
 
-    def has_room(self, requests: int, connections: int) -> bool:
-        """Whether a worker that accepts new connections has fewer requests in progress, and connections, than these."""
+    def has_room(self, requests: int, connections: int, besides: int) -> bool:
+        """Whether a worker that accepts new connections has fewer requests in progress, and connections, than these.
+
+        One ``besides`` that whose page has this number: a worker has requests that no page shows yet.
+        """
         return any(
-            state == WorkerState.READY and running < requests and open_ < connections and role <= ChildRole.WORKER
-            for _, state, running, open_, role in self.children(Cell.STATE, Cell.RUNNING, Cell.CONNECTIONS, Cell.ROLE)
+            state == WorkerState.READY
+            and running < requests
+            and open_ < connections
+            and role <= ChildRole.WORKER
+            and page != besides
+            for page, state, running, open_, role in self.children(
+                Cell.STATE, Cell.RUNNING, Cell.CONNECTIONS, Cell.ROLE
+            )
         )
 
     def ready_in(self, slot: int) -> int:

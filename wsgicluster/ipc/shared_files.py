@@ -6,7 +6,6 @@ decided in `wsgicluster.cluster`.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import shutil
@@ -14,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
 
 FORMAT = 1
@@ -23,7 +23,7 @@ FOLDER_PREFIX = "wsgicluster-store-"
 _UNNAMED_PREFIX = ".wsgicluster-new-"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SharedFiles:
     """What each child has of the files; ``instance`` is different for each start of a server, upgrades included.
 
@@ -47,7 +47,7 @@ class SharedFiles:
                 os.close(number)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PassedFiles:
     """Shared files as one server passes them to the next: descriptors and a path; ``lease_fd`` keeps the folder."""
 

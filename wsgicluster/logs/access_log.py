@@ -7,15 +7,15 @@ opens no file and knows no worker.
 import ast
 import base64
 import binascii
-import dataclasses
 import functools
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
+from wsgicluster.pattern import pattern
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 LineOf: TypeAlias = Callable[[Mapping[str, object], str, Headers, int, float, float], str]
@@ -45,13 +45,13 @@ _ATOMS = {
 """Atom to the expression that computes it, from the parameters of `LineOf`."""
 
 _NOTHING = '"-"'
-_NAMED = re.compile(r"\{([^{}]+)\}([ioe])")
+_NAMED = pattern(r"\{([^{}]+)\}([ioe])")
 
 _REFUSED_LINE = '(environ["REQUEST_LINE"] or "-")'
 """The same for ``r`` where there is no request."""
 
-_PIECE = re.compile(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|([^(){}]+))\)([#0\- +]*\d*(?:\.\d+)?[sdrfgxi]))")
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PIECE = pattern(r"%(?:(%)|\((?:\{([^{}]+)\}([ioe])|([^(){}]+))\)([#0\- +]*\d*(?:\.\d+)?[sdrfgxi]))")
+_FIELD_NAME = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNPREFIXED = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -72,7 +72,7 @@ class RequestFormat(Protocol):
     ) -> str: ...
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LineFormat:
     """A compiled format; its parameters are those of `LineOf`.
 

@@ -1,20 +1,21 @@
 """The part of logging that users configure themselves: a dictionary, a JSON file, or a file of `logging.config`.
 
 A dictionary may be partial: what it leaves out is Gunicorn's default, so that one written for Gunicorn works.
+What reads them is imported late: it takes a start several milliseconds, and few servers configure logging.
 """
 
-import configparser
-import contextlib
 import json
 import logging
-import logging.config
 import os
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
-from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES, LineHandler
+from wsgicluster.logs.loggers import ACCESS_LOGGER, DATE_FORMAT, ERROR_LOGGER, FORMAT, GUNICORN_NAMES
+
+if TYPE_CHECKING:
+    import configparser
 
 _FORMATTERS = {"generic": {"format": FORMAT, "datefmt": DATE_FORMAT, "class": "logging.Formatter"}}
 _HANDLERS = {
@@ -52,6 +53,8 @@ class LoggingConfig:
 
     def apply(self) -> None:
         """Configure the loggers. Raises UsageError."""
+        import logging.config
+
         try:
             if self.dictionary is None:
                 logging.config.fileConfig(self._parsed(), disable_existing_loggers=False)
@@ -80,6 +83,8 @@ class LoggingConfig:
         wanted = self.dictionary.get("formatters", {}).get("generic")
         if wanted is None:
             return None
+        import logging.config
+
         configurator: Any = logging.config.DictConfigurator({"version": 1})
         found: logging.Formatter = configurator.configure_formatter(wanted)
         return found
@@ -95,7 +100,9 @@ class LoggingConfig:
         sections = [f"logger_{key.strip()}" for key in parser.get("loggers", "keys").split(",")]
         return {parser.get(section, "qualname", fallback="") for section in sections}
 
-    def _parsed(self) -> configparser.RawConfigParser:
+    def _parsed(self) -> "configparser.RawConfigParser":
+        import configparser
+
         parser = configparser.ConfigParser({"__file__": self.path, "here": os.path.dirname(self.path)})
         parser.read_string(self.text, self.path)
         return parser
@@ -149,41 +156,10 @@ def _completed(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cause(error: BaseException) -> str:
+    import configparser
+
     cause = error.__cause__
     text = str(error if cause is None else cause) or type(error).__name__
     if isinstance(error, KeyError | configparser.Error) and cause is None:
         text = f"{type(error).__name__}: {text}"
     return " ".join(text.split())
-
-
-def handler_descriptors() -> Iterator[int]:
-    """Descriptors of all handlers of all loggers."""
-    for handler in all_handlers():
-        if isinstance(handler, LineHandler):
-            yield handler.file.descriptor
-        for owner in (getattr(handler, "stream", None), getattr(handler, "socket", None)):
-            with contextlib.suppress(AttributeError, OSError, ValueError):  # none, in memory, or closed
-                yield owner.fileno()  # type: ignore[union-attr]
-
-
-def reopen_file_handlers() -> None:
-    """Open the files of all `logging.FileHandler` of all loggers again, as Gunicorn does."""
-    for handler in set(all_handlers()):
-        if isinstance(handler, logging.FileHandler):
-            if handler.stream is not None:
-                _reopen(handler)
-
-
-def _reopen(handler: logging.FileHandler) -> None:
-    errors = getattr(handler, "errors", None)
-    # To append, whatever its mode: several processes do this, and none may empty the file for the others.
-    with contextlib.suppress(OSError):  # then the old one stays in use
-        old = handler.setStream(open(handler.baseFilename, "a", encoding=handler.encoding, errors=errors))
-        if old is not None:
-            old.close()
-
-
-def all_handlers() -> Iterator[logging.Handler]:
-    """The handlers of all loggers."""
-    for logger in (logging.root, *list(logging.root.manager.loggerDict.values())):
-        yield from getattr(logger, "handlers", [])

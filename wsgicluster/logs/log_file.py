@@ -22,6 +22,7 @@ _PIECE_BYTES = 4096
 class LogFile:
     """A file, pipe, socket or terminal that lines are appended to; ``descriptor`` belongs to it alone.
 
+    ``is_terminal`` is whether it is one now: a daemon's stream becomes a file.
     For ``-`` it is the descriptor ``stream``; ``descriptors`` is the folder that lists this process's.
     ``report_dropped`` is called with the number of lost lines when writing is possible again; it returns
     whether they have been reported. Raises ServerError when the file cannot be opened.
@@ -181,7 +182,8 @@ class LogFile:
         self.descriptor = descriptor
         self._identity = (found.st_dev, found.st_ino)
         self._socket = socket.socket(fileno=descriptor) if stat.S_ISSOCK(found.st_mode) else None
-        streams = stat.S_ISFIFO(found.st_mode) or os.isatty(descriptor)
+        self.is_terminal = os.isatty(descriptor)
+        streams = stat.S_ISFIFO(found.st_mode) or self.is_terminal
         self._takes_all = not streams and self._socket is None
         self._must_ask = streams and os.get_blocking(descriptor)
 

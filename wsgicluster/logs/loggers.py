@@ -1,6 +1,8 @@
 """The server's loggers: their names, how a line looks, and that no application can silence them."""
 
 import logging
+import os
+from collections.abc import Mapping
 
 from wsgicluster.counting import count_of
 from wsgicluster.logs.log_file import LogFile
@@ -14,8 +16,17 @@ FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
 
 
+_COLOURS = {logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+"""Of the level of a record, on a terminal, by what ECMA-48 calls SGR; other levels have none."""
+
+
+def wants_colour(environ: Mapping[str, str]) -> bool:
+    """Whether a terminal may be sent colours: it understands them, and its user has not forbidden them (NO_COLOR)."""
+    return not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
 class LineHandler(logging.Handler):
-    """Formats records as Gunicorn does and appends them to a log file."""
+    """Formats records as Gunicorn does and appends them to a log file; on a terminal levels have colours."""
 
     def __init__(self, file: LogFile, formatter: logging.Formatter | None = None) -> None:
         super().__init__()
@@ -25,6 +36,7 @@ class LineHandler(logging.Handler):
 
     def use(self, formatter: logging.Formatter | None) -> None:
         """Format records with this; None is the usual one."""
+        self._colours = _COLOURS if formatter is None and wants_colour(os.environ) else {}
         self.setFormatter(formatter or logging.Formatter(FORMAT, DATE_FORMAT))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -36,6 +48,11 @@ class LineHandler(logging.Handler):
         except (TypeError, ValueError):
             # The arguments do not fit the message: log what there is.
             text = self.format(logging.makeLogRecord({**record.__dict__, "msg": repr(record.msg), "args": ()}))
+        if record.levelno in self._colours:
+            self.file.follow()  # a daemon's stream may have left its terminal since the last line
+            if self.file.is_terminal:
+                level = f"[{record.levelname}]"
+                text = text.replace(level, f"\x1b[{self._colours[record.levelno]}m{level}\x1b[0m", 1)
         return (text + "\n").encode("utf-8", "backslashreplace")
 
     def _report_dropped(self, count: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 from wsgicluster.counting import count_of
 from wsgicluster.errors import UsageError
 from wsgicluster.logs.access_log import AccessLog, RequestFormat, RequestLog, compile_format
-from wsgicluster.logs.config import LoggingConfig, all_handlers, handler_descriptors, reopen_file_handlers
+from wsgicluster.logs.config import LoggingConfig
+from wsgicluster.logs.handlers import all_handlers, handler_descriptors, reopen_file_handlers
 from wsgicluster.logs.log_file import LogFile
 from wsgicluster.logs.loggers import (
     ACCESS_LOGGER,

@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.logs.config import LoggingConfig
 from wsgicluster.logs.statsd import StatsdOptions

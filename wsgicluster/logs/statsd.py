@@ -7,8 +7,8 @@ Those of requests are collected, and sent in a few datagrams when the access log
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.access_log import Headers, RequestLog
 from wsgicluster.logs.lossy_socket import LossySocket, Target
 

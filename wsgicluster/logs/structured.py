@@ -8,14 +8,14 @@ import ast
 import json
 import logging
 import os
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.access_log import Headers, LineOf, function_of, parsed
 from wsgicluster.logs.loggers import ACCESS_LOGGER
+from wsgicluster.pattern import pattern
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ REQUEST_FIELDS = (
 )
 
 _OF_RECORDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_BARE = re.compile(r"[!#-<>-\[\]-~]+")
+_BARE = pattern(r"[!#-<>-\[\]-~]+")
 """What needs no quotes in logfmt: no space, quote, equals sign nor backslash."""
 
-_KEY = re.compile(r"[^A-Za-z0-9_.-]")
+_KEY = pattern(r"[^A-Za-z0-9_.-]")
 
 
 class StructuredRequests:

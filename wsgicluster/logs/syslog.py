@@ -2,8 +2,8 @@
 
 import logging
 import os
-from dataclasses import dataclass
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.lossy_socket import LossySocket, Target
 
 MOST_BYTES = 8192

@@ -2,9 +2,9 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.migrate.reading import SERVER_NAME, ReadConfiguration, joined
 from wsgicluster.migrate.table import ROWS
 from wsgicluster.settings.declaration import Setting

@@ -1,8 +1,8 @@
 """What the table of differences says of one configuration. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.migrate.notes import Note, Weight
 from wsgicluster.migrate.reading import SERVER_NAME, ReadConfiguration
 from wsgicluster.migrate.table import ROWS

@@ -5,8 +5,10 @@ The rows themselves are in `wsgicluster.migrate.table`.
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from wsgicluster.dataclass import dataclass
 
 
 class Agreement(enum.Enum):

@@ -7,9 +7,10 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.migrate.notes import Deployment, Weight
 from wsgicluster.migrate.table import ROWS
@@ -24,7 +25,7 @@ FILE_NAMES = ("gunicorn.conf.py",)
 """The only one that Gunicorn finds by itself."""
 
 SERVER_NAME = "server_header"
-"""What a file sets by assigning to ``gunicorn.SERVER``: no setting of Gunicorn's, and meant all the same."""
+"""What a file sets by assigning to ``gunicorn.SERVER``: no setting of Gunicorn's, but meant for the server."""
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import Settings
 from wsgicluster.settings.span_exporters import lacking
@@ -36,7 +37,7 @@ _LAST_STANDARD_STREAM = 2
 _TOKEN_FILE_CHARACTERS = 4096
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Completed:
     """The settings with values that follow from others; ``remarks`` are for the log."""
 
@@ -193,7 +194,7 @@ def _check_presence(settings: Settings) -> None:
             "command line",
             "APPLICATION",
             "not given",
-            "the application, such as module:application, here or as wsgi_app",
+            "the application, such as module:application, here or as wsgi_app (wsgicluster init finds it)",
         )
 
 

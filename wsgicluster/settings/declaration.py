@@ -8,6 +8,7 @@ import enum
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.types.general import SettingType
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Applies(enum.Enum):
     RESTART = "after a restart"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Fallback:
     """An environment variable that platforms set, and that is the default where it is set."""
 
@@ -63,7 +64,7 @@ class Fallback:
     empty_counts: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Declaration(Generic[T]):
     """One setting; ``flag_value`` is the value that the flag of a switch sets.
 
@@ -82,7 +83,7 @@ class Declaration(Generic[T]):
     default_text: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Setting:
     """A declaration together with its name and default, read back from the class of the settings."""
 

@@ -5,9 +5,9 @@ Nothing is read or checked here.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.declaration import (
     Applies,
     Declaration,
@@ -105,7 +105,7 @@ class Settings:
         general.DURATION, Group.WORKERS, NOW,
         "With a range of workers: how long they have to be idle before one of them is stopped.",
         ("--worker-idle-timeout",)))
-    worker_class: worker.WorkerClass = declare("sync", Declaration(  # noqa: RUF009
+    worker_class: worker.WorkerClass = declare("sync", Declaration(
         worker.WORKER_CLASS, Group.WORKERS, NEXT_WORKER,
         "Kind of worker: sync, gthread, gevent or a class; the configuration file may also give the class itself.",
         ("-k", "--worker-class")))
@@ -123,7 +123,7 @@ class Settings:
         scheduling_types.WEIGHTS, Group.WORKERS, NEXT_WORKER,
         "Shares of the workers in new clients, in the order of their slots; switches scheduling to weighted.",
         ("--weights",)))
-    sticky: scheduling_types.Sticky = declare(scheduling_types.Sticky("address"), Declaration(  # noqa: RUF009
+    sticky: scheduling_types.Sticky = declare(scheduling_types.Sticky("address"), Declaration(
         scheduling_types.STICKY, Group.WORKERS, NEXT_WORKER,
         "What a client is known by: address, header:NAME, cookie or cookie:NAME; switches scheduling to sticky.",
         ("--sticky",)))
@@ -139,7 +139,7 @@ class Settings:
         general.SWITCH, Group.WORKERS, NEXT_WORKER,
         "Add the client's socket to the environ of requests with Upgrade (gunicorn.socket, werkzeug.socket), for "
         "WebSocket libraries.", ("--raw-socket",)))
-    reload_surge: Portion = declare(rollout.QUARTER, Declaration(  # noqa: RUF009
+    reload_surge: Portion = declare(rollout.QUARTER, Declaration(
         rollout.SURGE, Group.WORKERS, NOW,
         "Workers that a reload may start beyond the number wanted, draining ones not counted: a number, or a "
         "percentage of workers. With 0 each old worker exits before its replacement boots, which needs min_ready below "
@@ -348,7 +348,7 @@ class Settings:
     ciphers: str | None = declare(None, Declaration(
         general.OPTIONAL_TEXT, Group.TLS, NEXT_WORKER,
         "Ciphers for TLS 1.2, as an OpenSSL cipher list.", ("--ciphers",), default_text="Python's choice"))
-    ssl_context: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    ssl_context: Callable[..., Any] | None = declare(None, Declaration(
         general.FUNCTION, Group.TLS, NEXT_WORKER,
         "Function that returns the ssl.SSLContext to use; its arguments are the settings and a function that returns "
         "the default context."))
@@ -394,7 +394,7 @@ class Settings:
         "Name of this machine on the bus, different from that of every other one.", ("--node-name",),
         default_text="the host's name"))
 
-    admin: Address | None = declare(None, Declaration(  # noqa: RUF009
+    admin: Address | None = declare(None, Declaration(
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
         "Address of the admin worker: health, metrics and status over HTTP. A port alone is one of 127.0.0.1.",
         ("--admin",), default_text="none"))
@@ -416,7 +416,7 @@ class Settings:
         "Join the application's own metrics, which all processes count with prometheus_client, and show them at "
         "/metrics of the admin worker.", ("--app-metrics",)))
 
-    haproxy_agent: Address | None = declare(None, Declaration(  # noqa: RUF009
+    haproxy_agent: Address | None = declare(None, Declaration(
         admin_types.ADMIN, Group.ADMIN, NEXT_WORKER,
         "Address at which the admin worker responds to HAProxy's agent-check, with state and weight.",
         ("--haproxy-agent",), default_text="none"))
@@ -519,13 +519,13 @@ class Settings:
         general.SWITCH, Group.LOGS, RESTART,
         "Let a daemon keep the standard output and error that it was started with, unless they are a terminal.",
         ("-R", "--enable-stdio-inheritance")))
-    logger_class: Any = declare(None, Declaration(  # noqa: RUF009
+    logger_class: Any = declare(None, Declaration(
         log_types.LOGGER_CLASS, Group.LOGS, NOW,
         "Class that sets up the loggers and logs requests, written for Gunicorn: module.Class, or the class itself.",
         ("--logger-class",)))
     syslog: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, NOW, "Send both logs to syslog, too.", ("--log-syslog",)))
-    syslog_addr: log_types.LogAddress = declare(log_types.LOCAL_SYSLOG, Declaration(  # noqa: RUF009
+    syslog_addr: log_types.LogAddress = declare(log_types.LOCAL_SYSLOG, Declaration(
         log_types.SYSLOG_ADDRESS, Group.LOGS, NOW, "Address of syslog.", ("--log-syslog-to",)))
     syslog_prefix: str = declare("", Declaration(
         log_types.PREFIX, Group.LOGS, NOW,
@@ -536,7 +536,7 @@ class Settings:
     disable_redirect_access_to_syslog: bool = declare(False, Declaration(
         general.SWITCH, Group.LOGS, NOW, "Do not send the access log to syslog.",
         ("--disable-redirect-access-to-syslog",)))
-    statsd_host: log_types.LogAddress | None = declare(None, Declaration(  # noqa: RUF009
+    statsd_host: log_types.LogAddress | None = declare(None, Declaration(
         log_types.STATSD_ADDRESS, Group.LOGS, NOW,
         "Address of a StatsD server, which gets the metrics that Gunicorn sends.", ("--statsd-host",)))
     statsd_prefix: str = declare("", Declaration(
@@ -548,55 +548,55 @@ class Settings:
         general.SWITCH, Group.LOGS, NOW,
         "Send StatsD how many connections wait to be accepted, once a second.", ("--enable-backlog-metric",)))
 
-    on_starting: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    on_starting: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NOW,
         "Called in the arbiter first of all, before addresses are opened."))
-    on_reload: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    on_reload: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NOW,
         "Called in the arbiter in a reload, when the new settings are in force and before the first new worker."))
-    when_ready: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    when_ready: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NOW,
         "Called in the arbiter once the addresses are open, before the first worker."))
-    pre_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    pre_fork: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in the arbiter before each worker is forked."))
-    post_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    post_fork: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in each worker first, before its application is loaded."))
-    post_worker_init: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    post_worker_init: Callable[..., Any] | None = declare(None, Declaration(
         hooks.WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in each worker when its application is loaded, before the first request."))
-    worker_int: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    worker_int: Callable[..., Any] | None = declare(None, Declaration(
         hooks.WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in a worker that gets SIGINT or SIGQUIT, before it exits."))
-    worker_abort: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    worker_abort: Callable[..., Any] | None = declare(None, Declaration(
         hooks.WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in a worker that is ended because it hangs (SIGABRT)."))
-    pre_exec: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    pre_exec: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NOW,
         "Called in the process that becomes the new server of an upgrade (SIGUSR2), before it does."))
-    pre_request: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    pre_request: Callable[..., Any] | None = declare(None, Declaration(
         hooks.REQUEST, Group.HOOKS, NEXT_WORKER,
         "Called in a worker before the application is called with a request."))
-    post_request: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    post_request: Callable[..., Any] | None = declare(None, Declaration(
         hooks.RESPONSE, Group.HOOKS, NEXT_WORKER,
         "Called in a worker after each request, with as many of its four arguments as it takes."))
-    child_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    child_exit: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NOW,
         "Called in the arbiter when a worker has exited."))
-    worker_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    worker_exit: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in a worker last of all, before it exits."))
-    before_mold_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    before_mold_fork: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in a worker that refork_after promotes, when it has drained: close what workers must not share."))
-    after_mold_fork: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    after_mold_fork: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NEXT_WORKER,
         "Called in the mold that was forked from that worker, before it forks any."))
-    nworkers_changed: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    nworkers_changed: Callable[..., Any] | None = declare(None, Declaration(
         hooks.NUMBER_OF_WORKERS, Group.HOOKS, NOW,
         "Called in the arbiter when another number of workers is wanted; at the start the old number is None."))
-    on_exit: Callable[..., Any] | None = declare(None, Declaration(  # noqa: RUF009
+    on_exit: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER, Group.HOOKS, NOW,
         "Called in the arbiter last of all, before it exits."))
 

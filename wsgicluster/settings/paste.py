@@ -4,7 +4,6 @@ As in Gunicorn, the application is all that is taken of it, and its logging conf
 ``[server:main]`` is for those who start the server by ``pserve``.
 """
 
-import configparser
 import dataclasses
 import os
 import re
@@ -52,6 +51,8 @@ def located(text: str, directory: str, source: str) -> tuple[str, str]:
 
 def has_loggers(path: str) -> bool:
     """Whether a file configures Python's logging, too. Raises UsageError for another kind of file."""
+    import configparser  # late: few deployments have such a file
+
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read(path, encoding="utf-8")

@@ -5,13 +5,13 @@ of a `ContextBase`, which its siblings have, too. Which process makes what is no
 """
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import ssl
 from collections.abc import Iterator
 from typing import NoReturn
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.fields import Settings
 from wsgicluster.settings.wording import complaint, quoted
@@ -29,7 +29,7 @@ in use. RFC 9325, section 3.4, demands new ones once a week.
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ContextBase:
     """What contexts of several processes are made of, so that each accepts the session tickets of the others.
 

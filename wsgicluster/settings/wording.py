@@ -1,6 +1,5 @@
 """The one form of an error in a setting: source, name, value, what was expected, and the nearest known name."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from wsgicluster.errors import UsageError
@@ -35,5 +34,8 @@ def quoted(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word most similar to this one, or empty."""
+    # Late: only what is misspelt needs it.
+    import difflib
+
     found = difflib.get_close_matches(word, list(known), 1, _LIKENESS)
     return found[0] if found else ""

@@ -61,6 +61,8 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    ctypedef struct pthread_condattr_t:
+        pass
     int PTHREAD_CREATE_DETACHED, SIG_SETMASK
     int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *) nogil, void *argument)
     int pthread_attr_init(pthread_attr_t *attributes)
@@ -69,9 +71,13 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
     int pthread_mutex_lock(pthread_mutex_t *mutex)
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_cond_init(pthread_cond_t *condition, void *attributes)
+    int pthread_condattr_init(pthread_condattr_t *attributes)
+    int pthread_condattr_setclock(pthread_condattr_t *attributes, int clock)
+    int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+    int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const timespec *until)
+    int pthread_atfork(void (*prepare)() nogil, void (*parent)() nogil, void (*child)() nogil)
     int pthread_sigmask(int how, const sigset_t *wanted, sigset_t *before)
 
 

@@ -9,7 +9,9 @@ import re
 import ssl
 import time
 
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+from wsgicluster.pattern import pattern
+
+_CERTIFICATE = pattern(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _VERSION = 0xA0
 _BEFORE_VALIDITY = 3
 """Serial number, algorithm and issuer."""

@@ -6,7 +6,8 @@ Readable for root, and in the machine's own name space of processes only: elsewh
 import collections
 import contextlib
 import os
-import re
+
+from wsgicluster.pattern import pattern
 
 _LOG = "/dev/kmsg"
 _NAME_SPACE = "/proc/self/ns/pid"
@@ -15,7 +16,7 @@ _MACHINE = "pid:[4026531836]"
 
 _RECORD_BYTES = 8192
 _KEPT = 100
-_ABOUT = re.compile(r"Killed process (\d+) |\[(\d+)\]:? (?:segfault|general protection|trap) ")
+_ABOUT = pattern(r"Killed process (\d+) |\[(\d+)\]:? (?:segfault|general protection|trap) ")
 
 
 class KernelLog:

@@ -6,7 +6,6 @@ import pathlib
 import sys
 from typing import Any
 
-import psutil
 import setproctitle
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -58,6 +57,9 @@ def title(pid: int) -> str:
 
 def started_at(pid: int) -> float | None:
     """When ``pid`` was started, in seconds since the epoch, or None when it is not alive."""
+    # Late, as everywhere: a start does not need it, and it takes a tenth of one.
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
@@ -70,6 +72,8 @@ def started_at(pid: int) -> float | None:
 
 def child_commands() -> list[str]:
     """Command lines of the processes that this one and its descendants have started, those that have ended left out."""
+    import psutil
+
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
@@ -116,6 +120,8 @@ class ResidentMemory:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._statm = -1
+            import psutil
+
             self._process = psutil.Process()
 
     def bytes(self) -> int:

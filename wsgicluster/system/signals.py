@@ -4,10 +4,11 @@ The arbiter, the workers, the molds, the doctor and the reference page derive th
 for each action that the table names. Knows no process.
 """
 
-import dataclasses
 import signal
 from collections.abc import Iterable
 from types import FrameType
+
+from wsgicluster.dataclass import dataclass
 
 _REAL_TIME = hasattr(signal, "SIGRTMIN")
 
@@ -22,7 +23,7 @@ IGNORED = "ignored"
 the whole group."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SignalRow:
     """One signal, and the names of the actions it leads to; empty for what the system does by default.
 

@@ -1,11 +1,14 @@
 """What a process uses: processor time, memory, descriptors, threads."""
 
-import dataclasses
+from typing import TYPE_CHECKING
 
-import psutil
+from wsgicluster.dataclass import dataclass
+
+if TYPE_CHECKING:
+    import psutil
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Of one process, children not included; None where the system does not tell, or does not tell this user."""
 
@@ -17,8 +20,16 @@ class Usage:
     threads: int | None = None
 
 
+def prepare() -> None:
+    """Import what reading takes, in a process that is about to drop the right to read the files of packages."""
+    import psutil  # noqa: F401
+
+
 def usage_of(pid: int, *, with_share: bool = True) -> Usage:
     """What ``pid`` uses now; ``with_share`` has the kernel walk through all of its memory, which takes milliseconds."""
+    # Late, as everywhere: a start does not need it, and it takes a tenth of one.
+    import psutil
+
     try:
         found = psutil.Process(pid)
         with found.oneshot():
@@ -35,14 +46,18 @@ def usage_of(pid: int, *, with_share: bool = True) -> Usage:
         return Usage()
 
 
-def _share_of(found: psutil.Process) -> int | None:
+def _share_of(found: "psutil.Process") -> int | None:
+    import psutil
+
     try:
         return getattr(found.memory_full_info(), "pss", None)
     except (psutil.Error, OSError):
         return None
 
 
-def _descriptors_of(found: psutil.Process) -> int | None:
+def _descriptors_of(found: "psutil.Process") -> int | None:
+    import psutil
+
     try:
         return found.num_fds()
     except (psutil.Error, OSError, AttributeError):

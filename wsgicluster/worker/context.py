@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import sys
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.scheduling import load_scheduling
 from wsgicluster.ipc.scoreboard import Page
@@ -44,7 +45,7 @@ class PolicyInForce:
         self.places = settings.scheduling not in (SHARED, STICKY_POLICY)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class WorkerContext:
     """One worker as its parts see it; ``connections`` are those that are open."""
 

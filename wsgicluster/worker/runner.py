@@ -3,11 +3,11 @@
 How requests are run is not known here, nor by those who ask.
 """
 
-import dataclasses
 import select
 from collections.abc import Callable, Collection, Sequence, Sized
 from typing import Any, Protocol
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.http.connection import BodyStore
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import Arrivals, FastPath
@@ -90,7 +90,7 @@ def run_when_complete(_connection: Connection) -> bool:
     return False
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class KindRunner:
     """What a kind gives to one worker; what a kind leaves out, it has nothing to do for.
 

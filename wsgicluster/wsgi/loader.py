@@ -5,17 +5,17 @@ error is shown, is decided elsewhere.
 """
 
 import ast
-import difflib
 import importlib
 import os
 import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import ModuleType
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AppLoadError
 
 DEFAULT_ATTRIBUTE = "application"
@@ -136,7 +136,7 @@ def _import(wanted: _Specification) -> ModuleType:
         # An application may raise anything, SystemExit included; none of it may end the server without a message.
         if isinstance(error, ModuleNotFoundError) and _is_or_contains(error.name, wanted.module):
             folder = sys.path[0] if sys.path and sys.path[0] else os.getcwd()
-            near = difflib.get_close_matches(wanted.module, _modules_in(folder), 1)
+            near = _similar(wanted.module, _modules_in(folder), 1, 0.6)
             hint = ""
             if near:
                 hint = f"; did you mean {near[0]}?"
@@ -175,11 +175,18 @@ def _names_in(owner: object, wanted: str) -> Iterable[str]:
     """Public names: those similar to the wanted one first, then callables made here, those imported, the rest."""
     members = dict(vars(owner)) if hasattr(owner, "__dict__") else {}
     names = [name for name, value in members.items() if not name.startswith("_") and not isinstance(value, ModuleType)]
-    near = difflib.get_close_matches(wanted, names, _LISTED, 0.5)
+    near = _similar(wanted, names, _LISTED, 0.5)
     callables = [name for name in names if callable(members[name])]
     own = [name for name in callables if not _is_imported(members[name], owner)]
     ordered = list(dict.fromkeys([*near, *own, *callables, *names]))
     return ordered if len(ordered) <= _LISTED else [*ordered[:_LISTED], "..."]
+
+
+def _similar(word: str, known: list[str], most: int, likeness: float) -> list[str]:
+    # Late: only an application that cannot be found needs it.
+    import difflib
+
+    return difflib.get_close_matches(word, known, most, likeness)
 
 
 def _is_imported(value: object, module: object) -> bool:

@@ -1,12 +1,12 @@
 """Which peers' forwarded fields are trusted, and what those set in the environ (RFC 7239, section 8.1)."""
 
-import dataclasses
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ProtocolError
 from wsgicluster.http.grammar import HOST
 from wsgicluster.wsgi.forwarded import UNKNOWN, Node, list_of, read_forwarded, read_node
@@ -38,7 +38,7 @@ ALL_TRUSTED = -1
 """As a number of hops: as many as there are trusted proxies."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Forwarding:
     """How many proxies are trusted: ``hops``, each of which sets ``fields`` (names in lower case).
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsgicluster.arbiter.plan.refork import MOST_ATTEMPTS, STAGES, Candidate, Refork, ReforkStage, ReforkStep, choose
+from wsgicluster.arbiter.plan.refork import MOST_ATTEMPTS, STAGES, Refork, ReforkStage, ReforkStep, WorkerLoad, choose
 
 
 @pytest.mark.parametrize("stage", ReforkStage)
@@ -34,10 +34,10 @@ def test_what_is_lost_is_tried_again_but_not_for_ever() -> None:
     ("workers", "chosen"),
     [
         ([], 0),
-        ([Candidate(1, 99, True), Candidate(2, 98, True)], 0),
-        ([Candidate(1, 100, False), Candidate(2, 99, True)], 0),
-        ([Candidate(1, 100, True), Candidate(2, 300, True), Candidate(3, 900, False)], 2),
+        ([WorkerLoad(1, 99, True), WorkerLoad(2, 98, True)], 0),
+        ([WorkerLoad(1, 100, False), WorkerLoad(2, 99, True)], 0),
+        ([WorkerLoad(1, 100, True), WorkerLoad(2, 300, True), WorkerLoad(3, 900, False)], 2),
     ],
 )
-def test_the_idle_worker_that_has_served_most(workers: list[Candidate], chosen: int) -> None:
+def test_the_idle_worker_that_has_served_most(workers: list[WorkerLoad], chosen: int) -> None:
     assert choose(workers, 100) == chosen

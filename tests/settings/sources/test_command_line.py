@@ -1,11 +1,14 @@
 """The parser made from the declarations, and its complaints."""
 
+import re
+
 import pytest
 
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.declaration import Group
 from wsgicluster.settings.fields import SETTINGS
-from wsgicluster.settings.sources.command_line import help_text, parse
+from wsgicluster.settings.sources.command_line import parse, whole_help
+from wsgicluster.settings.sources.help import COMMON, common_help
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def test_given(arguments: list[str], given: dict[str, object]) -> None:
     [
         (["--wokers", "2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
         (["--wokers=2", "app"], "command line: --wokers: no such flag; did you mean --workers?"),
-        (["-Q"], "command line: -Q: no such flag; expected one of those that --help shows"),
+        (["-Q"], "command line: -Q: no such flag; expected one of those that --help-all shows"),
         (
             ["--worker", "2"],
             "command line: --worker: abbreviates --worker-class, --worker-connections, --worker-tmp-dir,",
@@ -86,7 +89,7 @@ def test_flags_without_effect() -> None:
 
 
 def test_help_is_grouped_and_whole() -> None:
-    text = help_text()
+    text = whole_help()
     for group in Group:
         assert (f"\n{group.value}:\n" in text) is (group is not Group.HOOKS)  # they have no flags
     for setting in SETTINGS.values():
@@ -108,4 +111,23 @@ def test_help_is_grouped_and_whole() -> None:
     ],
 )
 def test_help_has_defaults_with_their_units(default: str) -> None:
-    assert f"[default: {default}]" in " ".join(help_text().split())
+    assert f"[default: {default}]" in " ".join(whole_help().split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_usual_help_fits_two_screens(width: int) -> None:
+    lines = common_help({"init": "write a file", "a-long-name-of-a-command": "which is"}, width).splitlines()
+    assert width < 80 or len(lines) <= 100
+    assert max(map(len, lines[:-1])) <= max(width, 80)  # the last is an address
+    for setting in (SETTINGS[name] for name in COMMON):
+        assert any(re.match(rf"  (-\w, )?{re.escape(setting.flag)}( |$)", line) for line in lines), setting.name
+    text = "\n".join(lines)
+    for word in ("Examples:", "wsgicluster init", "--help-all", "--version", "https://", "127.0.0.1:8000"):
+        assert word in text
+    assert f"{len(SETTINGS) - len(COMMON)} more settings" in text
+
+
+def test_abbreviations_of_help() -> None:
+    assert parse(["--hel"]).help  # as in Gunicorn, although there is --help-all, too
+    assert parse(["--help-a"]).help_all
+    assert not parse(["--help-all"]).help

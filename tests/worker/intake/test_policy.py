@@ -6,11 +6,13 @@ import pytest
 
 from wsgicluster.worker.intake.policy import (
     ACCEPT_S,
+    ALONE_BATCH,
     CROWDED_S,
     HAND_OFF_S,
     INLINE_BATCH,
     OFFLOADED_BATCH,
     OPEN_FOR_ONE_MORE,
+    QUICK_CROWDED_S,
     RULES,
     SILENT_S,
     SLOW_S,
@@ -30,7 +32,10 @@ from wsgicluster.worker.intake.policy import (
 NOW = 1000.0
 IDLE = Snapshot(NOW)
 THREADS = Snapshot(NOW, capacity=4, most_open=100)
-PROBED = THREADS._replace(meets_probes=True)
+SLOWED = THREADS._replace(running=4, oldest_s=SLOW_S)
+QUICKENED = THREADS._replace(running=4, oldest_s=SLOW_S * 0.99)
+NONE_RUNS = THREADS._replace(queued=4, oldest_s=NOW)
+PROBED = SLOWED._replace(meets_probes=True)
 
 
 def test_there_is_a_rule_for_each_occasion() -> None:
@@ -53,19 +58,39 @@ def test_there_is_a_rule_for_each_occasion() -> None:
         (THREADS._replace(running=1, queued=1), Accept(2)),
         (THREADS._replace(open=97), Accept(3)),
         # Without room they are left to siblings for a moment.
-        (THREADS._replace(running=4), Defer(NOW + CROWDED_S)),
-        (THREADS._replace(running=1, queued=3), Defer(NOW + CROWDED_S)),
-        (THREADS._replace(running=4, queued=9), Defer(NOW + CROWDED_S)),
-        (THREADS._replace(running=4, siblings_ready=3), Defer(NOW + CROWDED_S)),
+        (SLOWED, Defer(NOW + CROWDED_S)),
+        (SLOWED._replace(running=1, queued=3), Defer(NOW + CROWDED_S)),
+        (SLOWED._replace(queued=9), Defer(NOW + CROWDED_S)),
+        (SLOWED._replace(siblings_ready=3), Defer(NOW + CROWDED_S)),
         # After that one more may wait here, or half as many as there are requests of kept clients that wait.
-        (THREADS._replace(running=4, siblings_had_time=True), Accept(1, beyond=True)),
-        (THREADS._replace(running=4, siblings_had_time=True, over_admitted=1), Defer(NOW + CROWDED_S)),
-        (THREADS._replace(running=4, queued=6, siblings_had_time=True, over_admitted=2), Accept(1, beyond=True)),
-        (THREADS._replace(running=4, queued=6, siblings_had_time=True, over_admitted=3), Defer(NOW + CROWDED_S)),
+        (SLOWED._replace(siblings_had_time=True), Accept(1, beyond=True)),
+        (SLOWED._replace(siblings_had_time=True, over_admitted=1), Defer(NOW + CROWDED_S)),
+        (SLOWED._replace(queued=6, siblings_had_time=True, over_admitted=2), Accept(1, beyond=True)),
+        (SLOWED._replace(queued=6, siblings_had_time=True, over_admitted=3), Defer(NOW + CROWDED_S)),
+        # Where no request is slow, or none runs yet, siblings get a shorter moment, and then as many come in as in any
+        # other turn.
+        (QUICKENED._replace(siblings_ready=3), Defer(NOW + QUICK_CROWDED_S)),
+        (QUICKENED._replace(siblings_ready=3, siblings_had_time=True), Accept(OFFLOADED_BATCH, beyond=True)),
+        (NONE_RUNS._replace(siblings_ready=3, siblings_had_time=True), Accept(OFFLOADED_BATCH, beyond=True)),
+        (
+            QUICKENED._replace(siblings_ready=3, siblings_had_time=True, open=2 * OPEN_FOR_ONE_MORE, over_admitted=1),
+            Accept(OFFLOADED_BATCH + 1, beyond=True),
+        ),
+        (
+            QUICKENED._replace(siblings_ready=3, siblings_had_time=True, over_admitted=OFFLOADED_BATCH),
+            Defer(NOW + QUICK_CROWDED_S),
+        ),
+        # A worker that is alone leaves none of them to others.
+        (QUICKENED, Accept(ALONE_BATCH, beyond=True)),
+        (NONE_RUNS, Accept(ALONE_BATCH, beyond=True)),
+        (QUICKENED._replace(over_admitted=ALONE_BATCH - 3), Accept(3, beyond=True)),
+        (QUICKENED._replace(open=98), Accept(2, beyond=True)),
+        (QUICKENED._replace(over_admitted=ALONE_BATCH), Defer(NOW + QUICK_CROWDED_S)),
+        (QUICKENED._replace(over_admitted=ALONE_BATCH, queued=2 * ALONE_BATCH + 2), Accept(1, beyond=True)),
         # Where one of them may send a probe, it must not wait behind others for which there is no room.
-        (PROBED._replace(running=4, siblings_had_time=True, over_admitted=50), Accept(1, beyond=True)),
-        (PROBED._replace(running=4), Defer(NOW + CROWDED_S)),
-        (PROBED._replace(running=4, open=100, siblings_had_time=True), Defer(NOW + SILENT_S)),
+        (PROBED._replace(siblings_had_time=True, over_admitted=50), Accept(1, beyond=True)),
+        (PROBED, Defer(NOW + CROWDED_S)),
+        (PROBED._replace(open=100, siblings_had_time=True), Defer(NOW + SILENT_S)),
         # With room that makes no difference.
         (THREADS._replace(running=2, siblings_had_time=True, over_admitted=5), Accept(2)),
         # Full: until clients have been silent for long enough to make room.

@@ -14,7 +14,7 @@ from wsgicluster.ipc.reasons import ShedReason
 from wsgicluster.ipc.scoreboard import Cell, ServerState, WorkerState
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.intake.load_shedding import ShedCounter
-from wsgicluster.worker.intake.policy import CROWDED_S, SILENCE_S
+from wsgicluster.worker.intake.policy import QUICK_CROWDED_S, SILENCE_S
 from wsgicluster.worker.kinds import gthread
 from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import hooks_class, worker_parts
@@ -328,7 +328,7 @@ def test_siblings_get_a_moment_of_their_own_each_time(gate: Gate) -> None:
         own.turn_until(lambda: not own.parts.listeners.saturated)
         own.ask(kept)
         own.turn_until(lambda: own.parts.listeners.saturated)
-        moment = own.loop.now + CROWDED_S
+        moment = own.loop.now + QUICK_CROWDED_S
         own.turn_until(lambda: not own.parts.listeners.saturated)
         assert own.loop.now >= moment
 

@@ -57,5 +57,5 @@ def test_an_order_is_declined_once() -> None:
     promotion.take(MoldOrdered(7, 3, [send]))
     promotion.decline()
     promotion.decline()
-    assert os.read(receive, 1) == b"", "the other end is told"
+    assert os.read(receive, 1) == b"", "the other end learns of it"
     os.close(receive)

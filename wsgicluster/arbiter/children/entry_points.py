@@ -1,10 +1,10 @@
 """What children run: passed to the arbiter as values, so that it need not know it."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NoReturn
 
 from wsgicluster.arbiter.hooks import ArbiterHooks, no_hooks
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.settings import Settings
 
@@ -17,7 +17,7 @@ def _no_role(_settings: Settings, _assignment: Assignment, _registered: object |
     raise NotImplementedError("this role is not part of the server")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Roles:
     """The entries of child processes.
 

@@ -5,7 +5,6 @@ loads new code. Its workers are forked twice, so that they become the arbiter's 
 children (the arbiter is their subreaper), which reaps them itself.
 """
 
-import dataclasses
 import errno
 import faulthandler
 import gc
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.clock import SystemClock
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AppLoadError, HookError, ServerError
 from wsgicluster.ipc import app_metrics, membership
 from wsgicluster.ipc.assignment import Assignment
@@ -44,7 +44,7 @@ _MOST_DESCRIPTORS = 250
 """The kernel passes at most 253 descriptors at a time."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MoldContext:
     """What a mold receives when it is forked."""
 

@@ -4,7 +4,6 @@ Carries out what others decide, and owns the link to each child until that is re
 """
 
 import contextlib
-import dataclasses
 import errno
 import itertools
 import os
@@ -26,6 +25,7 @@ from wsgicluster.arbiter.plan.orders import MOLD_SLOT, Spawn
 from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem.diagnosis import Exit
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.messages import Channel, ChannelClosed, MoldOrdered
@@ -37,7 +37,7 @@ from wsgicluster.settings import Settings
 from wsgicluster.settings.types.scheduling import SHARED, STICKY_POLICY
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _SupportRow:
     """What tells one role beside the workers from another."""
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.mold import Mold, MoldContext
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.mailbox import MailboxRegistry
@@ -25,7 +26,7 @@ from wsgicluster.system import forks
 _Socket = socket.socket
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MoldForker:
     """What a worker forks a mold with, once it has drained."""
 

@@ -4,7 +4,7 @@ A command that waits checks whether its outcome has come, once in each turn of t
 """
 
 import os
-import platform
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -90,7 +90,7 @@ class CommandHandlers:
             {
                 "schema": protocol.SCHEMA,
                 "version": __version__,
-                "python": platform.python_version(),
+                "python": sys.version.split()[0],
                 "name": self._name,
                 "pid": os.getpid(),
             }

@@ -1,6 +1,5 @@
 """The command of the control socket that says how this server was started, and where its error log is."""
 
-import dataclasses
 import grp
 import os
 import pwd
@@ -11,10 +10,11 @@ from typing import Any
 from wsgicluster.arbiter.operations import Parts
 from wsgicluster.control import protocol
 from wsgicluster.control.server import Call, Handler
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings import Settings
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Launch:
     """The command of the arbiter, the folder that it was started in, and the names of its environment variables."""
 

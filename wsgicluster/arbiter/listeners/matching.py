@@ -5,17 +5,17 @@ the addresses that are still wanted; a service manager's sockets take the place 
 ``bind``, unless that names them.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 from wsgicluster.arbiter.service.launch import Passed
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, NamedFdAddress, UnixAddress
 
 _DESCRIPTOR = "fd://"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ListenTarget:
     """One listener that is needed: an address to open, a socket to take over, or a socket for an address."""
 
@@ -23,7 +23,7 @@ class ListenTarget:
     passed: Passed | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All listeners that are needed, the sockets that are not, and whether sockets replace ``bind``."""
 

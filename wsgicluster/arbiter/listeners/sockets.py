@@ -4,7 +4,6 @@ Knows addresses and the system's sockets; nothing of workers and their requests.
 """
 
 import contextlib
-import dataclasses
 import errno
 import grp
 import os
@@ -18,6 +17,7 @@ from collections.abc import Iterable
 from wsgicluster.arbiter.listeners import matching
 from wsgicluster.arbiter.listeners.matching import ListenTarget
 from wsgicluster.arbiter.service.launch import Passed
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
 from wsgicluster.system import process, sockets
@@ -30,7 +30,7 @@ _WAIT_S = 0.1
 _UNHELD = 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Owner:
     """Whose new socket files are where the address does not say; None leaves them as they are.
 
@@ -43,7 +43,7 @@ class Owner:
     umask: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Backlog:
     """How new connections wait: at most ``backlog`` of them; one without a byte is not shown for ``defer_s``.
 

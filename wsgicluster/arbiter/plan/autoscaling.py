@@ -5,10 +5,10 @@ load that they would not be removed at, since before one is removed the load of 
 """
 
 import collections
-import dataclasses
 import math
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 
 LOOK_S = 1.0
 """How often the arbiter asks."""
@@ -33,7 +33,7 @@ LOOKS = 3
 """So many looks in a row have to find the workers overloaded."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class WorkerSample:
     """One worker at one moment; times in seconds of the monotonic clock.
 
@@ -79,7 +79,7 @@ def _age_s(reading: WorkerSample) -> float:
     return reading.at - reading.oldest_at if reading.oldest_at else 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """The server at one moment: how many workers are wanted, and how many of them serve.
 
@@ -100,7 +100,7 @@ class Look:
         return self.load / self.ready if self.ready else 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The range, and for how long workers have to be idle before one is removed."""
 
@@ -121,7 +121,7 @@ class Reason:
 REASONS = (Reason.BUSY, Reason.QUEUE, Reason.WAIT, Reason.IDLE)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ScalingStep:
     """Another number of workers; ``reason`` is one of `REASONS`, ``numbers`` what it is made of."""
 

@@ -6,8 +6,9 @@ than `ALONE_S` while no worker serves or boots.
 """
 
 import bisect
-import dataclasses
 import math
+
+from wsgicluster.dataclass import dataclass
 
 QUICK_DEATH_S = 1.0
 """A worker that was ready for less than this, or never, died quickly."""
@@ -24,7 +25,7 @@ ALONE_S = 0.1
 """The longest wait of a slot whose last worker died in service, while there is no other worker."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Wait:
     """A slot's pause after the last of ``deaths`` quick deaths in a row.
 

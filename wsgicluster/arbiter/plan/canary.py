@@ -3,13 +3,13 @@
 Pure: figures in, a judgement with its numbers out. Where they are read is not known here.
 """
 
-import dataclasses
 import enum
 import itertools
 import math
 from collections.abc import Iterable
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 
 CLEAR = 3.0
 """Before its probation is over, a worker fails only where its share of failures is beyond the bound by more than chance
@@ -29,7 +29,7 @@ SLOW_QUARTER = 0.75
 """At least a quarter of the requests have to be slower, too: a few outliers raise an average."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The requests that are over: how many, how many of them failed, and how long the application took.
 
@@ -73,7 +73,7 @@ class Figures:
         return f"{_failures(self)}{taken}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """``error_share`` is by how much the share of failed requests may be higher, from 0.0 to 1.0.
 

@@ -4,8 +4,9 @@ A child is a record, moved by inputs. How signals reach its process is not known
 without one.
 """
 
-import dataclasses
 import enum
+
+from wsgicluster.dataclass import dataclass
 
 
 class Role(enum.Enum):
@@ -107,7 +108,7 @@ LIFE: dict[tuple[State, Input], State] = {
 """State and input to the next state; a pair that is not here is a fault of the arbiter."""
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Child:
     """One child; times in seconds of the monotonic clock. ``key`` is never used twice."""
 

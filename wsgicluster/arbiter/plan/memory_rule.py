@@ -3,7 +3,7 @@
 Pure. A limit below what the application needs would have workers replaced forever, none of which is smaller.
 """
 
-import dataclasses
+from wsgicluster.dataclass import dataclass
 
 GROWTH = 2
 """Workers of an application that needs more than the limit are replaced beyond this multiple of what it needs: then it
@@ -13,7 +13,7 @@ PACE_S = 1.0
 """A worker serves at least this long before it is replaced for its memory, however fast it grows."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Size:
     """A worker that asks to be replaced: its resident memory when it was ready and now, and its requests until now.
 

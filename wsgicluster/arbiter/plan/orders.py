@@ -1,15 +1,15 @@
 """What the plan orders: to start a child, or to stop one. Values only."""
 
-import dataclasses
 import enum
 from typing import TypeAlias
 
 from wsgicluster.arbiter.plan.child import Ask, Role
+from wsgicluster.dataclass import dataclass
 
 MOLD_SLOT = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Spawn:
     """Start a child; with ``smoke_test`` it tries its application before it serves.
 
@@ -23,7 +23,7 @@ class Spawn:
     is_judged: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Request a child's stop, or end it; ``cut`` says that its time to drain is over."""
 

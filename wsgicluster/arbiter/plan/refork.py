@@ -6,7 +6,8 @@ forked from it. Then it is replaced, drains, and forks the mold; once that is re
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from wsgicluster.dataclass import dataclass
 
 LOOK_S = 0.5
 """How often workers are looked at, where one is to be promoted."""
@@ -94,7 +95,7 @@ class Refork:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class WorkerLoad:
     """What is known of one worker that serves: its key, how many requests it has served, and whether it runs none."""
 
     key: int
@@ -102,7 +103,7 @@ class Candidate:
     idle: bool
 
 
-def choose(candidates: Iterable[Candidate], least: int) -> int:
+def choose(candidates: Iterable[WorkerLoad], least: int) -> int:
     """The key of the worker to promote, the one that has served most; 0 where none has served so many and is idle."""
     found = [each for each in candidates if each.requests >= least and each.idle]
     return max(found, key=lambda each: each.requests).key if found else 0

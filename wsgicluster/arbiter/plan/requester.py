@@ -1,6 +1,6 @@
 """Who has requested something of the server, as log lines and events name it. Values only."""
 
-import dataclasses
+from wsgicluster.dataclass import dataclass
 
 OPERATOR, ARBITER, APPLICATION, STEWARD = "operator", "arbiter", "application", "steward"
 AUTOSCALING = "autoscaling"
@@ -8,7 +8,7 @@ AUTOSCALING = "autoscaling"
 policy that has workers follow the load."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Requester:
     """``title`` is what log lines begin with, ``by`` how events name it."""
 
@@ -16,7 +16,7 @@ class Requester:
     by: str = OPERATOR
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ReloadRequest:
     """``by`` is who has requested a reload, as events name it.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from wsgicluster.arbiter.plan.canary import Bounds
 from wsgicluster.arbiter.plan.memory_rule import MemoryRule
 from wsgicluster.arbiter.plan.requester import OPERATOR
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.general import MOST_WORKERS
 from wsgicluster.settings.types.rollout import ALL_WORKERS
@@ -25,7 +26,7 @@ PROBATION_S = 0.25
 longer time is asked for; what it has served is compared with the old ones only then."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One reading of settings and code, the numbers of its workers' listeners, and what is known of their memory."""
 
@@ -75,7 +76,7 @@ class Result(enum.Enum):
     """Its settings were wrong, or an address could not be had: there was no generation to try."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """How the last reload went.
 

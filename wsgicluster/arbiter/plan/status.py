@@ -1,15 +1,14 @@
 """How a server is doing, as other parts of it and a service manager see it. Pure: a value, made from the pool."""
 
-import dataclasses
-
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Attempt
 from wsgicluster.arbiter.plan.strength import ready_slots
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ServiceStatus:
     """Workers ready and wanted, which generation serves (0: none yet), and what is under way."""
 

@@ -5,12 +5,12 @@ its stacks and the kernel say. How a record reads is the business of `wsgicluste
 """
 
 import collections
-import dataclasses
-import re
 import signal
 
 from wsgicluster.arbiter.plan.child import Child, End, Role, State, title_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.scoreboard import PageSnapshot
+from wsgicluster.pattern import pattern
 
 KEPT = 50
 """So many of the last records are kept."""
@@ -20,11 +20,11 @@ VICTIM_S = 30.0
 
 _FORK = "wsgicluster/arbiter/children/fork.py"
 _FATAL = "Fatal Python error: "
-_THREAD = re.compile(r"(?:Current thread|Thread) (0x[0-9a-f]+)")
+_THREAD = pattern(r"(?:Current thread|Thread) (0x[0-9a-f]+)")
 _MODULES = "Extension modules: "
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Exit:
     """How a process ended: exit code, or signal number when it is not 0; ``peak_bytes`` of resident memory,
     ``processor_s`` of user and system time, of which ``system_s`` in the kernel.
@@ -43,7 +43,7 @@ class Exit:
         return f"signal {signal_name(self.signal_number)}{' (core dumped)' if self.core_dumped else ''}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class InFlight:
     """A request that was in progress for ``seconds``; texts as the client sent them, cut but not escaped."""
 
@@ -54,7 +54,7 @@ class InFlight:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Hang:
     """What was seen of a child when it was past its deadline: the letter is its state in ``/proc``, if known."""
 
@@ -64,7 +64,7 @@ class Hang:
     state_letter: str = ""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Death:
     """One end that the arbiter has not caused.
 

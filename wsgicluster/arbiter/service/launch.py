@@ -8,11 +8,12 @@ and for none of its children.
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.shared_files import PassedFiles
+from wsgicluster.pattern import pattern
 
 UPGRADE_VARIABLE = "WSGICLUSTER_UPGRADE"
 FIRST_FD = 3
@@ -22,10 +23,10 @@ _LISTEN_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _MOST_FDS = 1 << 16
 # No more digits than any of them could have: int() refuses thousands.
-_NUMBER = re.compile("[0-9]{1,18}")
+_NUMBER = pattern("[0-9]{1,18}")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Passed:
     """A listening socket that was open before this process began to run.
 
@@ -44,7 +45,7 @@ class Passed:
     number: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class HandOff:
     """The hand-off socket of a server as descriptors; ``kind`` says what the packets on it look like, and mean.
 
@@ -58,7 +59,7 @@ class HandOff:
     turns: int = -1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Predecessor:
     """The server that has started this one beside itself; ``channel`` is the descriptor of the upgrade channel.
 
@@ -71,7 +72,7 @@ class Predecessor:
     workers: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Service:
     """How a service manager hears of this process: the path of its socket (``@`` first: abstract), or empty.
 
@@ -82,7 +83,7 @@ class Service:
     watchdog_s: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Origin:
     """All of it; ``command`` is empty where it is not known."""
 

@@ -3,7 +3,6 @@
 Each method is one event. Nothing is made while no steward is wanted.
 """
 
-import dataclasses
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.strength import ready_slots
 from wsgicluster.arbiter.postmortem.diagnosis import Death, Exit, InFlight, in_flight, signal_name
 from wsgicluster.clock import Clock
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.events import (
     DegradedEvent,
     DisconnectEvent,
@@ -33,7 +33,7 @@ from wsgicluster.ipc.events import (
 from wsgicluster.ipc.scoreboard import PageSnapshot
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Moment:
     """One moment: in seconds since the epoch, and of the monotonic clock."""
 

@@ -17,6 +17,7 @@ from wsgicluster.arbiter.plan.rollout import Attempt
 from wsgicluster.arbiter.plan.status import ServiceStatus
 from wsgicluster.arbiter.supervision.tallies import EXIT_WORDS, Tallies
 from wsgicluster.clock import Clock
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.events import Event, ExitEvent, ReadyEvent, as_json
 from wsgicluster.ipc.scoreboard import HISTOGRAM_BOUNDS_S, Cell, PageSnapshot, WorkerState
 from wsgicluster.ipc.slot_totals import read_slots, together
@@ -39,7 +40,7 @@ def event_as_json(event: Event) -> dict[str, Any]:
     return {**as_json(event), "at": rfc3339(event.at)}
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class SlotHistory:
     """The boots and ends of a slot's workers, for as long as the server runs."""
 

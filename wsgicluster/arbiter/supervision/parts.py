@@ -1,6 +1,5 @@
 """What supervision consists of: the pool and what keeps record of it, made once for each server."""
 
-import dataclasses
 import logging
 
 from wsgicluster.arbiter.children.processes import ChildProcesses
@@ -13,10 +12,11 @@ from wsgicluster.arbiter.supervision.progress import Progress
 from wsgicluster.arbiter.supervision.reforking import Reforker
 from wsgicluster.arbiter.supervision.scheduling import LiveScheduling
 from wsgicluster.clock import Clock
+from wsgicluster.dataclass import dataclass
 from wsgicluster.logs.logs import Logs
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class SupervisionParts:
     """The parts that all of supervision shares; ``failures`` is to be closed by their owner."""
 

@@ -14,6 +14,7 @@ from wsgicluster.arbiter.plan.child import Child
 from wsgicluster.arbiter.plan.pool import Pool
 from wsgicluster.arbiter.plan.rollout import Generation, Stage
 from wsgicluster.arbiter.supervision.progress import Progress
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.messages import RequestFailed
 from wsgicluster.ipc.scoreboard import BUCKETS, STATUS_CLASSES, Cell, Page
 from wsgicluster.settings.types.scheduling import STICKY_POLICY
@@ -52,7 +53,7 @@ def figures(now: Iterable[int], before: Iterable[int]) -> Figures:
     return Figures(requests, min(failed, requests), application_ns / 1e9, tuple(rest[_FAILURES:]))
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Comparison:
     """One worker on probation, and what has stood on each page when it began, by the keys of the children."""
 

@@ -9,7 +9,7 @@ import math
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.plan.child import Child, End, Role
 from wsgicluster.arbiter.plan.pool import Pool
-from wsgicluster.arbiter.plan.refork import ANSWER_S, LOOK_S, Candidate, Refork, ReforkStage, ReforkStep, choose
+from wsgicluster.arbiter.plan.refork import ANSWER_S, LOOK_S, Refork, ReforkStage, ReforkStep, WorkerLoad, choose
 from wsgicluster.arbiter.plan.rollout import Generation, Stage
 from wsgicluster.arbiter.postmortem import report
 from wsgicluster.arbiter.supervision.events import EventReporter
@@ -92,10 +92,10 @@ class Reforker:
         if sent:
             self._refork.ask(found, now)
 
-    def _candidate(self, child: Child) -> Candidate:
+    def _candidate(self, child: Child) -> WorkerLoad:
         page = self._children.link(child).page
         idle = not page.cells[Cell.RUNNING] and not page.floats[Cell.STARTED]
-        return Candidate(child.key, page.cells[Cell.REQUESTS], idle)
+        return WorkerLoad(child.key, page.cells[Cell.REQUESTS], idle)
 
     def answered(self, child: Child, message: PromotionAnswered) -> None:
         """A worker has said whether a mold can be forked from it."""

@@ -9,6 +9,8 @@ import dataclasses
 import json
 import socket
 
+from wsgicluster.dataclass import dataclass
+
 PACKET_BYTES = 64 * 1024
 _ERROR_CHARACTERS = 2000
 
@@ -17,7 +19,7 @@ class UpgradeChannelClosed(Exception):
     """The other server has exited."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class UpgradeMessage:
     """One message; a field that is None says nothing."""
 

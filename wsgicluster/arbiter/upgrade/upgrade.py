@@ -5,7 +5,6 @@ own workers, pid file and listeners is decided by the arbiter.
 """
 
 import collections
-import dataclasses
 import enum
 import logging
 import os
@@ -21,6 +20,7 @@ from wsgicluster.arbiter.postmortem.diagnosis import Exit
 from wsgicluster.arbiter.service import launch
 from wsgicluster.arbiter.service.launch import HandOff, Origin, Passed, Predecessor
 from wsgicluster.arbiter.upgrade.channel import UpgradeChannel, UpgradeChannelClosed, UpgradeMessage
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AppLoadError, BootError, ForcedStop, ServerError, UsageError
 from wsgicluster.ipc.shared_files import PassedFiles
 from wsgicluster.system import descriptors
@@ -53,7 +53,7 @@ class Happened(enum.Enum):
     """The server before this one serves again, or has exited, while this one waited for it in order to stop."""
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class UpgradePeer:
     """The other server, as far as it is known; ``kept`` are the numbers of listeners that both have."""
 

@@ -4,16 +4,16 @@ While the configuration file is read, in the arbiter, they are only recorded: `t
 included, to the generation of that reading, and leaves nothing behind that a worker would inherit.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from wsgicluster.cluster.messages import handlers
 from wsgicluster.cluster.messages.handlers import MessageHandler
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.events import Event
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """A function for events of this name; with ``slot`` for those of one worker's slot only."""
 
@@ -26,7 +26,7 @@ class Subscription:
         return event.name == self.event and self.slot in (None, getattr(event, "slot", None))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Registered:
     """All that one reading of a configuration file has registered."""
 

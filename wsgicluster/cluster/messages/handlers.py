@@ -1,14 +1,14 @@
 """The functions that an application has registered for messages, by topic, to the end of its process."""
 
-import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from wsgicluster.cluster.messages.packets import Address
+from wsgicluster.dataclass import dataclass
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ClusterMessage:
     """What a handler is called with.
 
@@ -25,7 +25,7 @@ class ClusterMessage:
 HandlerFunction = Callable[[ClusterMessage], object]
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class MessageHandler:
     """One registered function; ``version`` is that of the newest retained value that it has been called with."""
 

@@ -4,12 +4,12 @@ Bytes in, values out; nothing here sends or receives. A change of the format is 
 outlives an upgrade, and two machines on a bus may have different versions.
 """
 
-import dataclasses
 import enum
 import struct
 from typing import TypeAlias
 
 from wsgicluster.cluster.values.payload import IS_BYTES, IS_JSON
+from wsgicluster.dataclass import dataclass
 
 FORMAT = 1
 INLINE_BYTES = 64 * 1024
@@ -36,7 +36,7 @@ class Kind(enum.IntEnum):
     """A reply: there is no handler."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One message. ``in_file`` says that the value is in a file, then ``content`` is empty.
 

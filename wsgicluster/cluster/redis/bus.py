@@ -4,7 +4,6 @@ Each call is one command or script, so that it is done or not done; none is trie
 twice. Knows bytes and names of machines, and no mailbox.
 """
 
-import dataclasses
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +12,8 @@ import redis
 import redis.exceptions
 
 from wsgicluster.cluster.errors import BusDown, QueueFull, WorkerGone
-from wsgicluster.cluster.redis.connection import TIMEOUT_S, connect
+from wsgicluster.cluster.redis.connection import TIMEOUT_S, connect, leave_server, takes_no_writes
+from wsgicluster.dataclass import dataclass
 from wsgicluster.system import forks
 
 NODE_S = 10
@@ -84,7 +84,7 @@ return redis.call('GET', KEYS[2]) or '0'
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Mail:
     """What came for this machine: a broadcast, or a message for one of its slots or roles.
 
@@ -116,6 +116,9 @@ class RedisBus:
     def abandon(self) -> None:
         """In a process that the application has forked: close its copies of the connections."""
         self._redis.connection_pool.reset()
+        self._close_reader()
+
+    def _close_reader(self) -> None:
         if self._reader is not None and self._reader.connection is not None:
             self._reader.connection.disconnect()  # type: ignore[no-untyped-call]
 
@@ -162,7 +165,12 @@ class RedisBus:
 
     def take(self, wait_s: float) -> Mail | None:
         """What came next for this machine, or None when there is nothing in this time."""
-        found = self._call(lambda: self._reading().blpop([f"{_PREFIX}mail:{self.node}"], wait_s))
+        try:
+            found = self._call(lambda: self._reading().blpop([f"{_PREFIX}mail:{self.node}"], wait_s))
+        except BusDown:
+            # Its address may lead to another server by now. The connection is used by this thread alone.
+            self._close_reader()
+            raise
         return _mail(found[1]) if found else None
 
     def _reading(self) -> redis.Redis:
@@ -184,6 +192,8 @@ class RedisBus:
         try:
             return call()
         except redis.exceptions.RedisError as error:
+            if takes_no_writes(error):
+                leave_server(self._redis)
             raise BusDown(f"the bus cannot be used: {error}") from error
 
 

@@ -1,10 +1,10 @@
 """Who is in the cluster: this process, and the workers that run, read from the scoreboard they share."""
 
-import dataclasses
 from typing import Literal, TypeAlias
 
 from wsgicluster.cluster.errors import QueueFull, WorkerGone
 from wsgicluster.cluster.server.standing import standing
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.membership import Membership
 from wsgicluster.ipc.messages import ChannelClosed, RecycleWanted
@@ -21,7 +21,7 @@ _STATES: dict[int, MemberState] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MemberSnapshot:
     """A worker at one moment. Two of them may have the same slot, while one replaces the other, but never a seat."""
 

@@ -1,12 +1,12 @@
 """Where this process stands: a member of a server's cluster, or alone, with a mailbox of its own that only it uses."""
 
 import atexit
-import dataclasses
 import os
 import threading
 from typing import Literal, TypeAlias
 
 from wsgicluster.cluster.errors import NotInCluster
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc import membership
 from wsgicluster.ipc.mailbox import Mailboxes, MailboxName, MailboxRegistry
 from wsgicluster.ipc.membership import Membership
@@ -20,7 +20,7 @@ SLOT_ALONE = 1
 _ROLES_ALONE: tuple[MailboxName, ...] = (SLOT_ALONE, "steward", "jobs")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """``name`` is that of its mailbox; ``member`` is None for a process that is alone."""
 

@@ -4,13 +4,13 @@ A finding says what is the case, with its figures, and what to do. What only the
 ``wsgicluster --doctor``, which loads it.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsgicluster.control.surroundings import LiveSurroundings
 from wsgicluster.ctl.tables import bytes_text, seconds_text
+from wsgicluster.dataclass import dataclass
 
 NEAR = 0.9
 """A share of a limit from which it is near."""
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)")
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveFinding:
     """``subject`` is a setting or a part of the server."""
 
@@ -38,7 +38,7 @@ class LiveFinding:
         return f"{self.subject}: {self.what}; {self.remedy}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class LiveFacts:
     """``status`` as ``list --json`` has it, ``settings`` as text by name."""
 

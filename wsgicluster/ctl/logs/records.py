@@ -4,11 +4,12 @@ A record begins with a line that has time, pid and level, as text, JSON or logfm
 record in front of them: tracebacks, and what applications write to ``wsgi.errors``.
 """
 
-import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
+
+from wsgicluster.dataclass import dataclass
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _HEAD = re.compile(
@@ -19,7 +20,7 @@ _LOGFMT = re.compile(r'time=(\S+) level=(\w+) logger=\S+ pid=(\d+) message=("(?:
 _WORKER = re.compile(r"\b[Ww]orker (\d+)\b(?: \(pid (\d+))?")
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Record:
     """One record; ``lines`` as they are in the file. Without a head ``at`` and ``level`` are empty and ``pid`` is 0."""
 

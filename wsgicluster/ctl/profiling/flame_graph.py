@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import escape
 
 from wsgicluster.ctl.profiling.samples import Stack
+from wsgicluster.dataclass import dataclass
 
 WIDTH, ROW, MARGIN, TOP = 1200, 17, 10, 60
 LEAST_WIDTH = 0.3
@@ -52,7 +53,7 @@ document.getElementById('search').addEventListener('click', function () {
 """
 
 
-@dataclasses.dataclass
+@dataclass
 class CallNode:
     """A function where it was called in this way, how many samples have it, and what it has called."""
 

@@ -8,6 +8,8 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
+from wsgicluster.dataclass import dataclass
+
 Stack = tuple[str, ...]
 
 _HEADER = re.compile(r"(Current thread|Thread) 0x[0-9a-f]+.*\(most recent call first\):")
@@ -42,7 +44,7 @@ def is_idle(stack: Stack) -> bool:
     return _WAIT.fullmatch(stack[-1]) is not None and all(map(_AROUND.fullmatch, stack))
 
 
-@dataclasses.dataclass
+@dataclass
 class StackSamples:
     """What has been read so far; ``counts`` has the stacks, ``looks`` how often the process was looked at."""
 

@@ -7,17 +7,21 @@ import argparse
 import functools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NoReturn
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.declaration import Group, Setting
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
+from wsgicluster.settings.sources.help import UNITS, USAGE, default_with_unit
 from wsgicluster.settings.wording import complaint, nearest, quoted
+from wsgicluster.version import DOCS
 
 WHERE = "command line"
 APPLICATION = "wsgi_app"
+_QUESTIONS = ("help", "help_all", "version", "verbose")
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,20 @@ class CommandLine:
     remarks: tuple[str, ...] = ()
     accepted: Mapping[str, object] = field(default_factory=dict)
     help: bool = False
+    help_all: bool = False
     version: bool = False
     verbose: bool = False
 
 
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, where: str = WHERE, **options: Any) -> None:
+class ArgumentReader(argparse.ArgumentParser):
+    """A parser whose errors are UsageErrors of one line, which begin with ``where``."""
+
+    def __init__(self, where: str, **options: Any) -> None:
         super().__init__(**options)
         self._where = where
 
     def error(self, message: str) -> NoReturn:
+        """Raise it."""
         raise UsageError(f"{self._where}: {message}")
 
 
@@ -54,7 +62,7 @@ def parse(argv: Sequence[str], where: str = WHERE) -> CommandLine:
     if rest:
         raise _not_understood(rest, where)
     values = vars(namespace)
-    questions = {name: values.pop(name, False) for name in ("help", "version", "verbose")}
+    questions = {name: values.pop(name, False) for name in _QUESTIONS}
     accepted = {name: values.pop(name) for name in gunicorn_names.ACCEPTED if name in values}
     remarks = [
         gunicorn_names.ACCEPTED[name].remark(value, f"{where} {_long(gunicorn_names.ACCEPTED[name].flags)}")
@@ -71,9 +79,9 @@ def parse_variable(text: str, name: str) -> CommandLine:
         # Without the text: it may hold the application's secrets.
         raise UsageError(f"{name}: cannot be split into words as a shell does it: {error}") from None
     found = parse(words, name)
-    for question in ("help", "version"):
+    for question in ("help", "help_all", "version"):
         if getattr(found, question):
-            raise complaint(name, f"--{question}", "not a setting", "flags of settings only")
+            raise complaint(name, f"--{question.replace('_', '-')}", "not a setting", "flags of settings only")
     return found
 
 
@@ -82,8 +90,8 @@ def source_of(setting: Setting, where: str = WHERE) -> str:
     return f"{where} {setting.flag or 'APPLICATION'}"
 
 
-def help_text() -> str:
-    """What ``--help`` shows."""
+def whole_help() -> str:
+    """What ``--help-all`` shows."""
     return parser().format_help()
 
 
@@ -93,13 +101,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parser(where: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = ArgumentReader(
         where,
         prog="wsgicluster",
         description="Serve a WSGI application.",
-        epilog="TIME is 30, 30s, 500ms, 2m or 1h; SIZE is 8190, 512K, 512M or 1G. wsgicluster migrate --help shows the "
-        "command that says what a configuration of Gunicorn means here.",
-        usage="wsgicluster [option ...] [APPLICATION]",
+        epilog=f"{UNITS} Documentation: {DOCS}",
+        usage=USAGE[0],
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         add_help=False,
@@ -107,7 +114,8 @@ def _parser(where: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(APPLICATION, nargs="?", metavar="APPLICATION", help=_escaped(SETTINGS[APPLICATION].about.help))
     about = parser.add_argument_group("Questions")
-    about.add_argument("-h", "--help", action="store_true", help="Show this help and exit.")
+    about.add_argument("-h", "--help", action="store_true", help="Show the flags that most servers need, and exit.")
+    about.add_argument("--help-all", action="store_true", help="Show this help, with every flag, and exit.")
     about.add_argument("-v", "--version", action="store_true", help="Show the version and exit.")
     about.add_argument(
         "--verbose", action="store_true", help="With --version: also show the versions of Python and of the HTTP core."
@@ -121,6 +129,12 @@ def _parser(where: str) -> argparse.ArgumentParser:
         if accepted.flags:
             _add_accepted(parser, accepted)
     return parser
+
+
+def shown_flags() -> list[str]:
+    """Every flag that ``--help-all`` shows."""
+    found = [flag for setting in SETTINGS.values() for flag in setting.about.flags]
+    return [*found, "-h", "-v", *(f"--{name.replace('_', '-')}" for name in _QUESTIONS)]
 
 
 def _add_accepted(parser: argparse.ArgumentParser, accepted: gunicorn_names.Accepted) -> None:
@@ -165,7 +179,7 @@ def _long_flags() -> Mapping[str, str]:
     """Every long flag, and the name of what it sets."""
     flags = {flag: setting.name for setting in SETTINGS.values() for flag in setting.about.flags}
     flags |= {flag: row.name for row in gunicorn_names.ACCEPTED.values() for flag in row.flags}
-    flags |= {f"--{name}": name for name in ("help", "version", "verbose")}
+    flags |= {f"--{name.replace('_', '-')}": name for name in _QUESTIONS}
     return {flag: name for flag, name in flags.items() if flag.startswith("--")}
 
 
@@ -175,7 +189,7 @@ def _long(flags: Sequence[str]) -> str:
 
 def _add(section: "argparse._ArgumentGroup", setting: Setting) -> None:
     about = setting.about
-    text = f"{about.help} [default: {_default(setting)}; environment: {setting.variable}]"
+    text = f"{about.help} [default: {default_with_unit(setting)}; environment: {setting.variable}]"
     if setting.is_switch:
         section.add_argument(
             *about.flags, dest=setting.name, action="store_const", const=about.flag_value, help=_escaped(text)
@@ -197,13 +211,6 @@ def _add(section: "argparse._ArgumentGroup", setting: Setting) -> None:
             metavar=about.type.metavar,
             help=_escaped(text),
         )
-
-
-def _default(setting: Setting) -> str:
-    shown, unit = setting.default_shown or "none", setting.about.type.unit
-    if not unit or not shown.replace(".", "", 1).isdecimal():  # a size may have its unit already, as in 1M
-        return shown
-    return f"{shown} {unit.removesuffix('s') if shown == '1' else unit}"
 
 
 def _escaped(text: str) -> str:
@@ -229,6 +236,5 @@ def _not_understood(rest: Sequence[str], where: str) -> UsageError:
     flag = next((word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"), None)
     if flag is None:
         return complaint(where, quoted(rest[0]), "a second argument", "one APPLICATION, and flags")
-    known = [known for setting in SETTINGS.values() for known in setting.about.flags]
-    near = nearest(flag, [*known, "--help", "--version"]) if flag.startswith("--") else ""
-    return complaint(where, flag, "no such flag", "" if near else "one of those that --help shows", near)
+    near = nearest(flag, shown_flags()) if flag.startswith("--") else ""
+    return complaint(where, flag, "no such flag", "" if near else "one of those that --help-all shows", near)

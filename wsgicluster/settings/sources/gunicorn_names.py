@@ -5,9 +5,9 @@ line says what is not done, so that a deployment that moves starts, and its oper
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.wording import complaint, quoted
 
 ANY = object()

@@ -6,12 +6,13 @@ Defaults < configuration file < GUNICORN_CMD_ARGS < environment < command line.
 """
 
 import enum
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
+from wsgicluster.pattern import pattern
 from wsgicluster.settings import paste
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
@@ -23,7 +24,7 @@ from wsgicluster.settings.wording import complaint, nearest, quoted, raise_all
 
 GUNICORN_ARGUMENTS = "GUNICORN_CMD_ARGS"
 
-_PLATFORM_NAMES = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
+_PLATFORM_NAMES = pattern(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
 """Kubernetes sets these for a service called wsgicluster."""
 
 
@@ -35,6 +36,7 @@ class Action(enum.Enum):
     CHECK_CONFIG = enum.auto()
     EXAMINE = enum.auto()
     SHOW_HELP = enum.auto()
+    SHOW_WHOLE_HELP = enum.auto()
     SHOW_VERSION = enum.auto()
     SHOW_VERSIONS = enum.auto()
 
@@ -133,6 +135,8 @@ def _from_file(location: str | None, directory: str, names: Sequence[str]) -> tu
 
 
 def _question(arguments: command_line.CommandLine) -> Action | None:
+    if arguments.help_all:
+        return Action.SHOW_WHOLE_HELP
     if arguments.help:
         return Action.SHOW_HELP
     if arguments.version:

@@ -1,6 +1,5 @@
 """Which names of a configuration file are probably misspelt settings; all others are the file's own business."""
 
-import difflib
 from collections.abc import Collection
 
 from wsgicluster.settings.fields import SETTINGS
@@ -36,6 +35,9 @@ def near_miss(name: str, value: object, given: Collection[str]) -> str:
     joined = _joined(name)
     found = _NAMES.get(joined) or _FLAGS.get(joined, "")
     if not found and name.islower() and len(joined) >= _LEAST_LETTERS:
+        # Late: only an unknown name needs it.
+        import difflib
+
         # Few misspell the first letter.
         similar = difflib.get_close_matches(joined, [each for each in _NAMES if each[0] == joined[0]], 1, _LIKENESS)
         found = _NAMES[similar[0]] if similar else ""

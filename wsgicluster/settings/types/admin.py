@@ -5,6 +5,7 @@ As in `wsgicluster.settings.types.general`: text or a Python value in, the value
 
 import re
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import MASK, SettingType, WrongEntry, read_list, read_text, whole_number
 from wsgicluster.settings.types.values import (
     HIGHEST_PORT,
@@ -19,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 LEAST_TOKEN_CHARACTERS = 16
 """A shorter one could be found by trying."""
 
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
+_HOST = pattern(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
 
 ADMIN_EXPECTED = "a port, HOST:PORT, [HOST]:PORT or unix:PATH"
 TOKEN_EXPECTED = f"at least {LEAST_TOKEN_CHARACTERS} printable ASCII characters without a space"

@@ -3,11 +3,12 @@
 import re
 import socket
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, read_text
 
-_URL = re.compile(r"(?:rediss?|unix)://\S+")
-_NODE = re.compile(r"[\w.-]{1,100}", re.ASCII)
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]+@")
+_URL = pattern(r"(?:rediss?|unix)://\S+")
+_NODE = pattern(r"[\w.-]{1,100}", re.ASCII)
+_PASSWORD = pattern(r"(://[^/\s:@]*:)[^@/\s]+@")
 
 
 def _read_bus(value: object) -> str | None:

@@ -6,9 +6,10 @@ As in `wsgicluster.settings.types.general`: text or a Python value in, the value
 import re
 import shlex
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import MASK, SettingType, read_text, without_passwords
 
-_URL = re.compile(r"https?://[^\s/?#]+\S*", re.ASCII)
+_URL = pattern(r"https?://[^\s/?#]+\S*", re.ASCII)
 
 
 def _read_webhook(value: object) -> str | None:

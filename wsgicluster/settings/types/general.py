@@ -11,9 +11,10 @@ import math
 import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.values import (
     Address,
     Automatic,
@@ -50,8 +51,8 @@ MOST_WORKERS = 500
 MOST_SERVER_NAME = 200
 MASK = "***"
 """Replaces what may be a secret, wherever settings are shown."""
-_SECRET_KEY = re.compile("pass|secret|token|credential|auth|dsn|key$", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^/\s:@'\"]*:)[^@/\s'\"]+@")
+_SECRET_KEY = pattern("pass|secret|token|credential|auth|dsn|key$", re.IGNORECASE)
+_URL_PASSWORD = pattern(r"(://[^/\s:@'\"]*:)[^@/\s'\"]+@")
 _HIGHEST_ID = (1 << 32) - 2
 
 

@@ -5,10 +5,11 @@ As in `wsgicluster.settings.types.general`: text or a Python value in, the value
 
 import re
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, WrongEntry, read_text
 
 # What is compared has been decoded: a percent sign would never be met.
-_PATH = re.compile(r"/[!$&-.0-;=@-~/]*", re.ASCII)
+_PATH = pattern(r"/[!$&-.0-;=@-~/]*", re.ASCII)
 
 
 def _read_path(value: object) -> str | None:

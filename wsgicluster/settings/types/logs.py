@@ -4,9 +4,9 @@ As in `wsgicluster.settings.types.general`: text or a Python value in, the value
 """
 
 import inspect
-import re
 from typing import Any, NamedTuple
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, choice, read_list, read_text
 
 FACILITIES = {
@@ -18,8 +18,8 @@ FACILITIES = {
 
 SYSLOG_PORT = 514
 STATSD_PORT = 8125
-_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/#\s]*))(?::(\d{1,5}))?")
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_HOST_AND_PORT = pattern(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/#\s]*))(?::(\d{1,5}))?")
+_NAME = pattern(r"[A-Za-z_]\w*")
 
 
 class LogAddress(NamedTuple):

@@ -3,11 +3,10 @@
 As in `wsgicluster.settings.types.general`: text or a Python value in, the value out.
 """
 
-import re
-
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, WrongEntry, choice, read_list, read_text, whole_number
 
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Z_-]+")
+_HEADER_NAME = pattern(r"[!#$%&'*+.^`|~0-9A-Z_-]+")
 _OWN_NAMES = ("connection", "content-length", "date", "host", "server", "transfer-encoding")
 
 PROXY_MODES = ("off", "v1", "v2", "auto")

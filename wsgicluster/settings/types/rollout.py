@@ -6,6 +6,7 @@ As in `wsgicluster.settings.types.general`: text or a Python value in, the value
 import math
 import re
 
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import MOST_WORKERS, SettingType, WrongEntry, read_each, read_list, whole_number
 from wsgicluster.settings.types.values import Portion, read_portion
 
@@ -14,11 +15,11 @@ ALL_WORKERS = 0
 
 QUARTER = Portion(25, percent=True)
 
-_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", re.ASCII)
+_SHARE = pattern(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", re.ASCII)
 
-_TARGET = re.compile(r"(?:https?://[^\s/?#]+)?/[!\"$-~]*", re.ASCII)
+_TARGET = pattern(r"(?:https?://[^\s/?#]+)?/[!\"$-~]*", re.ASCII)
 
-_BETWEEN = re.compile(r",(?=\s*(?:/|https?://))")
+_BETWEEN = pattern(r",(?=\s*(?:/|https?://))")
 """Other commas belong to a path or a query."""
 
 

@@ -1,8 +1,7 @@
 """The types of settings that say which worker serves a client: the policy, weights, and what a client is known by."""
 
-import dataclasses
-import re
-
+from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, WrongEntry, read_list, read_text, whole_number
 from wsgicluster.settings.wording import nearest
 
@@ -15,12 +14,12 @@ HIGHEST_WEIGHT = 1000
 MOST_NAME_CHARACTERS = 200
 """Longest name of a header field or cookie: it stands on a page of memory that all processes share."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
+_TOKEN = pattern(r"[!#$%&'*+.^`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2, without the underscore: fields with one are dropped, see ``header_map``."""
-_COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_COOKIE_NAME = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Sticky:
     """What a client is known by: its ``address``, a ``header`` or a ``cookie`` with this name."""
 

@@ -6,7 +6,9 @@ raise ValueError without a text; the caller, who knows the setting, adds what wa
 
 import math
 import re
-from dataclasses import dataclass
+
+from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
 
 DEFAULT_PORT = 8000
 HIGHEST_PORT = 65535
@@ -14,15 +16,15 @@ SOCKET_PATH_BYTES = 107
 """The longest path that ``sockaddr_un`` has room for."""
 
 _SECONDS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.ASCII)
+_DURATION = pattern(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", re.ASCII)
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
-_RANGE = re.compile(r"(\d{1,4})\s*\.\.\s*(\d{1,4})", re.ASCII)
-_HOST = re.compile(r"[A-Za-z0-9._*-]+")
+_SIZE = pattern(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+_PERCENT = pattern(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
+_RANGE = pattern(r"(\d{1,4})\s*\.\.\s*(\d{1,4})", re.ASCII)
+_HOST = pattern(r"[A-Za-z0-9._*-]+")
 _HOST_V6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?")
-_FD_NAME = re.compile(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,254}")
-_UNIX_OPTION = re.compile(r"\s*(mode|user|group)=")
+_FD_NAME = pattern(r"[A-Za-z0-9_.@][A-Za-z0-9_.@-]{0,254}")
+_UNIX_OPTION = pattern(r"\s*(mode|user|group)=")
 
 
 class InvalidValue(ValueError):

@@ -3,11 +3,11 @@
 Here is the table of the kinds. Nothing is imported for any of them: that is left to the worker.
 """
 
-import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from wsgicluster.dataclass import dataclass
+from wsgicluster.pattern import pattern
 from wsgicluster.settings.types.general import SettingType, WrongEntry, read_text
 from wsgicluster.settings.wording import nearest
 
@@ -15,7 +15,7 @@ WorkerClass: TypeAlias = str | type[Any]
 """A name, or the class itself; its base class is not checked here."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class WorkerKind:
     """One kind of worker, as far as that is known without importing it.
 
@@ -68,7 +68,7 @@ WORKER_CLASSES = tuple(KINDS)
 ENTRY_POINTS = "wsgicluster.workers"
 """The group of entry points under which packages offer kinds of workers."""
 
-_DOTTED_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
+_DOTTED_NAME = pattern(r"[^\W\d]\w*(\.[^\W\d]\w*)*[.:][^\W\d]\w*")
 _GUNICORNS = {"ggevent": "gevent", "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent", "ggthread": "gthread"}
 """Gunicorn's names for a kind of worker, or for its module, to ours."""
 

@@ -3,12 +3,12 @@
 What becomes of their requests is the runner's affair.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import Overloaded, ProtocolError, ServerError
 from wsgicluster.ipc.reasons import BadRequest, CloseReason, ShedReason, bad_request_of
 from wsgicluster.ipc.scoreboard import Cell
@@ -32,7 +32,7 @@ NO_ROOM_AGAIN_S = 5.0
 """When responses could be stored for this long, and then cannot again, that is logged again."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class HostParts:
     """The parts of a worker that connections reach through their host."""
 

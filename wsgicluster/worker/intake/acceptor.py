@@ -3,13 +3,13 @@
 When none may is decided by the intake policy, and what becomes of their requests by the runner.
 """
 
-import dataclasses
 import math
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.handoff import unread_packet
 from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell
@@ -38,7 +38,7 @@ from wsgicluster.worker.scheduling.placement import Asked
 _ACCEPTED, _GIVEN = int(Cell.ACCEPTED), Cell.CLOSED + int(CloseReason.HANDED_OVER)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AcceptorParts:
     """What an `Acceptor` joins; ``arrivals`` is the compiled way to accept, if there is one."""
 
@@ -164,6 +164,8 @@ class Acceptor:
                     self._overflow.leave()
                     return
                 decision = found
+                if found.beyond:
+                    left = max(left, found.clients)
             taken = self._take(index, listener)
             if not taken:
                 break
@@ -193,10 +195,13 @@ class Acceptor:
         over_admitted = self._over_admitted
         while over_admitted and not over_admitted[0].waits_for_turn:
             over_admitted.popleft()
+        load = self._load
+        has_room = len(load.running) + len(load.queue.waiting) < load.capacity
         return snapshot(
             self._context,
-            self._load,
+            load,
             self._loop.now,
+            0 if has_room else self._context.siblings_ready(),  # of no concern then
             over_admitted=len(over_admitted),
             siblings_had_time=self._siblings_had_time,
         )

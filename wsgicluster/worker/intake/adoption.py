@@ -3,7 +3,6 @@
 Who gives them, and why, is not known here.
 """
 
-import dataclasses
 import errno
 import os
 import socket
@@ -11,6 +10,7 @@ import sys
 import time
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.handoff import Handed, Lost, meaning, take_over
 from wsgicluster.ipc.reasons import CloseReason, HandOffResult
 from wsgicluster.ipc.scoreboard import Cell
@@ -33,7 +33,7 @@ from wsgicluster.worker.runner import Load
 from wsgicluster.worker.scheduling.scheduler import Scheduler
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class EntryParts:
     """What clients meet, by whichever way they come in."""
 

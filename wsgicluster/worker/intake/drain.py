@@ -6,12 +6,12 @@ siblings: it empties the accept queue, gives each kept connection the chance of 
 with ``Connection: close``, and then closes what stays silent.
 """
 
-import dataclasses
 import enum
 import math
 from itertools import islice
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import Overloaded
 from wsgicluster.ipc.reasons import CloseReason
 from wsgicluster.ipc.scoreboard import Cell, ServerState
@@ -48,7 +48,7 @@ class DrainStage(enum.Enum):
     """Silent connections are closed, and what runs is waited for."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class DrainParts:
     """What a `Drain` brings to its end."""
 

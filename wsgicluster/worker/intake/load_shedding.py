@@ -4,7 +4,6 @@ It is asked about each whole request, by the worker's loop and once more by who 
 ``queue_timeout`` is set.
 """
 
-import dataclasses
 import math
 import random
 import socket
@@ -14,6 +13,7 @@ from functools import partial
 from time import monotonic
 
 from wsgicluster.counting import count_of
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import Overloaded
 from wsgicluster.ipc.reasons import CloseReason, ShedReason
 from wsgicluster.ipc.scoreboard import Cell
@@ -31,7 +31,7 @@ _LAST_RECEIVED = slice(52, 56)
 """Where Linux's ``struct tcp_info`` has ``tcpi_last_data_recv``, in milliseconds."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class AdmissionParts:
     """What an `Admission` stands between.
 

@@ -25,7 +25,8 @@ class Overflow:
         """Whether this worker is full, while others have room for what comes and have not had the time to take it."""
         if found.room > 0 and not found.is_full:
             return False
-        if not self._context.assignment.board.has_room(found.capacity, found.most_open):
+        board, own = self._context.assignment.board, self._context.page.index
+        if not board.has_room(found.capacity, found.most_open, own):
             return False
         if found.now - self._last > LEFT_S:
             self._since = found.now

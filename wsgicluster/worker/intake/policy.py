@@ -22,6 +22,10 @@ OFFLOADED_BATCH = 4
 """The same for a worker whose loop does not run requests: enough to be busy with, and not so many that siblings would
 have nothing to do."""
 
+ALONE_BATCH = 64
+"""The same where there are no siblings to leave any to: the loop gets a turn when the threads pause, and the last of
+several hundred clients that come at once would wait for as many pauses."""
+
 OPEN_FOR_ONE_MORE = 32
 """How many open connections are reason for one more new one in a turn: the last client in the queue of a busy worker
 would wait for long."""
@@ -51,6 +55,9 @@ wait."""
 CROWDED_S = 0.005
 """A client whom no worker has had room for in this time is accepted nevertheless, if not too many like it wait
 already: all are busy, and the clients they keep shall not be the only ones that are served."""
+
+QUICK_CROWDED_S = 0.001
+"""The same while no request is slow: siblings that have not taken a client in this time are busy, too."""
 
 LEFT_S = 0.25
 """How long a full worker leaves what comes to siblings whose pages show room. They may not have run since; and what
@@ -144,6 +151,11 @@ class Snapshot(NamedTuple):
         return self.capacity - self.running - self.queued
 
     @property
+    def is_quick(self) -> bool:
+        """Whether no request is slow: one that waits here soon runs."""
+        return not self.running or self.oldest_s < SLOW_S
+
+    @property
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
         return self.open >= self.most_open
@@ -186,9 +198,18 @@ def accept(snapshot: Snapshot) -> Accept | Defer:
         return Defer(snapshot.now + SILENT_S)
     if snapshot.room > 0:
         return Accept(min(snapshot.room, snapshot.most_open - snapshot.open, batch(snapshot.batch, snapshot.open)))
-    if snapshot.siblings_had_time and may_over_admit(snapshot):
-        return Accept(1, beyond=True)
-    return Defer(snapshot.now + CROWDED_S)
+    had_time = snapshot.siblings_had_time or (snapshot.is_quick and snapshot.siblings_ready < 1)
+    if had_time and may_over_admit(snapshot):
+        most = min(_beyond_in_turn(snapshot) - snapshot.over_admitted, snapshot.most_open - snapshot.open)
+        return Accept(max(1, most), beyond=True)
+    return Defer(snapshot.now + (QUICK_CROWDED_S if snapshot.is_quick else CROWDED_S))
+
+
+def _beyond_in_turn(snapshot: Snapshot) -> int:
+    """How many new clients are taken in a turn although there is no room."""
+    if not snapshot.is_quick:
+        return 1
+    return batch(snapshot.batch, snapshot.open) if snapshot.siblings_ready else ALONE_BATCH
 
 
 def batch(least: int, connections: int) -> int:
@@ -199,12 +220,14 @@ def batch(least: int, connections: int) -> int:
 def may_over_admit(snapshot: Snapshot) -> bool:
     """Whether one more new client may wait here: what waits in this process is lost with it, at the listener not.
 
-    One always may, and half as many as there are requests of kept clients that wait, so that these come not first.
-    Where one may send a probe, all may: it must not wait behind those that need room.
+    One always may, and half as many as there are requests of kept clients that wait, so that these come not first; all
+    that are taken in a turn, while no request is slow. Where one may send a probe, all may: it must not wait behind
+    those that need room.
     """
     if snapshot.meets_probes:
         return not snapshot.is_full
-    return not snapshot.is_full and snapshot.over_admitted < max(1, snapshot.queued // 2)
+    most = max(_beyond_in_turn(snapshot), snapshot.queued // 2)
+    return not snapshot.is_full and snapshot.over_admitted < most
 
 
 def request_comes(snapshot: Snapshot) -> Serve | Defer | PassOn:

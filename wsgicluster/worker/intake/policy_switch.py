@@ -3,9 +3,9 @@
 Connections that are open, whatever they are in the middle of, are asked about from their next request on, or no more.
 """
 
-import dataclasses
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import FastPath
 from wsgicluster.worker.connection.preamble import PreambleSettings
@@ -18,7 +18,7 @@ from wsgicluster.worker.scheduling.placement import Asked
 from wsgicluster.worker.scheduling.scheduler import Scheduler
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class SwitchParts:
     """What a `PolicySwitch` changes.
 

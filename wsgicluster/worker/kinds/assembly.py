@@ -1,9 +1,9 @@
 """How the parts of a worker are made and joined."""
 
-import dataclasses
 import sys
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.logs.logs import Logs
@@ -47,7 +47,7 @@ Wrap = Callable[[Application], Application]
 Serve = Callable[..., Outcome]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Booted:
     """What a process has when its application is there."""
 

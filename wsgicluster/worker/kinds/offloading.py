@@ -10,7 +10,6 @@ from contextvars import copy_context
 from time import monotonic
 from typing import NoReturn
 
-from wsgicluster.http.connection import BodyStore
 from wsgicluster.ipc.scoreboard import Page
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import FastPath
@@ -23,12 +22,12 @@ from wsgicluster.worker.intake.policy import OFFLOADED_BATCH
 from wsgicluster.worker.kinds.parts import RunnerParts
 from wsgicluster.worker.kinds.request_timeouts import RequestCalls, RequestTimeouts, SharedLoop
 from wsgicluster.worker.kinds.requests import finish_environ
+from wsgicluster.worker.request.bodies import worker_bodies
 from wsgicluster.worker.request.in_flight import RequestRunner, RequestsInFlight
 from wsgicluster.worker.request.leaves import receiver, serve
 from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.worker.runner import KindRunner, RequestQueue, Step
 from wsgicluster.worker.transport.transport import RECEIVE_BYTES
-from wsgicluster.wsgi.input import StoredBody
 
 CROWD_LOOK_S = 0.05
 """How often an application that waits for its client checks whether others wait for its thread meanwhile: then the
@@ -97,7 +96,7 @@ class Offloading:
         self._serve_request = parts.serve or serve
         self._trust = parts.trust
         self._error_stream = context.error_stream
-        self._upload_folder = context.settings.tmp_upload_dir
+        self.open_body = worker_bodies(loop, context.settings.tmp_upload_dir).open
         self._may_keep = KeepAlive(context.page.cells, context.settings.keepalive).allows
 
     def offered(self) -> KindRunner:
@@ -152,10 +151,6 @@ class Offloading:
         if self._error_stream.unfinished:
             self._error_stream.settle()
         return outcome
-
-    def open_body(self, length: int) -> BodyStore:
-        """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
-        return StoredBody(self._upload_folder, length)
 
 
 def reraise(error: BaseException) -> NoReturn:

@@ -1,11 +1,11 @@
 """What a kind of worker is: the table of kinds names a module, and that module's ``PARTS`` say the rest."""
 
-import dataclasses
 from collections.abc import Callable
 from contextvars import copy_context
 from types import CodeType
 from typing import Protocol, TypeVar
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings.types.worker import WorkerKind
 from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.context import WorkerContext
@@ -22,7 +22,7 @@ from wsgicluster.wsgi.trust import Trust
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class RunnerParts:
     """What a runner is made of."""
 
@@ -57,7 +57,7 @@ def no_stacks() -> str:
     return ""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class KindParts:
     """One kind: its ``row`` in the table of kinds, its classes, and what it does to a process.
 

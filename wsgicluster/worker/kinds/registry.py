@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
+from wsgicluster.dataclass import compile_methods
 from wsgicluster.errors import AppLoadError, UsageError
 from wsgicluster.gunicorn.imports import importable
 from wsgicluster.http import core
@@ -28,14 +29,15 @@ def check_kind(wanted: WorkerClass) -> None:
 
 
 def import_kind(wanted: WorkerClass) -> None:
-    """Import the modules of a kind that needs no other package, while the process may read them.
+    """Import the modules of a kind that needs no other package, before workers are forked, which then share them.
 
-    Workers import the rest of theirs as their user, who may not be allowed to enter the folder of this package.
+    A worker imports the rest of its modules as its user, who may not be allowed to enter the folder of this package.
     """
     row = kind_row(wanted)
     if row.module and not row.package:
         for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
             importlib.import_module(f"wsgicluster.worker.{module}")
+    compile_methods("wsgicluster.worker.", "wsgicluster.wsgi.", "wsgicluster.http.")
 
 
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:

@@ -1,8 +1,8 @@
 """Requests that run beside each other and have timed out: found by the loop, which turns meanwhile, and reported."""
 
-import dataclasses
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.messages import RecycleWanted
 from wsgicluster.ipc.scoreboard import Cell
 from wsgicluster.worker.context import WorkerContext
@@ -40,7 +40,7 @@ def leave_alone(_seat: RequestRunner, _passed: str) -> None:
     """A request that runs in a thread cannot be ended."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class RequestCalls:
     """What a kind can tell of a request that runs, by its runner, and do to it.
 

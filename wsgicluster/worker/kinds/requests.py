@@ -1,11 +1,11 @@
 """What comes between a complete request and its run: whether it is a probe, its ID, its socket."""
 
-import dataclasses
 import io
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ProtocolError
 from wsgicluster.logs.access_log import RequestLog
 from wsgicluster.settings import Settings
@@ -43,7 +43,7 @@ def finish_environ(connection: Connection, trust: Trust) -> bool:
     return True
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class RequestNames:
     """What requests are called in the logs of several servers: by ``ids``, and by ``traces``, each if wanted.
 

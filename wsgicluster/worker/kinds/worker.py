@@ -3,10 +3,10 @@
 The parts are in `wsgicluster.worker.intake` and `wsgicluster.worker.lifecycle`; kinds differ in the runner.
 """
 
-import dataclasses
 import math
 from operator import methodcaller
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.messages import (
     ListenersEnd,
     MailboxesChanged,
@@ -47,7 +47,7 @@ _STATE, _DRAINING, _REQUESTS = int(Cell.STATE), int(WorkerState.DRAINING), int(C
 _BYTES_IN, _CONNECTIONS, _RESIDENT = int(Cell.BYTES_IN), int(Cell.CONNECTIONS), int(Cell.RESIDENT)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class WorkerParts:
     """What a worker joins."""
 

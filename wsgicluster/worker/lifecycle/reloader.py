@@ -6,7 +6,6 @@ that shows why, until a file changes.
 """
 
 import glob
-import html
 import os
 import sys
 import threading
@@ -71,6 +70,9 @@ class Reloader:
 
 def failing_application(error: AppLoadError) -> Callable[[dict[str, Any], Callable[..., Any]], list[bytes]]:
     """An application that responds to every request with what went wrong; only used while developing."""
+    # Late: only a page of an error needs it.
+    import html
+
     what, trace = html.escape(str(error)), html.escape(error.trace)
     body = f"<!doctype html><title>Cannot load</title><h1>{what}</h1><pre>{trace}</pre>".encode()
 

@@ -16,10 +16,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdio cimport snprintf
+from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 from posix.signal cimport sigfillset, sigset_t
 from posix.uio cimport iovec
-from posix.unistd cimport getpid
 
 from wsgicluster.system._calls cimport *
 
@@ -47,11 +47,9 @@ cdef enum:
     IDLE_TICKS = 10
     FULL_MS = 20
     GATHERED_BYTES = 1048576  # larger blocks, and more than so much at a time, are not gathered
-    MOST_PARTS = 128
-    ARENA_BYTES = 65536
-    SMALL_BYTES = 4096
     FRAME_BYTES = 32
     STACK_BYTES = 131072
+    MOST_STREAMS = 256  # of one process at a time; blocks of others are sent one by one
     MOST_HELD = 64
     HELD_BYTES = 131072
 
@@ -68,20 +66,26 @@ cdef double HOLD_S = 0.0005
 cdef enum:
     WAITING, SENT, FULL, GONE
 
+# What a look at a stream may find.
+cdef enum:
+    NOTHING, STUCK, MOVING
+
 cdef struct Held:
     int descriptor, state
     char *data
     Py_ssize_t size
 
-# One process has one of these: a worker that gathers does so for one response at a time.
+# One process has one of these. Where both are needed the mutex of a stream is taken behind this one's; `registry`
+# is only held for a moment, so that no request waits for what the thread is sending.
 cdef struct Shared:
-    # Everything below is only touched with the mutex held.
-    pthread_mutex_t mutex
+    pthread_mutex_t registry
+    Stream *streams  # all there are; the memory of one is never given back, and used again before any other
+    Stream *unused
+    int made, started
+    unsigned int forks  # how often this process is a fork of the one that began
+    pthread_mutex_t mutex  # for everything below
     pthread_cond_t wake
-    iovec parts[MOST_PARTS]
-    char arena[ARENA_BYTES]
-    int first, count, used, descriptor, failure, full, parked
-    size_t waiting_bytes
+    int parked
     Held held[MOST_HELD]
     char held_arena[HELD_BYTES]
     int held_count, held_waiting
@@ -89,8 +93,6 @@ cdef struct Shared:
     double held_since
 
 cdef Shared shared
-cdef bint _started = False
-cdef int _process = 0  # that the thread is in
 
 
 cdef void _send_held() noexcept nogil:
@@ -113,79 +115,130 @@ cdef void _send_held() noexcept nogil:
     shared.held_waiting = 0
 
 
-cdef void _send() noexcept nogil:
-    """Send what waits, as far as the socket takes it; with the mutex held."""
+cdef void _send(Stream *stream) noexcept nogil:
+    """Send what waits, as far as the socket takes it; with the stream's mutex held."""
     cdef msghdr message
     cdef ssize_t sent
     cdef iovec *part
-    while shared.first < shared.count:
+    while stream.first < stream.count:
         memset(&message, 0, sizeof(message))
-        message.msg_iov = &shared.parts[shared.first]
-        message.msg_iovlen = shared.count - shared.first
-        sent = sendmsg(shared.descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        message.msg_iov = &stream.parts[stream.first]
+        message.msg_iovlen = stream.count - stream.first
+        sent = sendmsg(stream.descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
         if sent < 0:
             if errno == EINTR:
                 continue
             if errno == EAGAIN:
-                shared.full = 1
+                stream.full = 1
             else:
-                shared.failure = errno
+                stream.failure = errno
             return
-        shared.waiting_bytes -= sent
-        while shared.first < shared.count and <size_t>sent >= shared.parts[shared.first].iov_len:
-            sent -= <ssize_t>shared.parts[shared.first].iov_len
-            shared.first += 1
-        if shared.first < shared.count:
-            part = &shared.parts[shared.first]
+        stream.waiting_bytes -= sent
+        while stream.first < stream.count and <size_t>sent >= stream.parts[stream.first].iov_len:
+            sent -= <ssize_t>stream.parts[stream.first].iov_len
+            stream.first += 1
+        if stream.first < stream.count:
+            part = &stream.parts[stream.first]
             part.iov_base = <char *>part.iov_base + sent
             part.iov_len -= sent
-    shared.full = 0
+    stream.full = 0
+
+
+cdef int _look(bint sends) noexcept nogil:
+    """Look at all streams, and send what waits there if so wanted; the most that was found at any."""
+    cdef Stream *stream
+    cdef int found = NOTHING, one
+    cdef size_t before
+    pthread_mutex_lock(&shared.registry)
+    stream = shared.streams
+    pthread_mutex_unlock(&shared.registry)
+    while stream is not NULL:
+        pthread_mutex_lock(&stream.mutex)
+        if stream.first < stream.count and not stream.failure:
+            one = STUCK if stream.full else MOVING
+            if sends:
+                before = stream.waiting_bytes
+                _send(stream)
+                if stream.waiting_bytes != before:
+                    one = MOVING
+            found = max(found, one)
+        pthread_mutex_unlock(&stream.mutex)
+        stream = stream.next
+    return found
+
+
+cdef void _park(int pause_ms) noexcept nogil:
+    """Sleep until somebody gathers, or, unless ``pause_ms`` is 0, for so long; with the mutex held."""
+    cdef timespec until
+    if not pause_ms:
+        while shared.parked:
+            pthread_cond_wait(&shared.wake, &shared.mutex)
+        return
+    clock_gettime(CLOCK_MONOTONIC, &until)
+    until.tv_nsec += pause_ms * 1000000
+    if until.tv_nsec >= 1000000000:
+        until.tv_nsec -= 1000000000
+        until.tv_sec += 1
+    pthread_cond_timedwait(&shared.wake, &shared.mutex, &until)
+    shared.parked = 0
 
 
 cdef void *_run(void *_argument) noexcept nogil:
     """The thread: gives the kernel what has waited for a tick, and sleeps while nobody gathers."""
     cdef timespec tick
-    cdef pollfd item
-    cdef int idle = 0
+    cdef int idle = 0, pause_ms = 1, found
     name_thread(_THREAD_NAME)
     tick.tv_sec = 0
     tick.tv_nsec = TICK_NS
-    pthread_mutex_lock(&shared.mutex)
     while True:
-        if (shared.first == shared.count or shared.failure) and not shared.held_waiting:
-            idle += 1
-            if idle > IDLE_TICKS:
-                shared.parked = 1
-                while shared.parked:
-                    pthread_cond_wait(&shared.wake, &shared.mutex)
-                idle = 0
-        else:
-            idle = 0
-        if shared.full and shared.first < shared.count:
-            # A client that reads slowly, and an application that says nothing more: no need for ticks.
-            item.fd = shared.descriptor
-            item.events = POLLOUT
-            pthread_mutex_unlock(&shared.mutex)
-            poll(&item, 1, FULL_MS)
-        else:
-            pthread_mutex_unlock(&shared.mutex)
-            nanosleep(&tick, NULL)
+        nanosleep(&tick, NULL)
+        found = _look(True)
         pthread_mutex_lock(&shared.mutex)
-        if shared.first < shared.count and not shared.failure:
-            _send()
+        if found == MOVING or shared.held_waiting:
+            idle = 0
+            pause_ms = 1
+        else:
+            idle += 1
         if shared.held_waiting and now() - shared.held_since >= HOLD_S:
             _send_held()
+        if idle > IDLE_TICKS:
+            # In this order: who gathers from now on sees that it sleeps, and what was gathered before is seen here.
+            shared.parked = 1
+            found = _look(False)
+            if found == MOVING:
+                shared.parked = 0
+            elif found == STUCK:
+                # A client that reads slowly, and an application that says nothing more: no need for ticks.
+                _park(pause_ms)
+                pause_ms = min(2 * pause_ms, FULL_MS)
+            else:
+                _park(0)
+                idle = 0
+        pthread_mutex_unlock(&shared.mutex)
     return NULL
+
+
+cdef void _begin_anew() noexcept nogil:
+    """In a forked process: the thread was left behind, perhaps with a mutex held, and what waits is the parent's."""
+    shared.forks += 1
+    pthread_mutex_init(&shared.registry, NULL)
+    pthread_mutex_init(&shared.mutex, NULL)
+    shared.started = shared.made = shared.parked = 0
+    shared.streams = shared.unused = NULL
+    shared.held_count = shared.held_waiting = 0
+    shared.held_used = 0
 
 
 cdef bint _start_thread() noexcept nogil:
     """False when the system has no room for one."""
     cdef pthread_t thread
     cdef pthread_attr_t attributes
+    cdef pthread_condattr_t clock
     cdef sigset_t every, before
     cdef bint failed
-    pthread_mutex_init(&shared.mutex, NULL)
-    pthread_cond_init(&shared.wake, NULL)
+    pthread_condattr_init(&clock)
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC)
+    pthread_cond_init(&shared.wake, &clock)
     pthread_attr_init(&attributes)
     pthread_attr_setstacksize(&attributes, STACK_BYTES)
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED)
@@ -194,60 +247,88 @@ cdef bint _start_thread() noexcept nogil:
     pthread_sigmask(SIG_SETMASK, &every, &before)
     failed = pthread_create(&thread, &attributes, _run, NULL)
     pthread_sigmask(SIG_SETMASK, &before, NULL)
+    if not shared.forks:  # else it is inherited
+        pthread_atfork(NULL, NULL, _begin_anew)
     return not failed
 
 
 cdef void _unpark() noexcept nogil:
+    """Have the thread look at what was gathered; with no mutex held."""
     if shared.parked:
-        shared.parked = 0
-        pthread_cond_signal(&shared.wake)
+        pthread_mutex_lock(&shared.mutex)
+        if shared.parked:
+            shared.parked = 0
+            pthread_cond_signal(&shared.wake)
+        pthread_mutex_unlock(&shared.mutex)
 
 
-cdef void _forget() noexcept nogil:
-    shared.first = shared.count = shared.used = 0
-    shared.waiting_bytes = 0
-    shared.failure = shared.full = 0
+cdef Stream *_take_stream(int descriptor) noexcept nogil:
+    """One that nobody uses, or NULL when there are too many."""
+    cdef Stream *stream
+    pthread_mutex_lock(&shared.registry)
+    stream = shared.unused
+    if stream is not NULL:
+        shared.unused = stream.next_unused
+    elif shared.made < MOST_STREAMS:
+        # Its pages take memory when they are written to.
+        stream = <Stream *>malloc(sizeof(Stream))
+        if stream is not NULL:
+            pthread_mutex_init(&stream.mutex, NULL)
+            _forget(stream)
+            stream.next = shared.streams
+            shared.streams = stream
+            shared.made += 1
+    if stream is not NULL:
+        stream.descriptor = descriptor
+    pthread_mutex_unlock(&shared.registry)
+    return stream
 
 
-cdef void _leave_behind() noexcept nogil:
-    """Forget the thread of the process that has forked this one, as a worker does from which a mold was forked."""
-    global _started
-    if _started and _process != getpid():
-        _started = False
-        _forget()
-        shared.parked = shared.held_waiting = shared.held_count = 0
-        shared.held_used = 0
+cdef void _leave_stream(Stream *stream) noexcept nogil:
+    """Let others use it; nothing waits there any more."""
+    pthread_mutex_lock(&shared.registry)
+    stream.next_unused = shared.unused
+    shared.unused = stream
+    pthread_mutex_unlock(&shared.registry)
 
 
-cdef void _add_part(const char *data, Py_ssize_t size, bint copied) noexcept nogil:
+cdef void _forget(Stream *stream) noexcept nogil:
+    stream.first = stream.count = stream.used = 0
+    stream.waiting_bytes = 0
+    stream.failure = stream.full = 0
+
+
+cdef void _add_part(Stream *stream, const char *data, Py_ssize_t size, bint copied) noexcept nogil:
     """Let bytes wait, if they are to be copied in the arena, behind the last part if that ends there."""
-    cdef iovec *last = &shared.parts[shared.count - 1]
+    cdef iovec *last = &stream.parts[stream.count - 1]
     if copied:
-        data = <const char *>memcpy(&shared.arena[shared.used], data, size)
-        shared.used += <int>size
-    shared.waiting_bytes += size
-    if copied and shared.count > shared.first and <char *>last.iov_base + last.iov_len == data:
+        data = <const char *>memcpy(&stream.arena[stream.used], data, size)
+        stream.used += <int>size
+    stream.waiting_bytes += size
+    if copied and stream.count > stream.first and <char *>last.iov_base + last.iov_len == data:
         last.iov_len += size
         return
-    shared.parts[shared.count].iov_base = <void *>data
-    shared.parts[shared.count].iov_len = size
-    shared.count += 1
+    stream.parts[stream.count].iov_base = <void *>data
+    stream.parts[stream.count].iov_len = size
+    stream.count += 1
 
 
 @cython.final
 cdef class Coalescer:
     """The blocks of the present response that wait for a tick, for more of them, or for the response's end.
 
-    ``page`` is that of the worker, ``beat_s`` how long the application may take for each block (0: without limit).
+    Each that runs requests has its own. ``page`` is that of the worker, ``beat_s`` how long the application may take
+    for each block as the page says it (0: that is not said there).
     ``usable`` is off where there can be no thread; ``last`` is when the last block had been dealt with (monotonic).
-    ``room`` is how much of a counted body is left, or below 0 for one in chunks.
+    ``room`` is how much of a counted body is left, or below 0 for one in chunks. ``stream`` is where blocks wait, if any
+    do; ``gathered_blocks`` are those of them that the response does not count yet.
     """
 
     def __init__(self, page, double beat_s):
         self.floats = page.floats
         self.beat_s = beat_s
-        _leave_behind()
         self.usable = True
+        self.forks = shared.forks
         self.kept = []
 
     def send(self, response, connection, blocks):
@@ -271,7 +352,7 @@ cdef class Coalescer:
                     self.room = -1 if framing is _CHUNKED else response.left if framing is _COUNTED else 0
                     self.quick = self.room != 0 and not connection.sends_later
                     self.last = now()
-            if self.begun and self.room < 0 and self._add(b""):  # which makes the last chunk
+            if self.stream is not NULL and self.room < 0 and self._add(b""):  # which makes the last chunk
                 self.settle()
                 response.complete = True
             else:
@@ -283,36 +364,47 @@ cdef class Coalescer:
                 self.settle()
             raise
         finally:
+            self._take_back()  # nothing, unless the above was interrupted
             response.on_block = self.on_block
             self.response = self.connection = self.on_block = None
 
     def settle(self):
         """Send what has been gathered, or give it to the connection to be sent later. Raises ClientGone."""
-        cdef int index, failure
         self.quick = False
-        if self.begun:
+        if self.stream is not NULL:
+            left = self._take_back()
             self.response.count(self.gathered_bytes, self.gathered_blocks)
             self.gathered_bytes = self.gathered_blocks = 0
-            with nogil:
-                pthread_mutex_lock(&shared.mutex)
-                if not shared.failure:
-                    _send()
-                pthread_mutex_unlock(&shared.mutex)
-            left = []
-            pthread_mutex_lock(&shared.mutex)
-            failure = shared.failure
-            for index in range(shared.first, shared.count):
-                left.append((<char *>shared.parts[index].iov_base)[:shared.parts[index].iov_len])
-            _forget()
-            pthread_mutex_unlock(&shared.mutex)
-            self.kept.clear()
-            self.begun = False
-            if failure:
+            if left is None:
                 raise ClientGone("the client has left")
             for part in left:
                 self.connection.store(part)
         if self.on_block is not None:
             self.on_block()
+
+    cdef list _take_back(self):
+        """Send what has been gathered; what is left of it, or None when the client is gone."""
+        cdef int index
+        cdef bint failed
+        cdef Stream *stream = self.stream
+        self.stream = NULL
+        left = []
+        if stream is NULL or self.forks != shared.forks:
+            return left
+        with nogil:
+            pthread_mutex_lock(&stream.mutex)
+            if not stream.failure:
+                _send(stream)
+            pthread_mutex_unlock(&stream.mutex)
+        pthread_mutex_lock(&stream.mutex)
+        failed = stream.failure != 0
+        for index in range(stream.first, stream.count):
+            left.append((<char *>stream.parts[index].iov_base)[:stream.parts[index].iov_len])
+        _forget(stream)
+        pthread_mutex_unlock(&stream.mutex)
+        _leave_stream(stream)
+        self.kept.clear()
+        return None if failed else left
 
     cdef bint _gather(self, bytes block) except -1:
         """Keep a block for a moment, since others follow quickly; False when it is none of those."""
@@ -323,6 +415,8 @@ cdef class Coalescer:
         ):
             return False
         if not self._add(block):
+            if self.stream is NULL:
+                return False  # there are too many
             self.settle()
             if self.connection.sends_later or not self._add(block):
                 return False
@@ -342,38 +436,40 @@ cdef class Coalescer:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(block)
         cdef bint small = size <= SMALL_BYTES, taken
         cdef char head[FRAME_BYTES]
-        pthread_mutex_lock(&shared.mutex)
-        if not self.begun:
-            self.begun = True
-            shared.descriptor = self.descriptor
-            _forget()
-        elif shared.first == shared.count and not shared.full and not shared.failure:
+        cdef Stream *stream = self.stream
+        if stream is NULL:
+            stream = self.stream = _take_stream(self.descriptor)
+            if stream is NULL:
+                return False
+        pthread_mutex_lock(&stream.mutex)
+        if stream.first == stream.count and not stream.full and not stream.failure:
             # The thread has sent all of it; the blocks are not needed any more.
-            shared.first = shared.count = shared.used = 0
+            stream.first = stream.count = stream.used = 0
             self.kept.clear()
         taken = (
-            not shared.full and not shared.failure and shared.count + 3 <= MOST_PARTS
-            and shared.used + (size if small else 0) + 2 * FRAME_BYTES <= ARENA_BYTES
-            and shared.waiting_bytes < GATHERED_BYTES
+            not stream.full and not stream.failure and stream.count + 3 <= MOST_PARTS
+            and stream.used + (size if small else 0) + 2 * FRAME_BYTES <= ARENA_BYTES
+            and stream.waiting_bytes < GATHERED_BYTES
         )
         if taken:
             if self.room < 0:
-                _add_part(head, snprintf(head, FRAME_BYTES, b"%zx\r\n", size), True)
+                _add_part(stream, head, snprintf(head, FRAME_BYTES, b"%zx\r\n", size), True)
             if not small:
                 self.kept.append(block)
-            _add_part(PyBytes_AS_STRING(block), size, small)
+            _add_part(stream, PyBytes_AS_STRING(block), size, small)
             if self.room < 0:
-                _add_part(b"\r\n", 2, True)
+                _add_part(stream, b"\r\n", 2, True)
+        pthread_mutex_unlock(&stream.mutex)
+        if taken:
             _unpark()
-        pthread_mutex_unlock(&shared.mutex)
         return taken
 
     cdef bint _start(self) noexcept:
-        """Whether the thread runs."""
-        global _started, _process
-        if not _started and self.usable:
-            self.usable = _started = _start_thread()
-            _process = getpid()
+        """Whether the thread runs, in the process whose requests these are."""
+        if self.forks != shared.forks:
+            return False
+        if not shared.started and self.usable:
+            self.usable = shared.started = _start_thread()
         return self.usable
 
     cdef bint hold(self, int descriptor, const char *data, Py_ssize_t size) noexcept:
@@ -395,8 +491,8 @@ cdef class Coalescer:
         shared.held_used += size
         shared.held_count += 1
         shared.held_waiting += 1
-        _unpark()
         pthread_mutex_unlock(&shared.mutex)
+        _unpark()
         return True
 
     cdef list release(self):
@@ -417,8 +513,3 @@ cdef class Coalescer:
         shared.held_used = 0
         pthread_mutex_unlock(&shared.mutex)
         return found
-
-    cdef void abandon(self) noexcept:
-        """In a forked process: the thread was left behind, perhaps with the mutex held."""
-        self.usable = False
-        self.begun = False

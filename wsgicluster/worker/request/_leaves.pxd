@@ -4,7 +4,7 @@ from wsgicluster.http._writer cimport Block
 
 cdef int KEEP_ALIVE, IS_HEAD, WANTS_CLOSE, DEADLINE, STARTED, STATE, LINE_OFFSET, LINE_BYTES
 cdef Py_ssize_t JOIN_BYTES
-cdef object _HEAD_PHASE, _KEEP, _ABORT
+cdef object _HEAD_PHASE, _COUNTED_PHASE, _KEEP, _ABORT
 
 cdef class WholeResponse:
     cdef object cycle, arrivals, connection, status, headers, plain, result, error

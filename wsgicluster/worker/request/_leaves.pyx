@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 from wsgicluster.http._parser cimport Head, parse_whole
 from wsgicluster.http._writer cimport BLOCK_BYTES, Block, format_usual
 from wsgicluster.system._calls cimport MSG_DONTWAIT, MSG_NOSIGNAL, now, recv, send
+from wsgicluster.worker.request._bodies cimport BodyBuffer
 
 from collections import OrderedDict
 
@@ -38,7 +39,7 @@ cdef enum:
 cdef char OUT[OUT_BYTES]
 cdef Py_ssize_t JOIN_BYTES = min(_JOIN_BYTES, OUT_BYTES - BLOCK_BYTES - 512)
 
-cdef object _HEAD_PHASE = Phase.HEAD
+cdef object _HEAD_PHASE = Phase.HEAD, _COUNTED_PHASE = Phase.COUNTED_BODY
 cdef object _KEEP = Outcome.KEEP, _CLOSE = Outcome.CLOSE, _ABORT = Outcome.ABORT
 cdef int KEEP_ALIVE = _head.KEEP_ALIVE, HTTP_11 = _head.HTTP_11, IS_HEAD = _head.IS_HEAD
 cdef int WANTS_CLOSE = _response.WANTS_CLOSE, OWN_FIELDS = _response.HAS_DATE | _response.HAS_SERVER
@@ -110,21 +111,28 @@ cdef class Receiver:
         """A connection has got another contact, which is of no concern here."""
 
     def receive(self, connection, peer):
-        """Receive; None when a whole request came and was handed on, else the bytes (empty at the end of the stream).
+        """Receive; None when a whole request came and was handed on, else the bytes (empty at the end of the stream),
+        which for the rest of a body may be a view of it.
 
         Raises BlockingIOError and other OSErrors as ``socket.recv`` does. For a connection that reads.
         """
         cdef Head found
         cdef dict environ = None
+        cdef BodyBuffer store
         cdef char *data = PyBytes_AS_STRING(self.memory)
-        cdef ssize_t size = recv(connection.descriptor, data, self.receive_bytes, MSG_DONTWAIT)
+        cdef ssize_t size
+        reader = connection.reader
+        phase = reader.phase
+        if phase is _COUNTED_PHASE and type(reader.store) is BodyBuffer:
+            store = <BodyBuffer>reader.store
+            return store.receive(connection.descriptor, data, self.receive_bytes, &self.received_bytes)
+        size = recv(connection.descriptor, data, self.receive_bytes, MSG_DONTWAIT)
         if size < 0:
             PyErr_SetFromErrno(OSError)
         self.received_bytes += size
         if peer is None:
             connection.peer = self
-        reader = connection.reader
-        if reader.phase is _HEAD_PHASE and not reader.rest:
+        if phase is _HEAD_PHASE and not reader.rest:
             environ = parse_whole(data, size, reader.template, reader.limits, &found)
         if environ is None or (connection.trusted and not set_scheme(self.schemes, environ)):
             return PyBytes_FromStringAndSize(data, size)

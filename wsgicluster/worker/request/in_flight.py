@@ -8,13 +8,17 @@ from _thread import allocate_lock
 from collections import OrderedDict
 from collections.abc import Iterator
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from wsgicluster.http import core
 from wsgicluster.ipc.scoreboard import CLIENT_OFFSET, STORE_REQUEST, Cell, Page
 from wsgicluster.worker.request.cycle import Cycle
+from wsgicluster.worker.request.leaves import coalescer
 from wsgicluster.worker.request.time_limit import TimeLimit
 from wsgicluster.wsgi.response import Response
+
+if TYPE_CHECKING:
+    from wsgicluster.worker.request._coalesce import Coalescer
 
 __all__ = ["STACK_FRAMES", "PythonRequestsInFlight", "RequestRunner", "RequestsInFlight", "stack_text"]
 
@@ -106,6 +110,9 @@ class RequestRunner(Cycle):
         self.running: RequestsInFlight = running
         self._limit: TimeLimit | None = None
         self._extension = (0.0, 0.0)
+        self._coalescer: Coalescer | None = coalescer(cycle.page)
+        if self._coalescer is not None:
+            self.send_blocks = self._coalescer.send
 
     def show(self, started: float, client: bytes, line: bytes) -> None:
         """Count the request among those that run."""
@@ -131,9 +138,12 @@ class RequestRunner(Cycle):
             self._limit = limit = TimeLimit(started, limit_s)
         answer = self.contact.answer if self.contact is not None else None
         of, deadline = self._extension
+        blocks = answer.blocks if isinstance(answer, Response) else 0
+        if self._coalescer is not None:
+            blocks += self._coalescer.gathered_blocks
         limit.look(
             now,
-            answer.blocks if isinstance(answer, Response) else 0,
+            blocks,
             self.waited_s(now),
             deadline if of == started else None,
         )

@@ -7,18 +7,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wsgicluster.http import core
+from wsgicluster.ipc.scoreboard import Page
 from wsgicluster.worker.request.cycle import Client, Cycle
 from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.wsgi.trust import Trust
 
 if TYPE_CHECKING:
+    from wsgicluster.worker.request._coalesce import Coalescer
     from wsgicluster.worker.request._leaves import Receiver
 
 serve: Callable[[Cycle, Client, dict[str, Any], int, bytes], Outcome] = Cycle.serve
 """Answer one request; as `Cycle.serve`."""
 
 if core.compiled:
-    from wsgicluster.worker.request import _leaves
+    from wsgicluster.worker.request import _coalesce, _leaves
 
     serve = _leaves.serve
 
@@ -35,3 +37,11 @@ def receiver(
     from wsgicluster.worker.request._leaves import Receiver
 
     return Receiver(cycle, on_request, running, receive_bytes, trust.schemes)
+
+
+def coalescer(page: Page, beat_s: float = 0.0) -> "Coalescer | None":
+    """What sends blocks of one response together that follow each other quickly; None where each is sent by itself.
+
+    ``beat_s`` is how long an application may take for each block where ``page`` says so, 0 where it does not.
+    """
+    return _coalesce.Coalescer(page, beat_s) if core.compiled else None

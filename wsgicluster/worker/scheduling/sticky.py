@@ -4,14 +4,16 @@ Addresses and header fields are hashed over the *wanted* slots by rendezvous (hi
 score for the key, and the highest wins. When a slot comes or goes only its own share moves, about one in N; a slot
 that is between two workers keeps its clients. A cookie names the slot itself, with a signature, so that a client can
 neither choose a slot nor find out how many there are by trying.
+
+Hashes are imported late: OpenSSL comes with them, for two milliseconds of each start. A server that needs them imports
+them before it forks.
 """
 
-import dataclasses
-import hashlib
-import hmac
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import quote
+
+from wsgicluster.dataclass import dataclass
 
 COOKIE = "wsgicluster"
 """The name of the cookie, unless the setting says another."""
@@ -31,6 +33,8 @@ class Rendezvous:
     def slot(self, key: bytes, slots: int, without: Collection[int] = ()) -> int:
         """The slot, from 1 to ``slots``, that ``key`` belongs to; the next choice where that is one of ``without``."""
         while len(self._states) < slots:
+            import hashlib
+
             number = (len(self._states) + 1).to_bytes(4, "big")
             self._states.append(hashlib.blake2b(number, digest_size=_SCORE_BYTES, key=self._salt))
         best, best_score = 1, b""
@@ -43,7 +47,7 @@ class Rendezvous:
         return best
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class StickyCookie:
     """Signs slots for a cookie of this name and reads them back; ``key`` outlives reloads and upgrades."""
 
@@ -59,6 +63,8 @@ class StickyCookie:
 
         Of several cookies of the name the first that is sound counts: a client may hold one for another path, too.
         """
+        import hmac
+
         prefix = self.name + "="
         for pair in (each.strip(" \t") for each in cookies.split(";")):
             if not pair.startswith(prefix):
@@ -72,6 +78,8 @@ class StickyCookie:
         return None
 
     def _signature(self, slot: int) -> str:
+        import hashlib
+
         message = f"{self.name}={slot}".encode()
         return hashlib.blake2b(message, digest_size=_SIGNATURE_BYTES, key=self.key, person=b"wsgicluster").hexdigest()
 

@@ -4,13 +4,13 @@ It is sent in order, as the client reads, whatever the application does next. Ho
 how an application is made to wait is not known.
 """
 
-import dataclasses
 import errno
 import os
 import tempfile
 from collections import deque
 from collections.abc import Callable
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ClientGone, ServerError
 from wsgicluster.worker.transport.transport import ByteTransport
 from wsgicluster.wsgi.files import FileRegion
@@ -49,7 +49,7 @@ def _never() -> bool:
     return False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """How much of one response may wait for its client, and where.
 

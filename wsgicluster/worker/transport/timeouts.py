@@ -1,7 +1,8 @@
 """How long a client may take for each part of an exchange; pure rules over times, by the monotonic clock."""
 
-import dataclasses
 import math
+
+from wsgicluster.dataclass import dataclass
 
 LEAST_RATE = 500
 """Bytes a second that a body or a response must reach on the whole: drops of one byte are not progress."""
@@ -11,7 +12,7 @@ def _seconds(setting_s: float) -> float:
     return setting_s if setting_s > 0 else math.inf
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Limits in seconds; `of` takes settings, where 0 means no limit."""
 

@@ -238,11 +238,12 @@ class GreenletOffloading(Offloading):
         load = OffloadedLoad(context.page, sys.maxsize, NoQueue())
         super().__init__(context, parts, loop, load, RequestCalls(stack_of, self._cancel))
         self._stream_body = context.settings.stream_body
+        self._upload_folder = context.settings.tmp_upload_dir
         self._free: list[GreenletRequestRunner] = []
 
     def offered(self) -> KindRunner:
         """What the worker's other parts get of it."""
-        return dataclasses.replace(super().offered(), runs_early=self.runs_early)
+        return dataclasses.replace(super().offered(), open_body=self.open_feed, runs_early=self.runs_early)
 
     def submit(self, connection: OffloadedConnection) -> None:
         """Give the request a greenlet."""
@@ -261,10 +262,10 @@ class GreenletOffloading(Offloading):
     def _new_runner(self) -> GreenletRequestRunner:
         return GreenletRequestRunner(self._parts.cycle, self.load.running, self._parts.refusals)
 
-    def open_body(self, length: int) -> BodyStore:
+    def open_feed(self, length: int) -> BodyStore:
         """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
         streamed = is_streamed(self._stream_body, length)
-        return BodyFeed(self._upload_folder) if streamed else super().open_body(length)
+        return BodyFeed(self._upload_folder) if streamed else self.open_body(length)
 
     def runs_early(self, connection: Connection) -> bool:
         """Run a request whose body is streamed now."""

@@ -17,21 +17,18 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.limits cimport INT_MAX
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
-from posix.uio cimport iovec, readv
 from posix.unistd cimport close
 
 from wsgicluster.http._parser cimport Head, parse_whole
 from wsgicluster.system._calls cimport AF_INET, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, getpeername, now
 from wsgicluster.system._calls cimport ntohs, receive_descriptor, recv, send_descriptor, sockaddr, sockaddr_in
 from wsgicluster.system._calls cimport sockaddr_storage, socklen_t
+from wsgicluster.worker.request._bodies cimport BodyBuffer
 from wsgicluster.worker.request._coalesce cimport Coalescer
 from wsgicluster.worker.request._leaves cimport DEADLINE, IS_HEAD, JOIN_BYTES, KEEP_ALIVE, LINE_BYTES, LINE_OFFSET
 from wsgicluster.worker.request._leaves cimport STARTED, STATE, WANTS_CLOSE, PageCounters, WholeResponse, _ABORT
-from wsgicluster.worker.request._leaves cimport _HEAD_PHASE, _KEEP, class_of, new_response, send_whole, set_scheme
-from wsgicluster.worker.request._leaves cimport write_whole
-
-import io
+from wsgicluster.worker.request._leaves cimport _COUNTED_PHASE, _HEAD_PHASE, _KEEP, class_of, new_response, send_whole
+from wsgicluster.worker.request._leaves cimport set_scheme, write_whole
 
 from wsgicluster.errors import ClientGone
 from wsgicluster.http.connection import Phase
@@ -46,29 +43,14 @@ from wsgicluster.wsgi.files import FileWrapper
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(PyObject *value)
 
-cdef extern from *:
-    """
-    #if defined(__GLIBC__)
-    #include <malloc.h>
-    static void keep_memory(int largest, int kept)
-    {
-        mallopt(M_MMAP_THRESHOLD, largest);
-        mallopt(M_TRIM_THRESHOLD, kept);
-    }
-    #else
-    static void keep_memory(int largest, int kept) { (void)largest; (void)kept; }
-    #endif
-    """
-    void keep_memory(int largest, int kept) nogil
-
 cdef enum:
     RECEIVE_BYTES = 262144
+    FIRST_BYTES = 81920  # what comes of a large body behind it is received in its place, and not copied
 
 cdef double QUICK_S = 0.0001
 cdef double HOLD_FROM_S = 0.00002
 cdef double HOLD_TO_S = 0.0005
 
-cdef object _COUNTED_PHASE = Phase.COUNTED_BODY
 cdef object _CLOSED = ConnectionState.CLOSED
 # What is there at once gets its length, or an honest 500, from the plain cycle.
 cdef tuple _WHOLE = (list, tuple, FileWrapper)
@@ -77,51 +59,6 @@ cdef int ACCEPTED = _scoreboard.Cell.ACCEPTED, TAKEN = _scoreboard.Cell.HAND_OFF
 cdef int CLOSED_BY_CLIENT = _scoreboard.Cell.CLOSED + _reasons.CloseReason.CLIENT
 cdef int CLOSED_BY_RESPONSE = _scoreboard.Cell.CLOSED + _reasons.CloseReason.RESPONSE
 cdef int GIVEN = _scoreboard.Cell.CLOSED + _reasons.CloseReason.HANDED_OVER
-
-
-def keep_freed_memory():
-    """Have the allocator keep what large bodies give back, up to a bound, for the next ones.
-
-    Without this each body of a megabyte is several hundred page faults, which cost more than receiving it.
-    """
-    keep_memory(2 * 1024 * 1024, 8 * 1024 * 1024)
-
-
-@cython.final
-cdef class BodyBuffer:
-    """A body of known length in memory: what is received lands where the application will read it.
-
-    A `wsgicluster.http.connection.BodyStore` that saves a large body one copy and all growing.
-    """
-
-    cdef bytes memory
-    cdef Py_ssize_t size, filled
-
-    def __init__(self, Py_ssize_t size):
-        # Not cleared: memory that no byte has come for is never touched, and costs nothing.
-        self.memory = PyBytes_FromStringAndSize(NULL, size)
-        self.size = size
-
-    def write(self, const unsigned char[::1] piece not None):
-        """Take the next piece; one that `CompiledFastPath.receive` has put in its place already is only counted."""
-        cdef Py_ssize_t size = piece.shape[0]
-        cdef char *place = PyBytes_AS_STRING(self.memory) + self.filled
-        if size > self.size - self.filled:
-            raise ValueError("the body is longer than was said")
-        if size and <char *>&piece[0] != place:
-            memcpy(place, &piece[0], size)
-        self.filled += size
-
-    def finish(self):
-        """The body as a file; shares the memory."""
-        if self.filled != self.size:
-            raise ValueError("the body is not complete")
-        memory, self.memory = self.memory, None
-        return io.BytesIO(memory)
-
-    def discard(self):
-        """Forget a body that will never be complete."""
-        self.memory = None
 
 
 @cython.final
@@ -328,7 +265,6 @@ cdef class CompiledFastPath:
 
     def abandon(self):
         """In a process that the application has forked: let go of the client that is being answered."""
-        self.coalescer.abandon()
         if self.visitor is not None:
             self.visitor.contact.close()
         if self.arrival >= 0:
@@ -382,33 +318,19 @@ cdef class CompiledFastPath:
         """
         cdef ssize_t size
         cdef dict environ = None
-        cdef Py_ssize_t room = RECEIVE_BYTES
-        cdef BodyBuffer buffer
-        cdef iovec parts[2]
         self.ahead -= 1
         reader = connection.reader
         phase = reader.phase
-        parts[0].iov_base = self.data
         if phase is _COUNTED_PHASE and type(reader.store) is BodyBuffer:
-            buffer = <BodyBuffer>reader.store
-            room = buffer.size - buffer.filled
-            parts[0].iov_base = PyBytes_AS_STRING(buffer.memory) + buffer.filled
-            parts[0].iov_len = room
-            parts[1].iov_base = self.data
-            parts[1].iov_len = RECEIVE_BYTES
-            # What comes behind a body must be seen: closing over unread bytes would reset the connection.
-            size = readv(peer.descriptor, parts, 2)
-        else:
-            size = recv(peer.descriptor, self.data, RECEIVE_BYTES, MSG_DONTWAIT)
+            return (<BodyBuffer>reader.store).receive(peer.descriptor, self.data, RECEIVE_BYTES, &self.received_bytes)
+        size = recv(peer.descriptor, self.data, FIRST_BYTES if phase is _HEAD_PHASE else RECEIVE_BYTES, MSG_DONTWAIT)
         if size < 0:
             PyErr_SetFromErrno(OSError)
         self.received_bytes += size
         if size == 0:
             return b""
         if phase is not _HEAD_PHASE:
-            if size > room:
-                return PyBytes_FromStringAndSize(<char *>parts[0].iov_base, room) + self.data[:size - room]
-            return PyMemoryView_FromMemory(<char *>parts[0].iov_base, size, PyBUF_READ)
+            return PyMemoryView_FromMemory(self.data, size, PyBUF_READ)
         if not reader.rest:
             environ = self._read(size, peer.template)
         if environ is None or (peer.trusted and not set_scheme(self.schemes, environ)):

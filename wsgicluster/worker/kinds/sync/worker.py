@@ -8,7 +8,6 @@ from contextvars import copy_context
 from typing import Any, Protocol
 
 from wsgicluster.http import core
-from wsgicluster.http.connection import BodyStore
 from wsgicluster.ipc.scoreboard import Cell, Page
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.worker import KINDS
@@ -28,13 +27,13 @@ from wsgicluster.worker.kinds.sync.fast_path import PythonFastPath
 from wsgicluster.worker.kinds.sync.notifying_loop import NotifyingLoop
 from wsgicluster.worker.kinds.sync.slow_request_monitor import SlowRequestMonitor
 from wsgicluster.worker.kinds.sync.waiting_clients import WaitingClients
+from wsgicluster.worker.request.bodies import worker_bodies
 from wsgicluster.worker.request.cycle import Cycle
 from wsgicluster.worker.request.in_flight import RequestRunner
 from wsgicluster.worker.request.leaves import receiver, serve
 from wsgicluster.worker.request.outcome import Outcome
 from wsgicluster.worker.runner import KindRunner, NoQueue, Step
 from wsgicluster.worker.transport.transport import RECEIVE_BYTES
-from wsgicluster.wsgi.input import MEMORY_BYTES, StoredBody
 
 _STARTED = int(Cell.STARTED)
 
@@ -53,9 +52,6 @@ class Way(Protocol):
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """A connection is new, or has got another client; ``template`` is that of its environs."""
 
-    def open_body(self, length: int) -> BodyStore | None:
-        """Where a body goes that arrives in pieces; None is the usual store."""
-
     def tell(self, on_finished: Callable[[], object] | None) -> None:
         """From now on call this when a request has run; None: nothing."""
 
@@ -70,10 +66,6 @@ class CycleAlone:
 
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Nothing is kept for a connection."""
-
-    def open_body(self, _length: int) -> BodyStore | None:
-        """The usual store."""
-        return None
 
     def tell(self, on_finished: Callable[[], object] | None) -> None:
         """The owner of the cycle does."""
@@ -92,15 +84,13 @@ class CompiledWay:
     compiled = True
 
     def __init__(self, context: WorkerContext, parts: RunnerParts, slow_s: float) -> None:
-        from wsgicluster.worker.kinds.sync._fast_path import BodyBuffer, CompiledFastPath, Peer, keep_freed_memory
+        from wsgicluster.worker.kinds.sync._fast_path import CompiledFastPath, Peer
         from wsgicluster.worker.request._coalesce import Coalescer
 
-        keep_freed_memory()
         coalescer = Coalescer(context.page, parts.cycle.beat_s)
         parts.cycle.send_blocks = coalescer.send
         settings = context.settings
         self._peer = Peer
-        self._body_buffer = BodyBuffer
         self.fast_path: FastPath[Connection] | None = None
         self.arrivals: Arrivals[Connection] | None = None
         self.serve: Serve = serve
@@ -114,10 +104,6 @@ class CompiledWay:
     def adopt(self, connection: Connection, template: dict[str, Any]) -> None:
         """Tell the compiled code what it needs of a new connection."""
         connection.peer = self._peer(connection, template)
-
-    def open_body(self, length: int) -> BodyStore | None:
-        """A buffer of the right size, where that is known and not large."""
-        return self._body_buffer(length) if 0 < length <= MEMORY_BYTES else None
 
     def tell(self, on_finished: Callable[[], object] | None) -> None:
         """The compiled code writes on the page itself, and has to tell instead."""
@@ -201,7 +187,7 @@ class InlineRunner:
             waits=InlineWaits(self._context, self._monitor.undisturbed, self._parts.logs.write),
             fast_path_for=self._fast_path_for,
             may_keep=self.may_keep,
-            open_body=self.open_body,
+            open_body=worker_bodies(self.loop, self._context.settings.tmp_upload_dir).open,
             adopt=self._way.adopt,
             arrivals=self._way.arrivals,
             begin=self._begin_to_look,
@@ -231,10 +217,6 @@ class InlineRunner:
     def may_keep(self) -> bool:
         """Whether connections are to be kept, now."""
         return self._keep_alive.allows(time.monotonic() - self._cycle.started)
-
-    def open_body(self, length: int) -> BodyStore:
-        """Where a body that arrives in pieces goes; ``length`` is CHUNKED when it is not known."""
-        return self._way.open_body(length) or StoredBody(self._context.settings.tmp_upload_dir, length)
 
     # -- while a request keeps the thread
 

@@ -1,0 +1,1 @@
+"""``wsgicluster init``: writes a commented configuration file for the application of a folder."""
