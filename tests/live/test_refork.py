@@ -46,6 +46,7 @@ def after_mold_fork(server):
     AFTER
 """
 FORKED = r"Refork: Mold \(pid (\d+), generation \d+\) was forked from a worker"
+SERVES = r"The new server \(pid \d+\) serves"
 KINDS = {"sync": ("-k", "sync"), "plain": ("-k", "sync"), "gthread": ("-k", "gthread", "--threads", "2")}
 
 
@@ -173,3 +174,17 @@ def test_settings_that_do_not_go_together(server: StartServer, arguments: tuple[
     assert live.wait_end() == 2
     assert complaint in live.log()
     assert "Traceback" not in live.log()
+
+
+def test_an_upgrade_and_recycling_behind_a_refork(server: StartServer, tmp_path: pathlib.Path) -> None:
+    live = start(server, tmp_path, "-w", "1", "--max-requests", "60")
+    refork(live, 1)
+    loaded = served(live)[1]
+    wait_until(lambda: served(live) and "recycled after its number of requests" in live.log(), 15, "a recycled worker")
+    assert served(live)[1] == loaded
+    live.send(signal.SIGUSR2)
+    live.wait_log(SERVES, 15)
+    live.send(signal.SIGTERM)
+    wait_until(lambda: live.process.poll() is not None, 15, "the server before has exited")
+    assert live.process.returncode == 0
+    assert served(live)[1] != loaded, "a fresh mold"
