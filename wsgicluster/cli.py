@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
 from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.children.promoted_mold import MoldForker
 from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.reload import log_options
 from wsgicluster.arbiter.service.launch import Origin, take
@@ -34,6 +35,7 @@ from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
 from wsgicluster.worker.boot import boot_worker, load_application
 from wsgicluster.worker.kinds.registry import check_kind, import_kind
+from wsgicluster.worker.lifecycle.promotion import ForkMold
 
 if TYPE_CHECKING:
     from wsgicluster.gunicorn.arbiter_calls import ArbiterCalls
@@ -99,6 +101,7 @@ class Command:
         self._path = [entry for entry in sys.path if entry and os.path.realpath(entry) != real]
         self._changed: frozenset[str] = frozenset()
         self._logs: Logs | None = None
+        self._roles: Roles | None = None
         self._hooks: ArbiterCalls | None = None
         self._opened = OpenedDescriptors()
         """What the configuration file has opened: its hooks may use it in workers."""
@@ -182,7 +185,7 @@ class Command:
                 "--inplace in a checkout; set WSGICLUSTER_PURE=1 if plain Python is intended",
                 core.missing,
             )
-        roles = Roles(
+        self._roles = roles = Roles(
             self._boot_worker,
             self._load_application,
             core.description(),
@@ -228,7 +231,15 @@ class Command:
 
             view = self._hooks.unpacked(assignment.hooked, settings)
             configured = WorkerCalls(self._hooks.server, view, settings, self._logs.error)
-        boot_worker(self._logs, settings, assignment, application, configured)
+        boot_worker(self._logs, settings, assignment, application, configured, self._mold_forker(settings, assignment))
+
+    def _mold_forker(self, settings: Settings, assignment: Assignment) -> ForkMold | None:
+        """What a worker forks a mold with that it is ordered to make of itself; None where none is."""
+        if not settings.refork_after:
+            return None
+        assert self._logs is not None, "no worker boots before there are logs"
+        assert self._roles is not None, "a server has roles before it has workers"
+        return MoldForker(assignment, settings, self._roles, self._logs)
 
     def _hooks_of(self, settings: Settings) -> ArbiterHooks:
         """What calls the hooks of the newest settings; once there were any it stays, and so does what they have set."""

@@ -122,6 +122,16 @@ class RecordedChildren(ChildProcesses):
             child.take(Input.STARTED)
         return child
 
+    def promote(self, source: Child, now: float) -> Child:
+        if self.refusal is not None:
+            raise self.refusal
+        child = Child(len(self.made) + 1, 0, source.generation, now, Role.MOLD, mold=source.key)
+        link = RecordedLink(child, self.board)
+        self.asked_at.append(now)
+        self.made.append(link)
+        self._not_exited.append(link)
+        return child
+
     @property
     def living(self) -> list[RecordedLink]:
         """The links to all children that have not exited."""

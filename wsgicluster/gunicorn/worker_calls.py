@@ -55,6 +55,14 @@ class WorkerCalls:
         self._worker.aborted = True
         self._call("worker_abort", self._worker)
 
+    def before_mold(self) -> None:
+        """A mold is about to be forked from the worker. Raises HookError."""
+        self._needed("before_mold_fork", self._server, self._worker)
+
+    def after_mold(self) -> None:
+        """In the mold. Raises HookError."""
+        self._needed("after_mold_fork", self._server)
+
     def exiting(self) -> None:
         """The worker exits; in the process of a worker only."""
         if self._worker.pid == os.getpid():

@@ -200,6 +200,14 @@ class MailboxRegistry:
         self.turns_fd = Turns.new().descriptor
         self._pairs: dict[MailboxName, MailboxPair] = {}
 
+    @classmethod
+    def beside(cls, retained_fd: int, turns_fd: int) -> "MailboxRegistry":
+        """An empty one, with these files of the server's; takes them over."""
+        made = cls()
+        made.share_retained(retained_fd)
+        made.share_turns(turns_fd)
+        return made
+
     def share_retained(self, number: int) -> None:
         """Use the file of the server before this one; before there is any child."""
         os.close(self.retained_fd)

@@ -105,6 +105,13 @@ def join(membership: Membership) -> None:
         call()
 
 
+def leave() -> None:
+    """This process, which was forked from a member, is none."""
+    global _current
+    _current = None
+    _activities.clear()
+
+
 def on_join(call: Callable[[], object]) -> None:
     """Have this called as soon as this process, or one that is forked from it to be a member, has joined."""
     _on_join.append(call)

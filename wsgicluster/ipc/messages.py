@@ -75,7 +75,7 @@ class RecycleWanted:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """A mold has forked the worker with this ``ticket``; ``pid`` as the arbiter sees it."""
+    """The child with this ``ticket`` was forked, by a mold or as a mold; ``pid`` as the arbiter sees it."""
 
     ticket: int
     pid: int
@@ -162,6 +162,18 @@ class OperationWanted:
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class PromotionWanted:
+    """To a worker: say whether a mold can be forked from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionAnswered:
+    """From a worker: a mold can be forked from it, or ``refused`` says why not."""
+
+    refused: str = ""
+
+
 MOST_DESCRIPTORS = 240
 """That go with one message; the kernel passes at most 253 at a time."""
 
@@ -175,6 +187,19 @@ class MailboxesChanged:
 
     opened: Sequence[int | str]
     closed: Sequence[int | str]
+    descriptors: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MoldOrdered:
+    """To a worker that is about to drain: fork a mold then, with this ``ticket`` and the ``page`` of this number.
+
+    ``descriptors`` travel beside the message: the mold's end of its channel, where it receives orders, and its file for
+    stacks. They are closed by a worker that forks no mold, which tells the arbiter.
+    """
+
+    ticket: int
+    page: int
     descriptors: list[int] = dataclasses.field(default_factory=list)
 
 
@@ -195,6 +220,9 @@ Message: TypeAlias = (
     | MailPosted
     | Online
     | OperationWanted
+    | PromotionWanted
+    | PromotionAnswered
+    | MoldOrdered
 )
 
 _CLASSES: dict[str, type[Message]] = {
@@ -216,6 +244,9 @@ _CLASSES: dict[str, type[Message]] = {
         MailPosted,
         Online,
         OperationWanted,
+        PromotionWanted,
+        PromotionAnswered,
+        MoldOrdered,
     )
 }
 _BESIDE = "descriptors"
@@ -285,7 +316,7 @@ class Channel:
         Raises ChannelClosed when the other end is closed.
         """
         try:
-            if isinstance(message, MailboxesChanged) and message.descriptors:
+            if isinstance(message, MailboxesChanged | MoldOrdered) and message.descriptors:
                 socket.send_fds(self._sock, [encode(message)], message.descriptors)
             else:
                 self._sock.send(encode(message))
@@ -314,7 +345,7 @@ class Channel:
             return decode(packet)
         try:
             message = decode(packet)
-            if isinstance(message, MailboxesChanged):
+            if isinstance(message, MailboxesChanged | MoldOrdered):
                 message.descriptors.extend(descriptors)
                 descriptors = []
             return message

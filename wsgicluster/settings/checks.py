@@ -75,6 +75,9 @@ def complete(settings: Settings, sources: Mapping[str, str]) -> Completed:
         changes["preload_app"] = False
         changed["preload_app"] = f"{sources[because]} ({because})"
         remarks.append(f"preload_app: turned off, because {why}")
+        if settings.refork_after:
+            changes["refork_after"] = 0
+            changed["refork_after"] = f"{sources[because]} ({because})"
     if settings.reload and settings.smoke:
         changes["smoke"] = ()
         changed["smoke"] = f"{sources['reload']} (reload)"
@@ -167,6 +170,7 @@ def check(settings: Settings, sources: Mapping[str, str], directory: str) -> Non
         lambda: _check_addresses(settings, sources),
         lambda: None if isinstance(settings.workers, Automatic) else _check_strength(settings, sources),
         lambda: None if isinstance(settings.workers, Automatic) else check_scheduling(settings, sources),
+        lambda: _check_refork(settings, sources),
         lambda: _check_responses(settings, sources),
         lambda: _check_proxies(settings, sources),
         lambda: _check_raw_socket(settings, sources),
@@ -227,6 +231,18 @@ def check_scheduling(settings: Settings, sources: Mapping[str, str]) -> None:
         if sources[name] != DEFAULT and policy != wanted:
             given = settings.sticky if name == "sticky" else WEIGHTS.show(weights)
             raise complaint(sources[name], name, str(given), f"scheduling = {wanted} with it, not {policy}")
+
+
+def _check_refork(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Whether there is a mold that a worker could take the place of, and workers of which one may."""
+    if settings.refork_after and not settings.preload_app:
+        raise complaint(sources["refork_after"], "refork_after", str(settings.refork_after), "preload_app as well")
+    if settings.refork_after and kind_row(settings.worker_class).cooperative:
+        raise complaint(
+            sources["refork_after"], "refork_after", str(settings.refork_after),
+            f"0 with {settings.worker_class} workers, or sync or gthread: greenlets that wait for something, and the "
+            "event loop that would wake them, cannot be forked",
+        )  # fmt: skip
 
 
 def _check_responses(settings: Settings, sources: Mapping[str, str]) -> None:

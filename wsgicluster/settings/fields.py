@@ -58,6 +58,10 @@ class Settings:
     preload_app: bool = declare(False, Declaration(
         general.SWITCH, Group.APPLICATION, NEXT_WORKER,
         "Load the application once, before the workers are forked.", ("--preload",)))
+    refork_after: int = declare(0, Declaration(
+        general.COUNT, Group.APPLICATION, NEXT_WORKER,
+        "With preload_app: requests after which an idle worker becomes the process that the others are forked from, so "
+        "that they share what it has loaded; 0 means never.", ("--refork-after",)))
     smoke: tuple[str, ...] = declare((), Declaration(
         rollout.SMOKE, Group.APPLICATION, NEXT_WORKER,
         "Smoke test: paths that the first worker of each generation requests of its application before it serves. Each "
@@ -583,6 +587,12 @@ class Settings:
     worker_exit: Callable[..., Any] | None = declare(None, Declaration(
         hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
         "Called in a worker last of all, before it exits."))
+    before_mold_fork: Callable[..., Any] | None = declare(None, Declaration(
+        hooks.SERVER_AND_WORKER, Group.HOOKS, NEXT_WORKER,
+        "Called in a worker that refork_after promotes, when it has drained: close what workers must not share."))
+    after_mold_fork: Callable[..., Any] | None = declare(None, Declaration(
+        hooks.SERVER, Group.HOOKS, NEXT_WORKER,
+        "Called in the mold that was forked from that worker, before it forks any."))
     nworkers_changed: Callable[..., Any] | None = declare(None, Declaration(
         hooks.NUMBER_OF_WORKERS, Group.HOOKS, NOW,
         "Called in the arbiter when another number of workers is wanted; at the start the old number is None."))

@@ -83,6 +83,13 @@ def on_fork(call: Callable[[], object]) -> None:
         _guard.calls.append(call)
 
 
+def leave_parent() -> None:
+    """In a process of ours that was forked from a worker: close and reset what is the worker's, as in all others."""
+    calls, _guard.calls = _guard.calls, []
+    for call in calls:
+        call()
+
+
 @contextlib.contextmanager
 def by_server() -> Iterator[None]:
     """What is forked in this context is a process of ours; in the child that holds until it calls `begin`."""

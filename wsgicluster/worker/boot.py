@@ -20,6 +20,7 @@ from wsgicluster.ipc.messages import BootFailed, Broken, ChannelClosed, Online, 
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings, paste
 from wsgicluster.system import forks, parent_death, privileges, process
+from wsgicluster.system.descriptors import open_sockets
 from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.from_settings import worker_facts
 from wsgicluster.worker.hooks import WorkerHooks
@@ -31,6 +32,7 @@ from wsgicluster.worker.kinds.worker import Worker
 from wsgicluster.worker.lifecycle import app_metrics
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
+from wsgicluster.worker.lifecycle.promotion import ForkMold, Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
 from wsgicluster.worker.lifecycle.reloader import Reloader, failing_application
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
@@ -66,10 +68,12 @@ def boot_worker(
     assignment: Assignment,
     application: Any = None,
     configured: ConfiguredHooks | None = None,
+    fork_mold: ForkMold | None = None,
 ) -> NoReturn:
     """Run one worker in this freshly forked process; ends the process, never returns.
 
-    ``application`` is given when it was loaded before the fork, ``configured`` when the configuration file has hooks.
+    ``application`` is given when it was loaded before the fork, ``configured`` when the configuration file has hooks,
+    ``fork_mold`` where this worker may have to fork a mold.
     """
     code = BootError.exit_code
     forks.begin(f"worker {assignment.slot}", settings.proc_name or settings.wsgi_app or "", logs.error)
@@ -79,7 +83,7 @@ def boot_worker(
             hooks = hooks_class(settings.worker_class)
             worker_parts(hooks).after_fork()
             call_hook(settings.worker_class, hooks.after_fork)
-        code = _live(logs, settings, assignment, application, configured)
+        code = _live(logs, settings, assignment, application, configured, fork_mold)
     except ServerError as error:
         code = error.exit_code
         trace = error.trace if isinstance(error, AppLoadError | SmokeTestError | HookError) else ""
@@ -96,18 +100,17 @@ def boot_worker(
 
 
 def _live(
-    logs: Logs, settings: Settings, assignment: Assignment, application: Any, configured: ConfiguredHooks | None
+    logs: Logs,
+    settings: Settings,
+    assignment: Assignment,
+    application: Any,
+    configured: ConfiguredHooks | None,
+    fork_mold: ForkMold | None,
 ) -> int:
     began = time.monotonic()
+    sockets = frozenset(open_sockets()) if fork_mold is not None else frozenset[str]()
     _prepare(settings)
-    signals = WorkerSignals(assignment.stacks_fd)
-    forks.on_fork(signals.forget)
-    forks.on_fork(parent_death.forget)
-    signals.install()
-    guards = Guards(logs.error, f"worker {assignment.slot}")
-    guards.install()
-    # No client is served yet, so there is nothing to finish.
-    parent_death.notice(assignment.channel.fileno(), _end_orphan)
+    signals, guards = _take_signals(logs, assignment)
     # Before privileges are dropped: a key is best readable by root alone.
     preamble = PreambleSettings.of(settings, logs.error, assignment.tls)
     app_metrics.begin(assignment)  # hooks may make metrics, too
@@ -131,7 +134,10 @@ def _live(
     own = hooks(application, settings, assignment.slot, logs.error, state.is_leaving)
     boot_s = time.monotonic() - began
     recycling = _recycling(settings, boot_s)
-    booted = Booted(settings, assignment, logs, state, recycling, preamble, signals, configured)
+    booted = Booted(
+        settings, assignment, logs, state, recycling, preamble, signals, configured,
+        Promotion(sockets, kind.thread_names, kind.unforkable),
+    )  # fmt: skip
     kind.finish_setup()
     logs.follow_access_logger()
     worker = build_worker(booted, kind, _called(own))
@@ -148,8 +154,21 @@ def _live(
     if configured is not None:
         _initialized(configured, worker, own)
     worker.serve(Ready(boot_s, recycling.measure()))
+    _fork_mold(worker, application, configured, fork_mold)
     call_hook(settings.worker_class, own.end)
     return 0
+
+
+def _take_signals(logs: Logs, assignment: Assignment) -> tuple[WorkerSignals, Guards]:
+    signals = WorkerSignals(assignment.stacks_fd)
+    forks.on_fork(signals.forget)
+    forks.on_fork(parent_death.forget)
+    signals.install()
+    guards = Guards(logs.error, f"worker {assignment.slot}")
+    guards.install()
+    # No client is served yet, so there is nothing to finish.
+    parent_death.notice(assignment.channel.fileno(), _end_orphan)
+    return signals, guards
 
 
 def _prepare(settings: Settings) -> None:
@@ -184,6 +203,30 @@ def _initialized(configured: ConfiguredHooks, worker: Worker, own: WorkerHooks) 
     own.application = configured.initialized(before, facts, context.assignment.listeners)
     if own.application is not before:
         worker.parts.replace_application(_called(own))
+
+
+def _fork_mold(
+    worker: Worker, application: Any, configured: ConfiguredHooks | None, fork_mold: ForkMold | None
+) -> None:
+    """Fork a mold from this worker, which has drained, if that was ordered, and nothing speaks against it."""
+    promotion, context = worker.parts.promotion, worker.context
+    order, refused = promotion.order, ""
+    try:
+        # A server that stops needs none.
+        if order is None or fork_mold is None or not worker.parts.exit_request.retiring:
+            return
+        worker.parts.runner.end_threads()
+        if configured is not None:
+            configured.before_mold()
+        refused = promotion.refusal()
+        if not refused:
+            fork_mold(order, application, configured.after_mold if configured is not None else None)
+    except (OSError, HookError) as error:
+        refused = str(error)
+    finally:
+        promotion.decline()  # the mold has its own copies
+    if refused:
+        context.log.warning("worker %d: no mold was forked from it: %s", context.slot, refused)
 
 
 def _application_is_loaded(signals: WorkerSignals, logs: Logs) -> None:

@@ -101,7 +101,7 @@ class KindRunner:
     length, which is CHUNKED when it is not known; ``runs_early`` whether a request runs already while that arrives.
     ``adopt`` is called with a connection that is new, or has got another client, and the template of its environs.
     ``begin`` is called when the worker is about to serve, ``end_quickly`` from a signal handler when it hangs and ends
-    in a moment.
+    in a moment, ``end_threads`` once it has drained, where a mold is to be forked from it.
     """
 
     run: Step
@@ -115,3 +115,4 @@ class KindRunner:
     arrivals: Arrivals[Connection] | None = None
     begin: Callable[[], object] = do_nothing
     end_quickly: Callable[[], object] = do_nothing
+    end_threads: Callable[[], object] = do_nothing

@@ -99,3 +99,15 @@ def test_no_item_is_lost_between_waking_and_ending() -> None:
         subject.put(lambda: meeting.wait(5))
         subject.put(lambda: meeting.wait(5))
         meeting.wait(5)
+
+
+def test_all_threads_end_when_that_is_wanted() -> None:
+    done = threading.Barrier(3)
+    subject = pool(2)
+    for _ in range(2):
+        subject.put(done.wait)
+    done.wait(10)
+    wait_until(lambda: len(subject._idle) == 2, 10, "both have nothing to do")
+    subject.end(10.0)
+    assert subject.threads == 0
+    assert not subject._idle

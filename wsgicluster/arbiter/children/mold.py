@@ -14,14 +14,14 @@ import signal
 import socket
 import threading
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.clock import SystemClock
 from wsgicluster.dataclass import dataclass
-from wsgicluster.errors import AppLoadError, ServerError
+from wsgicluster.errors import AppLoadError, HookError, ServerError
 from wsgicluster.ipc import app_metrics, membership
 from wsgicluster.ipc.assignment import Assignment
 from wsgicluster.ipc.mailbox import MailboxName, MailboxRegistry
@@ -207,18 +207,7 @@ class Mold:
         """Load the application, then fork workers until the arbiter has exited."""
         keep = self._context.descriptors() | self._context.opened | self._logs.descriptors()
         fork.settle_in("mold", self._name, keep)
-        self._take_signals()
-        faulthandler.register(signals.DUMP_STACKS, file=self._context.stacks_fd, all_threads=True)
-        faulthandler.enable(self._context.stacks_fd)
-        parent_death.notice(self._context.channel.fileno(), _exit)
-        forks.begin("mold", self._name, self._logs.error)
-        forks.on_fork(self._forget)
-        files = self._context.shared_files
-        if files is not None:
-            membership.lend(membership.SharedState(files, self._settings.store, self._settings.store_size))
-        if self._context.app_metrics:
-            # Its own: each of its workers opens those of its slot when it counts for the first time.
-            app_metrics.begin(self._context.app_metrics, 0, self._context.page.index)
+        self._begin()
         clock = SystemClock()
         begun_at = clock.monotonic()
         try:
@@ -238,11 +227,49 @@ class Mold:
                 "The application started threads while it was preloaded (%s): workers will not have them",
                 ", ".join(thread.name for thread in threading.enumerate()[1:]),
             )
+        self._fork_workers(application, begun_at)
+
+    def take_over(self, application: object, prepare: Callable[[], object] | None) -> NoReturn:
+        """Fork workers with an application that a worker has loaded and used, which has forked this process.
+
+        ``prepare`` is called before the first one, and may raise a ServerError.
+        """
+        begun_at = SystemClock().monotonic()
+        process.set_title("mold", self._name)
+        if self._settings.timeout > 0:
+            # The arbiter does not know when it was forked: the worker may have drained for long.
+            self._context.page.floats[Cell.DEADLINE] = begun_at + self._settings.timeout
+        self._begin()
+        try:
+            if prepare is not None:
+                prepare()
+        except ServerError as error:
+            trace = error.trace if isinstance(error, HookError) else ""
+            self._context.channel.send(BootFailed(error.exit_code, str(error), trace))
+            os._exit(error.exit_code)
+        self._fork_workers(application, begun_at)
+
+    def _begin(self) -> None:
+        """What makes this process the mold, whatever it was forked from."""
+        self._take_signals()
+        faulthandler.register(signals.DUMP_STACKS, file=self._context.stacks_fd, all_threads=True)
+        faulthandler.enable(self._context.stacks_fd)
+        parent_death.notice(self._context.channel.fileno(), _exit)
+        forks.begin("mold", self._name, self._logs.error)
+        forks.on_fork(self._forget)
+        files = self._context.shared_files
+        if files is not None:
+            membership.lend(membership.SharedState(files, self._settings.store, self._settings.store_size))
+        if self._context.app_metrics:
+            # Its own: each of its workers opens those of its slot when it counts for the first time.
+            app_metrics.begin(self._context.app_metrics, 0, self._context.page.index)
+
+    def _fork_workers(self, application: object, begun_at: float) -> NoReturn:
         # What is frozen is not touched by collections, so that workers continue to share its memory.
         gc.collect()
         gc.freeze()
         self._context.page.floats[Cell.DEADLINE] = 0.0
-        self._context.channel.send(Ready(clock.monotonic() - begun_at))
+        self._context.channel.send(Ready(SystemClock().monotonic() - begun_at))
         while True:
             try:
                 ticket, assignment = _receive_order(self._context)

@@ -4,6 +4,7 @@ Carries out what others decide, and owns the link to each child until that is re
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -22,14 +23,14 @@ from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import ListenerSet
 from wsgicluster.arbiter.plan.child import Child, Input, Role
-from wsgicluster.arbiter.plan.orders import Spawn
+from wsgicluster.arbiter.plan.orders import MOLD_SLOT, Spawn
 from wsgicluster.arbiter.plan.rollout import Generation
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem.diagnosis import Exit
 from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.assignment import Assignment
-from wsgicluster.ipc.messages import Channel
+from wsgicluster.ipc.messages import Channel, ChannelClosed, MoldOrdered
 from wsgicluster.ipc.scheduling import Scheduling, load_scheduling, store_scheduling
 from wsgicluster.ipc.scoreboard import Cell, ChildRole, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
@@ -146,6 +147,35 @@ class ChildProcesses:
         if child.pid:
             self._by_pid[child.pid] = child.key
             child.take(Input.STARTED)
+        return child
+
+    def promote(self, source: Child, now: float) -> Child:
+        """Order a mold from a worker, which forks it once it has drained; raises OSError when that cannot be done."""
+        child = Child(next(self._keys), MOLD_SLOT, source.generation, now, Role.MOLD, mold=source.key)
+        page = self.board.take(MOLD_SLOT, source.generation)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.board.free, page)
+            ours, theirs = Channel.pair()
+            undo.callback(ours.close)
+            orders, their_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(orders.close)
+            with contextlib.closing(theirs), contextlib.closing(their_orders):
+                stacks_fd = self._stacks_file()
+                undo.callback(os.close, stacks_fd)
+                passed = [theirs.fileno(), their_orders.fileno(), stacks_fd]
+                try:
+                    sent = self._links[source.key].channel.send(MoldOrdered(child.key, page.index, passed))
+                except ChannelClosed as error:
+                    raise OSError(errno.EPIPE, str(error)) from error
+                if not sent:
+                    raise OSError(errno.EAGAIN, "its channel is full")
+            undo.pop_all()
+        link = ChildLink(child, page, ours, stacks_fd)
+        orders.setblocking(False)
+        link.orders = orders
+        # With its first order it gets all mailboxes.
+        link.forget_mailboxes()
+        self._links[child.key] = link
         return child
 
     def sockets(self, numbers: Iterable[int]) -> ListenerSet:
@@ -291,8 +321,9 @@ class ChildProcesses:
         self.admit_control(ours, "admin worker")
 
     def _mold_of(self, generation: int) -> ChildLink | None:
+        """The newest that is ready: one that was forked from a worker is newer than that which has made the worker."""
         links = [k for k in self._links.values() if k.child.generation == generation and k.child.ready]
-        return next((link for link in links if link.orders is not None), None)
+        return max((link for link in links if link.orders is not None), key=lambda k: k.child.key, default=None)
 
     def claim(self, child: Child, pid: int) -> Exit | None:
         """A mold has forked this worker, which has this pid; returns how it exited, if it has."""
@@ -379,7 +410,7 @@ class ChildProcesses:
         if child.role is Role.WORKER:
             self.hooks.exited(child)
         maker = self._links.get(child.mold)
-        if maker is not None and child.pid == 0:
+        if maker is not None and maker.orders is not None and child.pid == 0:
             # It may have lost the descriptors of the order: with the next one it gets those of all mailboxes.
             maker.forget_mailboxes()
         self._by_pid.pop(child.pid, None)

@@ -64,6 +64,8 @@ class End(enum.Enum):
     RECYCLED_REQUESTS = "recycled after its number of requests"
     RECYCLED_HANG = "recycled for its hanging requests"
     RECYCLED_APPLICATION = "recycled at the application's request"
+    RECYCLED_REFORK = "recycled after a refork"
+    PROMOTED = "promoted to be the mold"
     RECYCLED_CHANNEL = "recycled because it had closed its channel"
     CUT = "cut off at the end of graceful_timeout"
     TIMED_OUT = "timed out"
@@ -118,7 +120,7 @@ class Child:
     state: State = State.FORKED
     pid: int = 0
     mold: int = 0
-    """The key of the mold that is to fork it; 0 for one that the arbiter forks itself."""
+    """The key of the child that is to fork it, a mold, or of a mold a worker; 0 for one that the arbiter forks."""
     takes_requests: bool = False
     """It listens, according to its page: known before its message is read that it is ready."""
     ready_at: float | None = None
@@ -166,6 +168,11 @@ class Child:
     def unborn(self) -> bool:
         """Was it ordered from a mold, and has not reported its pid yet?"""
         return self.pid == 0 and self.mold != 0
+
+    @property
+    def promoted(self) -> bool:
+        """Is it a mold that was forked from a worker?"""
+        return self.role is Role.MOLD and self.mold != 0
 
     @property
     def may_hold_requests(self) -> bool:

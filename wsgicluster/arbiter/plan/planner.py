@@ -120,7 +120,7 @@ class Planner:
             if child.asked or child.state is State.KILLED or self._is_tried(child) or child.role in SUPPORT_ROLES:
                 continue
             if child.role is Role.MOLD:
-                if not wanted and not self._is_forking(child, now):
+                if (not wanted or self._is_superseded(child)) and not self._is_forking(child, now):
                     stops.append(Stop(child.key, Ask.QUICK))
             elif not child.ready:
                 if not wanted or child.slot not in slots:
@@ -128,6 +128,13 @@ class Planner:
             elif child.slot not in slots or best.get(child.slot) is not child:
                 stops.append(Stop(child.key, Ask.DRAIN))
         return stops
+
+    def _is_superseded(self, mold: Child) -> bool:
+        """Is there a newer mold of the same generation, forked from a worker?"""
+        return any(
+            child.role is Role.MOLD and child.ready and child.generation == mold.generation and child.key > mold.key
+            for child in self._pool.children.values()
+        )
 
     def _make_room(self, leaving: set[int]) -> list[Stop]:
         """Where no worker may be too many: stops for old ones, as many as may be missing until others have booted."""
@@ -212,7 +219,10 @@ class Planner:
         molds = [
             child
             for child in self._pool.children.values()
-            if child.role is Role.MOLD and child.generation == spawn.generation and (child.coming or child.ready)
+            if child.role is Role.MOLD
+            and child.generation == spawn.generation
+            # One that is to be forked from a worker comes once that has drained: too late to wait for.
+            and ((child.coming and not child.promoted) or child.ready)
         ]
         if any(mold.ready for mold in molds):
             return [spawn]

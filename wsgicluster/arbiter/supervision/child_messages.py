@@ -18,6 +18,7 @@ from wsgicluster.ipc.messages import (
     Message,
     Online,
     OperationWanted,
+    PromotionAnswered,
     Ready,
     RecycleWanted,
     RequestFailed,
@@ -47,6 +48,7 @@ class ChildMessages:
         self._probation = parts.probation
         self._failures = parts.failures
         self._scheduling = parts.scheduling
+        self._reforker = parts.reforker
         self._events = parts.events
         self._log = parts.log
         self._clock = parts.clock
@@ -93,6 +95,8 @@ class ChildMessages:
         elif isinstance(message, MemoryTraced):
             if message.ticket in self.memory:
                 self.memory[message.ticket] = message
+        elif isinstance(message, PromotionAnswered):
+            self._reforker.answered(child, message)
         elif isinstance(message, OperationWanted) and child.role is Role.STEWARD:
             self.wanted.append(message)
 

@@ -49,6 +49,8 @@ _REQUESTED = frozenset(
         End.RECYCLED_CHANNEL,
         End.RECYCLED_HANG,
         End.RECYCLED_MEMORY,
+        End.PROMOTED,
+        End.RECYCLED_REFORK,
         End.RECYCLED_REQUESTS,
     }
 )

@@ -97,7 +97,8 @@ class ChildFailures:
 
     def not_started(self, child: Child) -> None:
         """A child's process will never be known; if there is one, it exits when it finds its channel closed."""
-        if child.state is State.FORKED:
+        # Of one that a worker was to fork more is known elsewhere, and another mold may be started at once.
+        if child.state is State.FORKED and not child.promoted:
             self._progress.not_started(child.slot, "its mold could not fork it", self._clock.monotonic())
         self._events.disconnected(child)
         child.take(Input.EXITED)

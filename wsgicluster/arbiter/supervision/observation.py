@@ -109,7 +109,11 @@ class Observation:
     def others(self) -> list[dict[str, Any]]:
         """All other processes but the arbiter."""
         found = [child for child in self._pool.children.values() if child.role is not Role.WORKER]
-        return [{"role": child.role.value, **self._process(child)} for child in found]
+        return [self._other(child) for child in found]
+
+    def _other(self, child: Child) -> dict[str, Any]:
+        told = {"role": child.role.value, **self._process(child)}
+        return told if child.role is not Role.MOLD else {**told, "promoted": child.promoted}
 
     def child_of(self, slot: int) -> Child | None:
         """The worker of a slot that serves, or else the newest one; None where there is none."""

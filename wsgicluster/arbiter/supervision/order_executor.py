@@ -13,6 +13,7 @@ from wsgicluster.arbiter.plan.orders import Order, Spawn, Stop
 from wsgicluster.arbiter.plan.support import SUPPORT_ROLES
 from wsgicluster.arbiter.postmortem import report
 from wsgicluster.arbiter.supervision.parts import SupervisionParts
+from wsgicluster.arbiter.supervision.reforking import is_promoted
 from wsgicluster.errors import ServerError
 
 MOST_TOGETHER = 32
@@ -30,6 +31,7 @@ class OrderExecutor:
         self._events = parts.events
         self._log = parts.log
         self._read = read
+        self._reforker = parts.reforker
 
     def carry_out(self, orders: Sequence[Order], now: float) -> None:
         """Do what is ordered, one after the other, and note it in the pool.
@@ -84,9 +86,7 @@ class OrderExecutor:
 
     def _adopt(self, started: PreparedChild, now: float) -> None:
         child = self._children.adopt(started)
-        self._pool.add(child)
-        self._events.forked(child)
-        self._children.watch(child, functools.partial(self._read, child.key))
+        self._begin(child)
         timeout_s = self._pool.settings(child).timeout
         if timeout_s > 0:
             self._failures.expect_beat(now + timeout_s)
@@ -101,6 +101,11 @@ class OrderExecutor:
             self._log.error("%s cannot be started: %s; next attempt in %g s", title, reason, wait.wait_s)
             return
         self._progress.not_started(slot, reason or "out of memory", now)
+
+    def _begin(self, child: Child) -> None:
+        self._pool.add(child)
+        self._events.forked(child)
+        self._children.watch(child, functools.partial(self._read, child.key))
 
     def _stop(self, order: Stop, now: float) -> None:
         child = self._pool.children[order.key]
@@ -121,5 +126,10 @@ class OrderExecutor:
             child.by = self._pool.stop_requested_by(child)
             if order.ask is not Ask.KILL:
                 self._events.draining(child)
+        if is_promoted(child) and order.ask is Ask.DRAIN and not self._pool.stopping:
+            # Before the signal: the worker looks for it when it begins to drain.
+            mold = self._reforker.order(child, now)
+            if mold is not None:
+                self._begin(mold)
         self._pool.asked(child, order.ask, now, graceful_s)
         link.request_stop(order.ask)

@@ -9,6 +9,7 @@ from wsgicluster.arbiter.supervision.failures import ChildFailures
 from wsgicluster.arbiter.supervision.observation import Observation
 from wsgicluster.arbiter.supervision.probation import Probation
 from wsgicluster.arbiter.supervision.progress import Progress
+from wsgicluster.arbiter.supervision.reforking import Reforker
 from wsgicluster.arbiter.supervision.scheduling import LiveScheduling
 from wsgicluster.clock import Clock
 from wsgicluster.dataclass import dataclass
@@ -26,6 +27,7 @@ class SupervisionParts:
     probation: Probation
     failures: ChildFailures
     scheduling: LiveScheduling
+    reforker: Reforker
     observation: Observation
     log: logging.Logger
     clock: Clock
@@ -41,4 +43,7 @@ class SupervisionParts:
         probation = Probation(pool, children, progress)
         failures = ChildFailures(pool, children, progress, events, logs, clock)
         scheduling = LiveScheduling(pool, children, logs.error)
-        return cls(pool, children, events, progress, probation, failures, scheduling, observation, logs.error, clock)
+        reforker = Reforker(pool, children, events, logs.error)
+        return cls(
+            pool, children, events, progress, probation, failures, scheduling, reforker, observation, logs.error, clock
+        )  # fmt: skip

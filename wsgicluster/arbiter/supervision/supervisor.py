@@ -56,6 +56,7 @@ class Supervisor:
         """What has failed, and what the server exits with therefore."""
         self.scheduling = parts.scheduling
         """The policy that the workers follow, and how it is set."""
+        self._reforker = parts.reforker
         self._autoscaler = Autoscaler(parts.pool, children, parts.events, parts.log)
         self._planner = Planner(parts.pool)
         self._executor = OrderExecutor(parts, self.messages.read)
@@ -241,6 +242,7 @@ class Supervisor:
             self.progress.recovered_at(),
             self._probation.next_due(),
             self._autoscaler.next_due(),
+            self._reforker.next_due(),
             self._children.events.next_due(self._clock.monotonic()),
             math.inf if self._pool.stopping else self._children.mailboxes.next_due(),
         )
@@ -253,6 +255,7 @@ class Supervisor:
             self.scheduling.promoted()
             self.progress.promoted(self._clock.time())
         self._autoscaler.advance(now)
+        self._reforker.advance(now)
         for child in self._pool.workers():
             if child.ready_at is None:
                 child.takes_requests = self._children.link(child).takes_requests

@@ -72,6 +72,7 @@ RESPONSE = hook("worker", "req", "environ", "resp", least=2)
 
 NAMES = (
     "on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init", "worker_int", "worker_abort",
-    "pre_exec", "pre_request", "post_request", "child_exit", "worker_exit", "nworkers_changed", "on_exit",
+    "pre_exec", "pre_request", "post_request", "child_exit", "worker_exit", "before_mold_fork", "after_mold_fork",
+    "nworkers_changed", "on_exit",
 )  # fmt: skip
 """All of them but ``ssl_context``, which is a setting of its own kind."""

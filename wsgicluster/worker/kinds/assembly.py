@@ -33,6 +33,7 @@ from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
+from wsgicluster.worker.lifecycle.promotion import Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.state import StateCell
@@ -59,6 +60,8 @@ class Booted:
     signals: WorkerSignals | None = None
     configured: ConfiguredHooks | None = None
     """The hooks of the configuration file, None where there are none."""
+    promotion: Promotion | None = None
+    """Whether a mold may be forked from the worker, where that may be asked of it."""
 
 
 def build_worker(booted: Booted, kind: KindParts, application: Application) -> Worker:
@@ -118,6 +121,7 @@ def build_worker(booted: Booted, kind: KindParts, application: Application) -> W
             replace_application=_replacing(cycle, wrap) if switch is None else switch.replace_application,
             names=names,
             share=ConnectionShare(context, mail),
+            promotion=booted.promotion or Promotion(),
         ),
     )
 

@@ -34,6 +34,12 @@ Item = TypeVar("Item")
 
 _QUEUED = int(Cell.QUEUED)
 
+THREAD_NAMES = "wsgicluster-request-"
+"""How the names of all begin that run requests."""
+
+END_S = 2.0
+"""How long is waited for their end where a mold is to be forked: what the application keeps for them is released."""
+
 IDLE_S = 20.0
 """A thread without work for this long ends, unless it is the only one without."""
 
@@ -120,6 +126,8 @@ class ThreadPool(Generic[Item]):
         self._interrupted = interrupted
         self._idle: list[LockType] = []
         self._lock = allocate_lock()
+        self._made: list[threading.Thread] = []
+        self._ended = False
         self._rousing = False
         """A thread has been woken and has not looked at the queue yet: it will see all that is there."""
 
@@ -128,6 +136,17 @@ class ThreadPool(Generic[Item]):
         self.waiting.append(item)
         if not self._rousing:
             self._rouse()
+
+    def end(self, limit_s: float) -> None:
+        """End all threads that have nothing to do, and wait for that, but not for longer."""
+        with self._lock:
+            self._ended = True
+            idle, self._idle = self._idle, []
+            for sleeper in idle:
+                sleeper.release()
+        until = monotonic() + limit_s
+        for thread in self._made:
+            thread.join(max(0.0, until - monotonic()))
 
     def withdraw(self, unwanted: Callable[[Item], bool]) -> list[Item]:
         """Return what no thread has taken, and forget it: the oldest items, as long as they are unwanted."""
@@ -160,10 +179,12 @@ class ThreadPool(Generic[Item]):
                 self._start()
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name=f"wsgicluster-request-{self.threads}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"{THREAD_NAMES}{self.threads}", daemon=True)
+        self._made = [*filter(threading.Thread.is_alive, self._made), thread]
         try:
             thread.start()
         except RuntimeError:
+            self._made.remove(thread)
             # The system has no room for one more: those that are there have to do.
             self._rousing = False
             self.threads -= 1
@@ -210,6 +231,9 @@ class ThreadPool(Generic[Item]):
         with self._lock:
             if self.waiting:
                 return True
+            if self._ended:
+                self.threads -= 1
+                return False
             limit_s = self._idle_s if self._idle else -1  # none
             self._idle.append(sleeper)
         self._rested()
@@ -242,6 +266,10 @@ class ThreadOffloading(Offloading):
         self._offers_logs = context.logs.access is not None
         self._counters = allocate_lock()
         self.submit = self._pool.put  # type: ignore[method-assign,assignment]  # called for each request: nothing in between
+
+    def end_threads(self) -> None:
+        """What the application keeps for each of them is released with them, such as connections to a database."""
+        self._pool.end(END_S)
 
     def _rested(self) -> None:
         self._cells[_QUEUED] = len(self._pool.waiting)
@@ -297,4 +325,10 @@ def _rung(_events: int) -> None:
     """The loop is awake: that was all."""
 
 
-PARTS = KindParts(row=KINDS["gthread"], loop=ThreadedLoop, connection=OffloadedConnection, runner=thread_runner)
+PARTS = KindParts(
+    row=KINDS["gthread"],
+    loop=ThreadedLoop,
+    connection=OffloadedConnection,
+    runner=thread_runner,
+    thread_names=THREAD_NAMES,
+)

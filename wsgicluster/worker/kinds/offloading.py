@@ -109,6 +109,7 @@ class Offloading:
             may_keep=self._may_keep,
             open_body=self.bodies.open,
             begin=self._begin_serving,
+            end_threads=self.end_threads,
         )
 
     def _fast_path_for(self, on_request: Step) -> FastPath[Connection] | None:
@@ -116,6 +117,9 @@ class Offloading:
         if not self._parts.fast:
             return None
         return receiver(self._parts.cycle, on_request, ConnectionState.RUNNING, RECEIVE_BYTES, self._trust)
+
+    def end_threads(self) -> None:
+        """End the threads that have run requests, once none does; there are none by default."""
 
     def _begin_serving(self) -> None:
         self.variables = copy_context()

@@ -65,7 +65,8 @@ class KindParts:
     called first in a worker that was forked after the import,
     ``leave_behind`` in a process that the application has forked. ``waiting_stacks`` returns where code waits that
     is in no thread now, as ``faulthandler`` writes stacks. ``serving_code`` are functions of which one is on the stack
-    of whatever runs a request, beside those of the loop.
+    of whatever runs a request, beside those of the loop. ``thread_names`` is how the names of the threads begin that
+    its runner can end; where ``unforkable`` says why, no mold may be forked from its workers.
     """
 
     row: WorkerKind
@@ -80,3 +81,5 @@ class KindParts:
     waiting_stacks: Callable[[], str] = no_stacks
     apart: RunsApart = run_in_context
     serving_code: frozenset[CodeType] = frozenset()
+    thread_names: str = ""
+    unforkable: str = ""

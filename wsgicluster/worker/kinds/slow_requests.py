@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from time import monotonic
 
 from wsgicluster.ipc.scoreboard import Page
+from wsgicluster.system.threads import mark_as_own
 from wsgicluster.worker.request.in_flight import RequestRunner, stack_text
 
 LOOKS = 4
@@ -94,6 +95,7 @@ class SlowRequestThread:
         self._requests.say(facts.request_line.encode("latin-1"), facts.client.encode("latin-1"), now - started, text)
 
     def _run(self) -> None:
+        mark_as_own()
         pause_s = look_s(self._slow_s)
         while not self._end.acquire(True, pause_s):
             self.look(monotonic())

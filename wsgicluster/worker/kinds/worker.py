@@ -13,6 +13,8 @@ from wsgicluster.ipc.messages import (
     MailboxesChanged,
     MemoryLimit,
     Message,
+    MoldOrdered,
+    PromotionWanted,
     Ready,
     SchedulingChanged,
     ShareConnections,
@@ -35,6 +37,7 @@ from wsgicluster.worker.lifecycle.arbiter_channel import ArbiterChannel
 from wsgicluster.worker.lifecycle.exit_request import ExitRequest
 from wsgicluster.worker.lifecycle.log_writer import LogWriter
 from wsgicluster.worker.lifecycle.memory_trace import MemoryTrace
+from wsgicluster.worker.lifecycle.promotion import Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.loop.loop import do_nothing
 from wsgicluster.worker.request.cycle import Application, Cycle
@@ -66,6 +69,7 @@ class WorkerParts:
     """Have another one called from the next requests on."""
     names: RequestNames
     share: ConnectionShare
+    promotion: Promotion
 
 
 class Worker:
@@ -160,6 +164,10 @@ class Worker:
             self.parts.share.note(message.count, message.slot)
         elif isinstance(message, TraceMemory):
             self.parts.channel.send(self._memory_trace.answer(message))
+        elif isinstance(message, PromotionWanted):
+            self.parts.channel.send(self.parts.promotion.answer())
+        elif isinstance(message, MoldOrdered):
+            self.parts.promotion.take(message)
 
     def _change_mailboxes(self, change: MailboxesChanged) -> None:
         mailboxes = self.context.assignment.mailboxes

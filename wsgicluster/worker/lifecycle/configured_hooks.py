@@ -37,7 +37,7 @@ class WorkerFacts:
 
 
 class ConfiguredHooks(Protocol):
-    """What is called; `forked` and `initialized` raise HookError, the others nothing."""
+    """What is called; `forked`, `initialized` and those of molds raise HookError, the others nothing."""
 
     def forked(self) -> None:
         """Before the application is loaded."""
@@ -50,6 +50,12 @@ class ConfiguredHooks(Protocol):
 
     def aborted(self) -> None:
         """The worker hangs, and exits."""
+
+    def before_mold(self) -> None:
+        """A mold is about to be forked from the worker, which has drained."""
+
+    def after_mold(self) -> None:
+        """In the mold."""
 
     def exiting(self) -> None:
         """The worker exits."""

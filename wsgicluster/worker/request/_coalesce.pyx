@@ -23,10 +23,22 @@ from posix.uio cimport iovec
 
 from wsgicluster.system._calls cimport *
 
+cdef extern from *:
+    """
+    #ifdef __linux__
+    #include <sys/prctl.h>
+    #define name_thread(name) prctl(PR_SET_NAME, name, 0, 0, 0)
+    #else
+    #define name_thread(name) 0
+    #endif
+    """
+    int name_thread(const char *name) nogil
+
 from contextlib import suppress
 
 from wsgicluster.errors import ClientGone
 from wsgicluster.ipc import scoreboard as _scoreboard
+from wsgicluster.system import threads as _threads
 from wsgicluster.worker.request.cycle import send_blocks
 from wsgicluster.wsgi.response import Framing
 
@@ -44,6 +56,8 @@ cdef enum:
 cdef object _CHUNKED = Framing.CHUNKED
 cdef object _COUNTED = Framing.COUNTED
 cdef int DEADLINE = _scoreboard.Cell.DEADLINE
+cdef bytes _name = _threads.ASLEEP.encode()
+cdef const char *_THREAD_NAME = _name
 
 cdef double QUICK_S = 0.0002
 cdef double HOLD_S = 0.0005
@@ -173,6 +187,7 @@ cdef void *_run(void *_argument) noexcept nogil:
     """The thread: gives the kernel what has waited for a tick, and sleeps while nobody gathers."""
     cdef timespec tick
     cdef int idle = 0, pause_ms = 1, found
+    name_thread(_THREAD_NAME)
     tick.tv_sec = 0
     tick.tv_nsec = TICK_NS
     while True:

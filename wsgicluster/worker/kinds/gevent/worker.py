@@ -419,4 +419,5 @@ PARTS = KindParts(
     waiting_stacks=waiting_stacks,
     apart=run_in_greenlet,
     serving_code=frozenset((GreenletOffloading._serve.__code__,)),
+    unforkable="greenlets that wait for something, and the event loop that would wake them, cannot be forked",
 )

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from wsgicluster.ipc.scoreboard import Cell, Page
+from wsgicluster.system.threads import mark_as_own
 from wsgicluster.worker.intake.policy import HAND_OFF_S, HANDED_OFF_AT_ONCE, Defer, PassOn
 from wsgicluster.worker.kinds.sync.notifying_loop import NotifyingLoop
 from wsgicluster.worker.kinds.sync.slow_request_watch import wait_for_slow
@@ -107,6 +108,7 @@ class SlowRequestMonitor:
             self._lock.release()
 
     def _run(self, overflow: select.epoll) -> None:
+        mark_as_own()
         wait_s: float | None = None
         while not (self._ended or self._loop.closed):
             try:

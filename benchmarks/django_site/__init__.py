@@ -1,0 +1,1 @@
+"""A Django project as many are: contributed applications, sessions, translations, forms and 40 templates."""
