@@ -8,7 +8,7 @@ import sys
 from sphinx.application import Sphinx
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import wsgicluster  # noqa: E402  (the package of this checkout, whatever is installed)
 
@@ -17,12 +17,17 @@ author = "the wsgicluster authors"
 copyright = "the wsgicluster authors"
 version = release = wsgicluster.__version__
 
-extensions: list[str] = []
+extensions = ["site_parts"]
 exclude_patterns = ["_build", "explanation/performance-table.rst"]
 nitpicky = True
-html_theme = "alabaster"
-html_theme_options = {"description": "A WSGI application server"}
-html_sidebars = {"**": ["about.html", "navigation.html", "searchbox.html"]}
+html_theme = "furo"
+html_title = f"{project} {release}"
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+html_copy_source = False
+html_show_sphinx = False
 highlight_language = "none"
 
 

@@ -89,15 +89,24 @@ def running_redis(folder: pathlib.Path) -> Iterator[RedisServer]:
 
 
 class Way:
-    """A port that leads to another one, until it is cut."""
+    """A port that leads to another one, until it is cut; what it forwards may take ``delay_s`` longer each way."""
 
     def __init__(self, target: int) -> None:
         self._target = target
+        self.delay_s = 0.0
         self._open: list[socket.socket] = []
         self._is_cut = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def lead_to(self, target: int) -> None:
+        """Lead new connections to another port; those that are open stay where they are."""
+        self._target = target
 
     def cut(self) -> None:
         """Close all connections, and each new one at once."""
@@ -127,11 +136,12 @@ class Way:
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [client, server]
                 for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=_copy, args=(one, other), daemon=True).start()
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
 
-
-def _copy(one: socket.socket, other: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # cut
-        while data := one.recv(65536):
-            other.sendall(data)
-        other.shutdown(socket.SHUT_WR)
+    def _copy(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # cut
+            while data := one.recv(65536):
+                if self.delay_s:
+                    threading.Event().wait(self.delay_s)
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""The files of ``examples/docker``, ``kubernetes`` and ``supervisor`` say nothing that the server does not know."""
+"""The files of ``examples`` for deployments say nothing that the server does not know."""
 
 import configparser
 import json
@@ -132,17 +132,61 @@ def test_compose_and_deployment_name_known_settings(tmp_path: pathlib.Path) -> N
     assert period
     assert int(period[1]) > DEFAULTS.graceful_timeout
 
-    deployment = (EXAMPLES / "kubernetes/deployment.yaml").read_text("utf-8")
+    deployment = (EXAMPLES / "kubernetes/base/deployment.yaml").read_text("utf-8")
     given = dict(re.findall(r'- name: (WSGICLUSTER_\w+)\n +value: "?([^"\n]+)"?$', deployment, re.MULTILINE))
-    assert len(given) == deployment.count("WSGICLUSTER_") == 4
+    assert len(given) == deployment.count("WSGICLUSTER_")
     settings = known(given, tmp_path)
     assert (settings.workers, settings.worker_class) == (2, "gthread")
-    grace = re.search(r"terminationGracePeriodSeconds: (\d+)", deployment)
-    delay = re.search(r'command: \["sleep", "(\d+)"\]', deployment)
-    assert grace
-    assert delay
-    assert int(grace[1]) > int(delay[1]) + settings.graceful_timeout
     assert f"runAsUser: {arguments_of('USER')[0].partition(':')[0]}" in deployment
+
+
+def filled_in(text: str) -> str:
+    """Names in the place of what an orchestrator fills in."""
+    return re.sub(r"\$\{\w+\}|\{\{[.\w]+\}\}", "a-name", text)
+
+
+def test_nomad_names_known_settings(tmp_path: pathlib.Path) -> None:
+    job = filled_in((EXAMPLES / "nomad/shop.nomad.hcl").read_text("utf-8"))
+    settings = known(dict(re.findall(r'^ +(WSGICLUSTER_\w+) += "(.+)"$', job, re.MULTILINE)), tmp_path)
+    kills_after = re.search(r'kill_timeout = "(\d+)s"', job)
+    assert kills_after
+    assert int(kills_after[1]) > settings.drain_delay + settings.graceful_timeout
+    assert f"to = {getattr(settings.admin, 'port', 0)} " in job
+    assert job.count("{") == job.count("}")
+
+
+def test_swarm_names_known_settings(tmp_path: pathlib.Path) -> None:
+    path = EXAMPLES / "docker" / "stack.yaml"
+    stack = filled_in(path.read_text("utf-8"))
+    settings = known(dict(re.findall(r'^ +(WSGICLUSTER_\w+): "?([^"\n]+)"?$', stack, re.MULTILINE)), tmp_path)
+    period = re.search(r"stop_grace_period: (\d+)s", stack)
+    assert period
+    assert int(period[1]) > settings.drain_delay + settings.graceful_timeout
+    assert f":{getattr(settings.admin, 'port', 0)}/livez" in stack
+    docker = shutil.which("docker")
+    if docker is not None:  # it reads the file without a daemon
+        command = [docker, "stack", "config", "--compose-file", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_template_units_of_systemd(tmp_path: pathlib.Path) -> None:
+    units = EXAMPLES / "systemd"
+    service = (units / "wsgicluster@.service").read_text("utf-8")
+    found = re.search(r"^ExecStart=(\S+)/wsgicluster (.+)$", service, re.MULTILINE)
+    assert found
+    assert load(["app", *shlex.split(found[2].replace("%i", "shop"))], {}, str(tmp_path)).settings.proc_name == "shop"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze")
+    # The program that it names is not on this machine.
+    (tmp_path / "wsgicluster@shop.service").write_text(service.replace(f"{found[1]}/wsgicluster", sys.executable))
+    shutil.copy(units / "wsgicluster@.socket", tmp_path / "wsgicluster@shop.socket")
+    shutil.copy(units / "wsgicluster.target", tmp_path)
+    verify = [analyze, "verify", *map(str, tmp_path.glob("wsgicluster*.*"))]
+    shown = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+    # It may also have something to say about units of this machine.
+    assert (shown.returncode, "wsgicluster" in shown.stdout + shown.stderr) == (0, False), shown.stderr
 
 
 def test_supervisord(tmp_path: pathlib.Path) -> None:

@@ -27,7 +27,6 @@ from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
 from wsgicluster.settings.sources.command_line import whole_help
-from wsgicluster.settings.sources.help import common_help
 from wsgicluster.settings.types.scheduling import STICKY_POLICY
 from wsgicluster.subcommands import SUBCOMMANDS
 from wsgicluster.system import cgroup, forks, privileges, process
@@ -121,6 +120,9 @@ class Command:
         self._registered = _take_registered()
         match loaded.action:
             case Action.SHOW_HELP:
+                # Late: a start does not need it.
+                from wsgicluster.settings.sources.help import common_help
+
                 print(common_help(SUBCOMMANDS, shutil.get_terminal_size().columns), end="")
             case Action.SHOW_WHOLE_HELP:
                 print(whole_help(), end="")

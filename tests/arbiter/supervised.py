@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.link import ChildLink
+from wsgicluster.arbiter.children.prepared import PreparedChild
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import ListenerSet
@@ -76,6 +78,12 @@ class RecordedChildren(ChildProcesses):
     def __init__(self, board: Scoreboard, inbox: Inbox, roles: Roles, logs: Logs) -> None:
         super().__init__(board, inbox, roles, logs, lambda numbers: ())
         self.refusal: BaseException | None = None
+        self.refused_slot: int | None = None
+        """The slot whose worker is prepared, but finds no room for its process."""
+        self.fault_at = 0
+        """The slot whose worker cannot be prepared for a reason that nobody has thought of."""
+        self.steps: list[tuple[str, int]] = []
+        """What was done, in order, and for which slot."""
         self.unclaimed: dict[int, Exit] = {}
         self.via_mold = False
         self.asked_at: list[float] = []
@@ -84,19 +92,34 @@ class RecordedChildren(ChildProcesses):
         self.exits: list[tuple[Child, Exit]] = []
         self.board = board
 
-    def spawn(self, order: Spawn, generation: Generation, now: float) -> Child:
+    def prepare(self, order: Spawn, generation: Generation, now: float) -> PreparedChild:
         self.asked_at.append(now)
         if self.refusal is not None:
             raise self.refusal
-        child = Child(len(self.asked_at), order.slot, order.generation, now, order.role)
-        if self.via_mold and order.role is Role.WORKER:
+        child = Child(len(self.made) + 1, order.slot, order.generation, now, order.role)
+        if self.fault_at and child.slot == self.fault_at:
+            raise ZeroDivisionError
+        link = RecordedLink(child, self.board)
+        self.made.append(link)
+        self.steps.append(("prepare", child.slot))
+        return PreparedChild(link, link.theirs, lambda: self._start(link), link.close)
+
+    def _start(self, link: RecordedLink) -> None:
+        child = link.child
+        self.steps.append(("start", child.slot))
+        if child.slot == self.refused_slot:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        if self.via_mold and child.role is Role.WORKER:
             child.mold = next(link.child.key for link in self.made if link.child.role is Role.MOLD)
         else:
             child.pid = 10_000 + child.key
-            child.take(Input.STARTED)
-        link = RecordedLink(child, self.board)
-        self.made.append(link)
         self._not_exited.append(link)
+
+    def adopt(self, started: PreparedChild) -> Child:
+        child = started.link.child
+        self.steps.append(("adopt", child.slot))
+        if child.pid:
+            child.take(Input.STARTED)
         return child
 
     @property
@@ -132,9 +155,8 @@ class RecordedChildren(ChildProcesses):
         self.board.free(self.link(child).page)
 
     def close(self) -> None:
-        for link in self.made:
-            if link.child.alive:
-                link.close()
+        for link in self.living:
+            link.close()
         self.mailboxes.close()
         self.events.close()
 

@@ -232,7 +232,7 @@ def test_a_job_that_is_due_at_the_end_of_the_process_is_not_complained_about() -
     """Its store is removed at exit, while the thread of the job may still be asking for its turn."""
     text = """
 from wsgicluster.cluster.state import schedule
-schedule.LONGEST_POLL_S = 0.0
+schedule.ASK_AGAIN_S = 0.0
 for number in range(20):
     cluster.every(60, name=f"job {number}")(lambda: None)
 while not os.listdir("/proc/self/task")[20:]: time.sleep(0.001)

@@ -19,8 +19,7 @@ import pytest
 from tests.conftest import LiveServer, find_free_ports, wait_until
 from tests.gunicorn.deployments import DEPLOYMENTS, Deployment, Request
 from tests.gunicorn.real_gunicorn import RealGunicorn
-from tests.live.proxies import Proxy, listens, program
-from tests.live.test_documented_setups import NGINX
+from tests.live.proxies import NGINX_BEGINNING, Proxy, listens, program
 from wsgicluster.gunicorn.__main__ import main
 
 pytestmark = pytest.mark.live
@@ -89,9 +88,9 @@ def deployed(deployment: Deployment, name: str, folder: pathlib.Path, python: pa
 def behind_nginx(block: str, folder: pathlib.Path) -> Iterator[int]:
     """The port of an nginx that passes requests on to the server in this folder."""
     (port,) = find_free_ports(1)
-    text = NGINX.replace("    access_log off;", "    access_log off;\n    include mime.conf;")
+    site = block.replace("PORT", str(port)).replace("FOLDER", str(folder))
     configuration = folder / "nginx.conf"
-    configuration.write_text(text.format(block.replace("PORT", str(port)).replace("FOLDER", str(folder))))
+    configuration.write_text(f"{NGINX_BEGINNING}    include mime.conf;\n{site}}}\n", "utf-8")
     (folder / "mime.conf").write_text("types { text/css css; }\n")
     with Proxy(folder, [program("nginx"), "-p", f"{folder}/", "-e", "errors", "-c", str(configuration)]) as proxy:
         proxy.wait(lambda: listens(port), "nginx listens")

@@ -1,6 +1,8 @@
 """What hooks look at, with plain values."""
 
 import logging
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -68,6 +70,8 @@ def test_server() -> None:
     server._own_id = 5  # type: ignore[attr-defined]
     assert (server.own(), server.WORKERS, server.num_workers, server.timeout) == ({"_own_id": 5}, {}, 2, 7.0)
     assert (server.app.cfg.workers, server.app.wsgi()) == (2, None)
+    assert server.START_CTX["args"][1:] == sys.argv
+    assert (server.START_CTX["cwd"], server.START_CTX[0]) == (os.getcwd(), sys.executable)
     server.log.info("a line")
 
 
@@ -92,4 +96,17 @@ def test_response() -> None:
     assert (response.status, response.status_code, response.headers) == (None, None, [])
     answer.status, answer.headers, answer.sent_bytes = "404 Not Found", (("A", "b"),), 9
     assert (response.status, response.status_code, response.headers) == ("404 Not Found", 404, [("A", "b")])
-    assert (response.sent, response.headers_sent) == (9, False)
+    assert (response.sent, response.headers_sent, response.response_length) == (9, False, None)
+    answer.headers = (("Content-Length", "12"),)
+    assert response.response_length == 12
+
+
+@pytest.mark.parametrize(
+    ("protocol", "connection", "closes"),
+    [
+        ("HTTP/1.1", "", False), ("HTTP/1.1", "Close", True), ("HTTP/1.0", "", True), ("HTTP/1.0", "keep-alive", False),
+    ],
+)  # fmt: skip
+def test_whether_a_request_closes_its_connection(protocol: str, connection: str, closes: bool) -> None:
+    environ = {"RAW_URI": "/", "SERVER_PROTOCOL": protocol, **({"HTTP_CONNECTION": connection} if connection else {})}
+    assert RequestView(environ).should_close() is closes

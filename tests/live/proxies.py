@@ -8,12 +8,31 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from tests.conftest import descriptors_of, wait_until
+
+NGINX_BEGINNING = """
+daemon off;
+master_process off;
+pid nginx.pid;
+events { worker_connections 256; }
+http {
+    access_log off;
+    client_body_temp_path bodies;
+    proxy_temp_path answers;
+    fastcgi_temp_path others;
+    uwsgi_temp_path others;
+    scgi_temp_path others;
+"""
+"""How a test's configuration of nginx begins, up to what is in ``http``.
+
+One process, without a master: it keeps the user that may read the test's folder, and is ended by one signal. Every
+folder that nginx would make in the system's places is made below its prefix instead.
+"""
 
 CLIENT = "127.0.0.2"
 """Not a proxy's own address, so that nobody can take the one for the other."""
@@ -28,12 +47,22 @@ def program(*names: str) -> str:
 
 
 class Proxy:
-    """A proxy as a process in the foreground; its words go to a file in its folder."""
+    """A proxy as a process in the foreground; its words go to a file in its folder.
 
-    def __init__(self, folder: pathlib.Path, command: list[str]) -> None:
+    ``environ`` has variables that its configuration uses.
+    """
+
+    def __init__(self, folder: pathlib.Path, command: list[str], environ: Mapping[str, str] | None = None) -> None:
         self.log_path = folder / f"{pathlib.Path(command[0]).name}.log"
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def __enter__(self) -> "Proxy":
         return self

@@ -1,9 +1,7 @@
 """The dashboard in a real browser: it shows what happens, reloads, and asks nobody else for anything."""
 
 import contextlib
-import importlib.util
 import json
-import os
 import pathlib
 import signal
 import urllib.parse
@@ -12,20 +10,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import StartServer, wait_until
+from tests.live.axe import axe_core, violations
 from tests.live.browser import BROWSER, LONGEST_S, Page, opened
 from tests.live.client import Connection
 from tests.live.test_admin import APP, TOKEN, admin_port, wait_admin
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
-
-
-def axe_core() -> str | None:
-    """The script of axe-core: of the file that the variable AXE_CORE names, or of the package axe-core-python."""
-    path = os.environ.get("AXE_CORE")
-    spec = importlib.util.find_spec("axe_core_python")
-    if path is None and spec is not None and spec.origin is not None:
-        path = str(pathlib.Path(spec.origin).with_name("axe.min.js"))
-    return pathlib.Path(path).read_text("utf-8") if path is not None else None
 
 
 @pytest.fixture
@@ -86,27 +76,6 @@ def test_it_shows_what_happens_and_reloads(
     # A response of 401 is logged by the browser, and so is a connection that a reload has ended.
     violations = [each["entry"]["text"] for each in page.of("Log.entryAdded") if each["entry"]["source"] == "security"]
     assert not violations
-
-
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-
-
-def violations(page: Page, axe: str) -> list[str]:
-    """What axe-core finds wrong with the page as it is now: rule, element and reason."""
-    if not page.value("typeof axe === 'object'"):
-        page.value(axe)
-    options = json.dumps({"runOnly": RULES, "resultTypes": ["violations"]})
-    found = page.call(
-        "Runtime.evaluate", expression=f"axe.run(document, {options})", awaitPromise=True, returnByValue=True
-    )
-    assert "exceptionDetails" not in found, found
-    result = found["result"]["value"]
-    assert len(result["passes"]) > 10, "it has looked"
-    return [
-        f"{each['id']}: {node['target']}: {node['failureSummary']}"
-        for each in result["violations"]
-        for node in each["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

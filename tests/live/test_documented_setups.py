@@ -12,7 +12,7 @@ import simple_websocket
 
 from tests.conftest import ROOT, StartServer, find_free_ports, wait_until
 from tests.live.client import fetch
-from tests.live.proxies import CLIENT, Client, Proxy, listens, program
+from tests.live.proxies import CLIENT, NGINX_BEGINNING, Client, Proxy, listens, program
 
 pytestmark = pytest.mark.live
 
@@ -32,21 +32,6 @@ app.get("/who")(index)
 def echo(ws):
     while True:
         ws.send(ws.receive())
-"""
-NGINX = """
-daemon off;
-master_process off;
-pid nginx.pid;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path bodies;
-    proxy_temp_path answers;
-    fastcgi_temp_path others;
-    uwsgi_temp_path others;
-    scgi_temp_path others;
-{}
-}}
 """
 
 
@@ -79,7 +64,7 @@ def test_nginx_as_its_page_has_it(server: StartServer, tmp_path: pathlib.Path) -
     end = site.rstrip().rindex("}")
     text = (site[:end] + below + upgrades + site[end:]).replace("/run/shop/shop.sock", str(socket_file))
     text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
-    (tmp_path / "nginx.conf").write_text(NGINX.format(text), "utf-8")
+    (tmp_path / "nginx.conf").write_text(f"{NGINX_BEGINNING}{text}}}\n", "utf-8")
     arguments = ("-w", "1", "--threads", "4", "--raw-socket", *arguments_on("howto/nginx"))
     server("app:app", *arguments, source=WHO, bind=f"unix:{socket_file}", listening=False).wait_log("is ready")
     with Proxy(tmp_path, [nginx, "-p", f"{tmp_path}/", "-e", "stderr", "-c", str(tmp_path / "nginx.conf")]) as proxy:

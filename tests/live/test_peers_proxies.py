@@ -16,28 +16,16 @@ import pytest
 from tests.certificates import Certificates, make_certificates
 from tests.conftest import LiveServer, StartServer, find_free_ports, wait_until
 from tests.live.client import Load
-from tests.live.proxies import CLIENT, Client, Proxy, listens, program, sockets_of
+from tests.live.proxies import CLIENT, NGINX_BEGINNING, Client, Proxy, listens, program, sockets_of
 
 pytestmark = pytest.mark.live
 
 FRONTS = ("sync-unix", "gthread-tcp", "gevent-unix")
 """Each kind of worker, and between nginx and it each transport; that of the uwsgi protocol is the other one."""
 
-# One process, without a master: it keeps the user that may read the test's folder, and is ended by one signal. Every
-# folder that nginx would make in the system's places is made below its prefix instead.
-NGINX = """
-daemon off;
-master_process off;
-pid nginx.pid;
-events { worker_connections 256; }
-http {
-    access_log off;
-    client_body_temp_path bodies;
-    proxy_temp_path answers;
-    fastcgi_temp_path others;
-    uwsgi_temp_path others;
-    scgi_temp_path others;
-    client_max_body_size 100m;
+NGINX = (
+    NGINX_BEGINNING
+    + """    client_max_body_size 100m;
 
     upstream application {
         server %(application)s fail_timeout=0;
@@ -106,6 +94,7 @@ http {
     }
 }
 """
+)
 
 # As nginx itself brings it.
 UWSGI_PARAMS = """

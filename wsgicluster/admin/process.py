@@ -27,7 +27,7 @@ from wsgicluster.settings import Settings, read_token_file
 from wsgicluster.settings.types.values import TcpAddress
 from wsgicluster.support.boundary import run_child
 from wsgicluster.support.child_loop import ChildLoop
-from wsgicluster.system import forks, privileges
+from wsgicluster.system import forks, privileges, usage
 
 COMMAND_S = 5.0
 """How long the arbiter may take for what it only begins."""
@@ -54,6 +54,7 @@ def _live(logs: Logs, settings: Settings, assignment: Assignment) -> None:
     events = EventStreams(f"{os.getpid()}-{int(clock.time())}")
     source = StatusSource(lambda timeout_s: arbiter.call("status", None, timeout_s), clock, UsageReader(clock))
     # All files are read, and all modules imported, as the user that has started the server.
+    usage.prepare()
     token = read_token_file(settings.admin_token_file) if settings.admin_token_file else settings.admin_token
     facts = ScrapeFacts(settings.certfile, ScrapeErrors(assignment.page, assignment.board), clock)
     access = AdminAccess(token, logs.error, clock)

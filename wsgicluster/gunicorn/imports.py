@@ -1,16 +1,23 @@
 """Lets code import ``gunicorn`` where that is not installed, for as long as a configuration file is executed.
 
 The modules are made of the table `VIEWS` when they are asked for, and removed afterwards: an application that checks
-whether Gunicorn is there must not find it. Where it is installed the real one is imported.
+whether Gunicorn is there must not find it. Where it is installed the real one is imported, but for its worker classes:
+those of ours are what a class has to be derived from here.
 """
 
 import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # Their module imports those of resources, archives and paths, which take a hundredth of a start.
+    Loader = MetaPathFinder = object
 
 _NAMES = "wsgicluster.gunicorn.names:"
 _WORKERS = "wsgicluster.gunicorn.workers:"
@@ -55,9 +62,10 @@ _PACKAGES = frozenset(name.rpartition(".")[0] for name in VIEWS)
 def importable(always: bool = False) -> Iterator[Sequence[str]]:
     """Make the modules importable; yields the names of those that are imported, as they are.
 
-    Where Gunicorn is installed its own are imported, unless these are ``always`` wanted.
+    Where Gunicorn is installed its own are imported, unless these are ``always`` wanted; see above for its workers.
     """
     finder = _Finder(always)
+    installed = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_replaced(name)}
     sys.meta_path.insert(0, finder)
     try:
         yield finder.imported
@@ -65,6 +73,12 @@ def importable(always: bool = False) -> Iterator[Sequence[str]]:
         sys.meta_path.remove(finder)
         for name in finder.imported:
             sys.modules.pop(name, None)
+        sys.modules.update(installed)
+
+
+def _is_replaced(name: str) -> bool:
+    """Whether a module is ours even where Gunicorn is installed."""
+    return name in VIEWS and (name + ".").startswith("gunicorn.workers.")
 
 
 def server_name() -> str | None:
@@ -96,13 +110,16 @@ class _Finder(MetaPathFinder):
             installed = PathFinder.find_spec(fullname)
             if not self._always and installed is not None and installed.origin is not None:
                 return None
-        elif "gunicorn" not in self.imported:
+        elif "gunicorn" not in self.imported and not _is_replaced(fullname):
             return None
         self.imported.append(fullname)
         return ModuleSpec(fullname, _ViewLoader(), origin="wsgicluster", is_package=fullname in _PACKAGES)
 
 
 class _ViewLoader(Loader):
+    def create_module(self, _spec: ModuleSpec) -> None:
+        """As modules are made usually."""
+
     def exec_module(self, module: ModuleType) -> None:
         for name, place in VIEWS[module.__name__].items():
             home, _, attribute = place.partition(":")

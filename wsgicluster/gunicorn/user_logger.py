@@ -13,7 +13,7 @@ from wsgicluster.errors import ServerError, UsageError
 from wsgicluster.gunicorn import glogging
 from wsgicluster.gunicorn.configuration import Configuration
 from wsgicluster.gunicorn.imports import importable
-from wsgicluster.logs.access_log import Headers
+from wsgicluster.logs.access_log import Headers, content_length
 from wsgicluster.logs.handlers import all_handlers
 from wsgicluster.logs.loggers import ERROR_LOGGER, LineHandler, server_logger
 
@@ -41,8 +41,7 @@ class LoggedResponse:
     @property
     def response_length(self) -> int | None:
         """The Content-Length that the application has set."""
-        found = next((value for name, value in self.headers if name.lower() == "content-length"), "")
-        return int(found) if found.isdigit() else None
+        return content_length(self.headers)
 
 
 class LoggedRequest:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from wsgicluster.gunicorn.configuration import Configuration
+from wsgicluster.logs.access_log import content_length
 
 BOOTING = "[booting]"
 """The pid of a worker that is about to be forked."""
@@ -166,6 +167,13 @@ class ServerView:
         self.LISTENERS: list[ListenerView] = []
         self.pidfile = configuration.pidfile
         self.app = ApplicationView(configuration)
+        self.master_name = "Master"
+        self.systemd = "LISTEN_FDS" in os.environ
+        self.START_CTX: dict[object, Any] = {
+            "args": [sys.executable, *sys.argv],
+            "cwd": os.getcwd(),
+            0: sys.executable,
+        }
         self._given = frozenset({*vars(self), "_given", "pid"})
 
     @property
@@ -243,6 +251,11 @@ class RequestView:
             if name.startswith("HTTP_") or name in _UNPREFIXED
         ]
 
+    def should_close(self) -> bool:
+        """Whether the client has asked for the connection to be closed, or its version of HTTP means so."""
+        wanted = next((value.strip().lower() for name, value in self.headers if name == "CONNECTION"), "")
+        return wanted == "close" or (wanted != "keep-alive" and self.version <= (1, 0))
+
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
@@ -278,6 +291,11 @@ class ResponseView:
     def headers(self) -> list[tuple[str, str]]:
         """Pairs of name and value."""
         return list(self._answer.headers or ())
+
+    @property
+    def response_length(self) -> int | None:
+        """The Content-Length that the application has set."""
+        return content_length(self.headers)
 
     @property
     def sent(self) -> int:

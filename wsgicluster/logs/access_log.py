@@ -317,6 +317,12 @@ def escape(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
 
 
+def content_length(headers: Headers) -> int | None:
+    """The Content-Length among the headers of a response, None where there is none."""
+    found = _header(headers, "content-length")
+    return int(found) if found.isascii() and found.isdigit() else None
+
+
 def _header(headers: Sequence[object], name: str) -> str:
     for item in headers:
         match item:

@@ -100,8 +100,9 @@ _SERVER: tuple[Row, ...] = (
                 when=lambda deployment: _is_of_another_framework(deployment.text("worker_class")),
             ),
             _different(
-                "a class that overrides methods of Gunicorn's worker is refused",
-                "derive it from a class of wsgicluster.worker",
+                "a class derived from Gunicorn's worker may override init_process, patch and the methods of signals; "
+                "one that overrides others, such as handle_request, is refused",
+                "use hooks instead of these, or derive it from a class of wsgicluster.worker",
                 when=lambda deployment: _is_class_of_user(deployment.given.get("worker_class")),
                 needs_hand=True,
             ),

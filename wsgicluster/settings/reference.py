@@ -3,6 +3,8 @@
 Both are derived from the declarations; only their headings and introductions are written here.
 """
 
+import re
+
 from wsgicluster.settings.declaration import OTHER_VARIABLES, Group, Setting
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources.merge import Loaded
@@ -68,8 +70,9 @@ def _default(setting: Setting) -> str:
 
 
 def _plain(text: str) -> str:
-    # Help texts are not markup: escape what would be read as emphasis.
-    return text.replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
+    # Help texts are not markup: escape what would be read as emphasis, and file:PATH or http://HOST as a link.
+    escaped = text.replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
+    return re.sub(r":(?=\S)", r"\:", escaped)
 
 
 def printable(text: str) -> str:
@@ -90,5 +93,5 @@ def listing(loaded: Loaded) -> str:
     value_width = max(len(value) for _, value, _ in rows if len(value) <= 32)
     lines = [f"{name:<{name_width}} = {value:<{value_width}}  # {source}\n" for name, value, source in rows]
     if loaded.views:
-        lines.append(f"# Gunicorn is not installed; wsgicluster's own: {', '.join(loaded.views)}\n")
+        lines.append(f"# Imported as Gunicorn's, wsgicluster's own: {', '.join(loaded.views)}\n")
     return "".join(lines)

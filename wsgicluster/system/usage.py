@@ -20,6 +20,11 @@ class Usage:
     threads: int | None = None
 
 
+def prepare() -> None:
+    """Import what reading takes, in a process that is about to drop the right to read the files of packages."""
+    import psutil  # noqa: F401
+
+
 def usage_of(pid: int, *, with_share: bool = True) -> Usage:
     """What ``pid`` uses now; ``with_share`` has the kernel walk through all of its memory, which takes milliseconds."""
     # Late, as everywhere: a start does not need it, and it takes a tenth of one.

@@ -31,13 +31,13 @@ class PolicyInForce:
     def look(self, page: Page) -> bool:
         """Take over what stands on the server's page; whether that is another policy than before."""
         found = load_scheduling(page)
-        before = self.settings
-        self._follow(
-            dataclasses.replace(
-                before, scheduling=found.policy, weights=found.weights, sticky=Sticky(found.form, found.name)
-            )
-        )
-        return self.settings != before
+        now = self.settings
+        in_force = (now.scheduling, now.weights, now.sticky.form, now.sticky.name)
+        if in_force == (found.policy, found.weights, found.form, found.name):
+            return False
+        sticky = Sticky(found.form, found.name)
+        self._follow(dataclasses.replace(now, scheduling=found.policy, weights=found.weights, sticky=sticky))
+        return True
 
     def _follow(self, settings: Settings) -> None:
         self.settings = settings

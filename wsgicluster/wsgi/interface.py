@@ -22,6 +22,7 @@ _KNOWN = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type,
 _CACHED = type(functools.lru_cache(lambda: None))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _ASGI_NAMES = ["scope", "receive", "send"]
+_UNUSUAL = inspect.CO_VARARGS | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 _SHORT_NAME = 2
 """As in ``lambda e, s: ...``."""
 
@@ -35,6 +36,8 @@ def check_application(specification: str, application: object) -> None:
 
 def misfit(application: Any, specification: str) -> str:
     """Why this cannot be called as in PEP 3333, and the remedy; or empty."""
+    if _is_usual(application):
+        return ""
     application = _called(application)
     signature = None if application is None else _signature(application)
     asynchronous = _asynchronous(application)
@@ -55,6 +58,24 @@ def misfit(application: Any, specification: str) -> str:
         what = "a class" if isinstance(application, type) else "probably a factory"
         return f"is {what}: it can be called without arguments; name what it returns: {call}()"
     return _mismatch(application, signature)
+
+
+def _is_usual(application: Any) -> bool:
+    """Whether this is a function of just two parameters, or an object whose class has such a method ``__call__``.
+
+    What is asked below is answered for these, without `inspect`: it runs in each worker, whose pages it would touch.
+    """
+    kind, own = type(application), 0
+    if kind is not types.FunctionType:
+        if issubclass(kind, (type, *_KNOWN, _CACHED)):
+            return False
+        own = 1
+        application = next((vars(base)["__call__"] for base in kind.__mro__ if "__call__" in vars(base)), None)
+    if type(application) is not types.FunctionType or hasattr(application, "__signature__"):
+        return False
+    code = application.__code__
+    two = code.co_argcount == 2 + own and not code.co_kwonlyargcount and not application.__defaults__
+    return two and not code.co_flags & _UNUSUAL
 
 
 def _called(application: Any) -> Any:

@@ -49,3 +49,44 @@ def test_streams_that_cannot_be_written_keep_nobody(before: str, tmp_path: pathl
     done = tmp_path / "done"
     output(before, f"open({str(done)!r}, 'w').close(); os._exit(0)")
     assert done.exists()
+
+
+CHILD_THAT_FORKS = """
+import logging, os, signal, sys
+from wsgicluster.arbiter.children import fork
+from wsgicluster.system.signals import HELD
+log = logging.getLogger()
+def held():
+    return HELD <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+def grandchild():
+    print("held in it:", held(), flush=True)
+    os._exit(0)
+def child():
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    sys.stdout.write("once, ")
+    os.waitpid(fork.fork(grandchild, log), 0)
+    print("held after it:", held(), flush=True)
+    os._exit(0)
+with fork.together():
+    pids = [fork.fork(child, log)]
+    os.waitpid(pids[0], 0)
+    print("held still:", held())
+print("held at the end:", held())
+"""
+
+
+def test_a_child_of_several_forks_as_if_it_was_the_only_one() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD_THAT_FORKS],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "once, held in it: True",
+        "held after it: False",
+        "held still: True",
+        "held at the end: False",
+    ]

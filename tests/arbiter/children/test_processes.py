@@ -13,6 +13,7 @@ import pytest
 
 from tests.arbiter.plan.generations import generation
 from tests.conftest import wait_until
+from wsgicluster.arbiter.children import fork
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.inbox import Inbox
@@ -25,6 +26,7 @@ from wsgicluster.ipc.messages import Channel, ListenersEnd, MemoryLimit, Message
 from wsgicluster.ipc.scoreboard import Cell, Scoreboard, WorkerState
 from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.settings import Settings
+from wsgicluster.system.descriptors import count_descriptors
 
 
 def boot_worker(settings: Settings, assignment: Assignment, application: object) -> NoReturn:
@@ -83,6 +85,13 @@ def children(tmp_path: pathlib.Path, inbox: Inbox) -> Iterator[ChildProcesses]:
 GENERATION = Generation(1, Settings(wsgi_app="app", timeout=30.0), (7, 8))
 
 
+def started(children: ChildProcesses, order: Spawn, generation: Generation, now: float) -> Child:
+    """One child that was ordered."""
+    prepared = children.prepare(order, generation, now)
+    prepared.start()
+    return children.adopt(prepared)
+
+
 def messages(children: ChildProcesses, inbox: Inbox, child: Child) -> list[Message | ValueError]:
     """What a child has sent, once it has sent something."""
     received: list[Message | ValueError] = []
@@ -113,7 +122,7 @@ def exit_of(children: ChildProcesses, child: Child) -> Exit:
 
 
 def test_a_worker_that_is_started_and_stopped(children: ChildProcesses, inbox: Inbox) -> None:
-    child = children.spawn(Spawn(1, 1), GENERATION, 100.0)
+    child = started(children, Spawn(1, 1), GENERATION, 100.0)
     link = children.link(child)
     assert (child.state, link.beat_deadline) == (State.BOOTING, 130.0)
     assert messages(children, inbox, child) == [Ready(2.0)]
@@ -126,8 +135,35 @@ def test_a_worker_that_is_started_and_stopped(children: ChildProcesses, inbox: I
     assert link.channel.fileno() == -1
 
 
+def test_a_prepared_worker_that_is_not_started_leaves_nothing(children: ChildProcesses) -> None:
+    first = children.prepare(Spawn(1, 1), GENERATION, 100.0)
+    first.close()
+    before = count_descriptors()  # with those of the mailbox of the slot, which stays
+    second = children.prepare(Spawn(1, 1), GENERATION, 100.0)
+    assert second.link.page.index == first.link.page.index
+    assert count_descriptors() > before
+    second.close()
+    assert count_descriptors() == before
+
+
+def test_workers_that_are_forked_together(children: ChildProcesses, inbox: Inbox) -> None:
+    """Each has its own end of its channel, and closes those of the other one, which ends with its process."""
+    first, second = (children.prepare(Spawn(slot, 1), GENERATION, 100.0) for slot in (1, 3))
+    with fork.together():
+        first.start()
+        second.start()
+    one, other = children.adopt(first), children.adopt(second)
+    for child in (one, other):
+        assert messages(children, inbox, child) == [Ready(2.0)]
+    children.link(one).signal(signal.SIGTERM)
+    assert exit_of(children, one).signal_number == signal.SIGTERM
+    assert list(children.link(one).messages()) == []
+    assert children.link(one).is_closed
+    children.release(one)
+
+
 def test_a_worker_that_exits(children: ChildProcesses) -> None:
-    child = children.spawn(Spawn(2, 1), GENERATION, 100.0)
+    child = started(children, Spawn(2, 1), GENERATION, 100.0)
     ended = exit_of(children, child)
     assert (ended.code, ended.signal_number) == (2, 0)
     link = children.link(child)
@@ -140,7 +176,7 @@ def test_a_worker_that_exits(children: ChildProcesses) -> None:
 
 
 def test_what_a_worker_is_sent(children: ChildProcesses, inbox: Inbox) -> None:
-    child = children.spawn(Spawn(3, 1), GENERATION, 100.0)
+    child = started(children, Spawn(3, 1), GENERATION, 100.0)
     assert messages(children, inbox, child) == [Ready(2.0)]
     children.end_listeners({7, 8, 9})
     children.end_listeners({7})
@@ -151,7 +187,7 @@ def test_what_a_worker_is_sent(children: ChildProcesses, inbox: Inbox) -> None:
 
 
 def test_a_worker_that_is_paused(children: ChildProcesses, inbox: Inbox) -> None:
-    child = children.spawn(Spawn(1, 1), GENERATION, 100.0)
+    child = started(children, Spawn(1, 1), GENERATION, 100.0)
     messages(children, inbox, child)
     for number, stopped in ((signal.SIGSTOP, True), (signal.SIGCONT, False)):
         children.link(child).signal(number)
@@ -180,11 +216,11 @@ def test_processes_that_have_no_link(children: ChildProcesses) -> None:
 
 def test_a_mold_and_its_worker(children: ChildProcesses, inbox: Inbox) -> None:
     preloaded = Generation(1, Settings(wsgi_app="app", preload_app=True), (7,))
-    made = children.spawn(Spawn(MOLD_SLOT, 1, Role.MOLD), preloaded, 100.0)
+    made = started(children, Spawn(MOLD_SLOT, 1, Role.MOLD), preloaded, 100.0)
     (ready,) = messages(children, inbox, made)
     assert isinstance(ready, Ready)
     made.state = State.READY
-    worker = children.spawn(Spawn(2, 1), preloaded, 100.0)
+    worker = started(children, Spawn(2, 1), preloaded, 100.0)
     assert (worker.unborn, worker.mold) == (True, made.key)
     forked = messages(children, inbox, worker)[0]
     pid = forked.pid  # type: ignore[union-attr]
@@ -203,7 +239,7 @@ def test_the_hand_off_socket_of_another_server(children: ChildProcesses) -> None
 
 
 def test_all_that_are_left_are_ended(children: ChildProcesses, inbox: Inbox) -> None:
-    child = children.spawn(Spawn(1, 1), generation(1, 1), 100.0)
+    child = started(children, Spawn(1, 1), generation(1, 1), 100.0)
     messages(children, inbox, child)
     children.close()
     assert not pathlib.Path(f"/proc/{child.pid}").exists()

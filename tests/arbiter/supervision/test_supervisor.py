@@ -10,12 +10,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.arbiter.supervised import Supervised, settings, supervised
+from wsgicluster.arbiter.hooks import NoHooks
 from wsgicluster.arbiter.plan.backoff import WAITS_S
 from wsgicluster.arbiter.plan.child import Role
 from wsgicluster.arbiter.plan.orders import Stopping
 from wsgicluster.arbiter.plan.pool import DUMP_S, HANG_S, QUICK_STOP_S
 from wsgicluster.arbiter.plan.rollout import PROBATION_S, Attempt, Result
 from wsgicluster.arbiter.postmortem.diagnosis import Exit
+from wsgicluster.arbiter.supervision.order_executor import MOST_TOGETHER
 from wsgicluster.errors import UsageError
 from wsgicluster.ipc.messages import BootFailed, Broken, Forked, Ready, RecycleWanted
 from wsgicluster.ipc.scheduling import Scheduling
@@ -27,6 +29,10 @@ from wsgicluster.system.signals import DUMP_STACKS
 def world(tmp_path: pathlib.Path) -> Iterator[Supervised]:
     with supervised(tmp_path) as made:
         yield made
+
+
+class OtherHooks(NoHooks):
+    """Hooks of a configuration file, as far as it is asked whether there are any."""
 
 
 def serving(world: Supervised, **wanted: object) -> Supervised:
@@ -68,6 +74,58 @@ def test_no_room_for_a_child(world: Supervised, refusal: BaseException, reason: 
     children.asked_at.clear()
     supervisor.carry_out()
     assert len(world.living) == 1
+
+
+def test_children_are_forked_with_nothing_in_between(world: Supervised) -> None:
+    world.supervisor.reload(settings(workers=3), ())
+    world.turn()
+    assert world.children.steps == [(step, slot) for step in ("prepare", "start", "adopt") for slot in (1, 2, 3)]
+
+
+def test_more_children_than_are_prepared_at_once(world: Supervised) -> None:
+    """Each takes a descriptor more until it is forked."""
+    world.supervisor.reload(settings(workers=MOST_TOGETHER + 2), ())
+    world.turn()
+    steps = [step for step, _ in world.children.steps]
+    assert steps == [
+        step for count in (MOST_TOGETHER, 2) for step in ("prepare", "start", "adopt") for _ in range(count)
+    ]
+    assert len(world.living) == MOST_TOGETHER + 2
+
+
+def test_a_child_with_hooks_is_forked_before_the_next_one_is_prepared(world: Supervised) -> None:
+    """What a hook sets before the fork is for this worker alone."""
+    world.children.hooks = OtherHooks()
+    world.supervisor.reload(settings(workers=2), ())
+    world.turn()
+    assert world.children.steps == [(step, slot) for slot in (1, 2) for step in ("prepare", "start", "adopt")]
+
+
+def test_no_room_for_one_of_several_children(world: Supervised) -> None:
+    world.children.refused_slot = 2
+    world.supervisor.reload(settings(workers=3), ())
+    world.turn()
+    assert [link.child.slot for link in world.living] == [1, 3]
+    (line,) = world.lines
+    assert line == (
+        "Worker 2 could not be started (Resource temporarily unavailable), next try in 0.5 s; "
+        "degraded: 0 of 3 workers serve"
+    )
+    world.children.refused_slot = None
+    world.turn(0.5)
+    assert sorted(link.child.slot for link in world.living) == [1, 2, 3]
+
+
+def test_a_fault_of_the_arbiter_between_two_children(world: Supervised) -> None:
+    """Those that have been prepared by then are started, and known."""
+    world.children.fault_at = 3
+    world.supervisor.reload(settings(workers=3), ())
+    with pytest.raises(ZeroDivisionError):
+        world.turn()
+    assert [link.child.slot for link in world.living] == [1, 2]
+    world.children.fault_at = 0
+    world.turn()
+    assert [link.child.slot for link in world.living] == [1, 2, 3]
 
 
 def test_a_process_that_the_kernel_holds(world: Supervised) -> None:

@@ -296,3 +296,18 @@ def test_a_job_runs_in_one_process_at_a_time(members: Cluster, backend: RedisBac
         assert each.line() == "registered"
     wait_until(lambda: backend.counter_value("ticks") >= 5, 20)
     assert len(begun(stop(running))) >= 5
+
+
+def test_a_job_that_is_not_due_is_not_looked_at_all_the_time(members: Cluster, server: RedisServer) -> None:
+    member = members.start(EVERY.format(seconds=3600, work=""))
+    assert member.line() == "registered"
+    with server.client() as client:
+        wait_until(lambda: client.exists("wsgicluster:store:i:every:job"), 20, "its next tick is noted")
+        # The looks of its beginning are over as soon as it has seen the tick that it has noted.
+        wait_until(lambda: client.info("commandstats").get("cmdstat_time", {}).get("calls", 0) >= 2, 20)
+        client.config_resetstat()
+        since = time.monotonic()
+        wait_until(lambda: time.monotonic() > since + 1.5, 10)
+        assert client.info("commandstats").get("cmdstat_get", {}).get("calls", 0) <= 1
+    member.tell()
+    member.finish()

@@ -8,12 +8,33 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import NoReturn
 
 from wsgicluster.errors import BootError
 from wsgicluster.system import descriptors, forks, process
 from wsgicluster.system.signals import HELD
+
+_together = False
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What forks need is done once for all of them in this context, which does nothing else.
+
+    Between two forks as little as possible is written: it would be copied first, and the older child would stay alone
+    with the pages as they were.
+    """
+    global _together
+    _flush_output()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    _together = True
+    try:
+        with forks.by_server():
+            yield
+    finally:
+        _together = False
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
@@ -21,15 +42,16 @@ def fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
 
     Raises OSError when the system has no room for a process.
     """
-    _flush_output()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    try:
-        with forks.by_server():
-            pid = os.fork()
-            if pid == 0:
-                _live(run, log)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if not _together:
+        with together():
+            return _fork(run, log)
+    return _fork(run, log)
+
+
+def _fork(run: Callable[[], NoReturn], log: logging.Logger) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _live(run, log)
     return pid
 
 
@@ -42,6 +64,8 @@ def _flush_output() -> None:
 
 
 def _live(run: Callable[[], NoReturn], log: logging.Logger) -> NoReturn:
+    global _together
+    _together = False
     try:
         signal.set_wakeup_fd(-1)
         for number in HELD:

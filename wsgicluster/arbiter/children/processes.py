@@ -4,6 +4,7 @@ Carries out what others decide, and owns the link to each child until that is re
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import socket
@@ -16,6 +17,7 @@ from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.event_outbox import EventOutbox
 from wsgicluster.arbiter.children.link import ChildLink
 from wsgicluster.arbiter.children.mailbox_keeper import MailboxKeeper
+from wsgicluster.arbiter.children.prepared import PreparedChild
 from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import ListenerSet
@@ -103,8 +105,16 @@ class ChildProcesses:
 
     # Spawn
 
-    def spawn(self, order: Spawn, generation: Generation, now: float) -> Child:
-        """Start the child that was ordered; raises OSError or ServerError when there is no room for it."""
+    @property
+    def can_wait(self) -> bool:
+        """May a child that was prepared wait until others are, too? Not where a hook has set something for it alone."""
+        return self.hooks is NO_HOOKS
+
+    def prepare(self, order: Spawn, generation: Generation, now: float) -> PreparedChild:
+        """Get everything for the child that was ordered; raises OSError or ServerError when there is no room for it.
+
+        It is to be started, or closed.
+        """
         settings = generation.settings
         child = Child(next(self._keys), order.slot, order.generation, now, order.role)
         page = self.board.take(order.slot, order.generation)
@@ -114,18 +124,24 @@ class ChildProcesses:
                 page.floats[Cell.DEADLINE] = now + settings.timeout
             ours, theirs = Channel.pair()
             undo.callback(ours.close)
-            # The child has its own copy of this end by the time it is closed here.
-            with contextlib.closing(theirs):
-                stacks_fd = self._stacks_file()
-                undo.callback(os.close, stacks_fd)
-                link = ChildLink(child, page, ours, stacks_fd)
-                if order.role is Role.MOLD:
-                    self._spawn_mold(link, theirs, generation)
-                elif order.role in SUPPORT_ROLES:
-                    self._spawn_support(link, theirs, generation)
-                else:
-                    self._spawn_worker(link, theirs, order, generation)
-            undo.pop_all()
+            undo.callback(theirs.close)
+            stacks_fd = self._stacks_file()
+            undo.callback(os.close, stacks_fd)
+            link = ChildLink(child, page, ours, stacks_fd)
+            start: Callable[[], object]
+            if order.role is Role.MOLD:
+                start = functools.partial(self._start_mold, link, theirs, generation)
+            elif order.role in SUPPORT_ROLES:
+                start = functools.partial(self._start_support, link, theirs, generation)
+            else:
+                start = self._prepare_worker(link, theirs, order, generation)
+            return PreparedChild(link, theirs, start, undo.pop_all().close)
+
+    def adopt(self, started: PreparedChild) -> Child:
+        """Keep the link to a child that was started, from now on."""
+        link, child = started.link, started.link.child
+        # The child has its own copy of this end.
+        started.channel.close()
         self._links[child.key] = link
         if child.pid:
             self._by_pid[child.pid] = child.key
@@ -153,7 +169,7 @@ class ChildProcesses:
         with tempfile.TemporaryFile(dir=self.stacks_folder, buffering=0) as file:
             return os.dup(file.fileno())
 
-    def _spawn_mold(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
+    def _start_mold(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         registry = self.mailboxes.registry
         context = mold.MoldContext(
@@ -173,7 +189,10 @@ class ChildProcesses:
         ours.setblocking(False)
         link.orders = ours
 
-    def _spawn_worker(self, link: ChildLink, channel: Channel, order: Spawn, generation: Generation) -> None:
+    def _prepare_worker(
+        self, link: ChildLink, channel: Channel, order: Spawn, generation: Generation
+    ) -> Callable[[], object]:
+        """Make all that a worker is given; what is returned starts it."""
         child, settings = link.child, generation.settings
         link.listeners = set(generation.listeners)
         link.scheduling_serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
@@ -200,19 +219,27 @@ class ChildProcesses:
             hooked=given if maker is None else self.hooks.packed(given, settings),
         )
         if maker is not None and maker.orders is not None:
-            child.mold, registry = maker.child.key, self.mailboxes.registry
-            mold.send_order(maker.orders, child.key, assignment, registry, maker.known_mailboxes)
-            maker.note_mailboxes(registry)
-            return
+            return functools.partial(self._order_of_mold, maker, maker.orders, child, assignment)
+
+        # Found here, where it takes no memory of each worker.
+        keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
 
         def run() -> NoReturn:
-            keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
             fork.settle_in(f"worker {child.slot}", settings.proc_name or settings.wsgi_app or "", keep)
             self._roles.boot_worker(settings, assignment, None)
 
-        child.pid = fork.fork(run, self._logs.error)
+        def start() -> None:
+            child.pid = fork.fork(run, self._logs.error)
 
-    def _spawn_support(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
+        return start
+
+    def _order_of_mold(self, maker: ChildLink, orders: socket.socket, child: Child, assignment: Assignment) -> None:
+        """Have a mold fork a worker."""
+        child.mold, registry = maker.child.key, self.mailboxes.registry
+        mold.send_order(orders, child.key, assignment, registry, maker.known_mailboxes)
+        maker.note_mailboxes(registry)
+
+    def _start_support(self, link: ChildLink, channel: Channel, generation: Generation) -> None:
         child, settings = link.child, generation.settings
         row = _SUPPORT[child.role]
         # Before it joins, so that no worker takes it for a sibling.

@@ -5,7 +5,7 @@ It reads the pool, the scoreboard and the events, and changes nothing. What only
 
 import collections
 import dataclasses
-import datetime
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,8 +31,9 @@ _PAGE_STATES = {WorkerState.HELD: "held", WorkerState.ORPHANED: "draining"}
 
 def rfc3339(seconds: float) -> str:
     """A moment since the epoch as RFC 3339 has it, in UTC with milliseconds."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # With the time module: datetime would be imported by each start for this alone.
+    whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{microseconds // 1000:03d}Z"
 
 
 def event_as_json(event: Event) -> dict[str, Any]:

@@ -263,8 +263,7 @@ class Supervisor:
             self._children.tell_scheduling()
         else:
             self._children.mailboxes.hand_on()
-        for order in self._planner.plan(now):
-            self._executor.carry_out(order, now)
+        self._executor.carry_out(self._planner.plan(now), now)
         self.progress.update(now)
 
     def _keep_events(self) -> None:

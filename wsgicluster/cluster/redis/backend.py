@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import redis.exceptions
 
 from wsgicluster.cluster.errors import BusDown, ClusterError, StoreFull
-from wsgicluster.cluster.redis.connection import connect, split_url
+from wsgicluster.cluster.redis.connection import connect, leave_server, split_url, takes_no_writes
 from wsgicluster.cluster.redis.leases import LEASE_S, Lease, Leases
 from wsgicluster.cluster.values.stored_values import Stored, same
 from wsgicluster.cluster.waiting import poll
@@ -71,18 +71,18 @@ class RedisBackend:
     def _key(self, kind: str, name: str) -> str:
         return f"{self._prefix}:{kind}:{name}"
 
-    @staticmethod
-    def _call(command: Callable[[], T]) -> T:
+    def _call(self, command: Callable[[], T]) -> T:
         try:
             return command()
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
             raise BusDown(f"Redis does not respond: {error}") from error
         except redis.exceptions.OutOfMemoryError as error:
             raise StoreFull("Redis has no room for this: remove something, or raise its maxmemory") from error
-        except redis.exceptions.ResponseError as error:
-            raise _meaning(error) from error
         except redis.exceptions.RedisError as error:
-            raise ClusterError(f"Redis: {error}") from error
+            if takes_no_writes(error):
+                leave_server(self._redis)
+                raise BusDown(f"Redis takes no writes: {error}") from error
+            raise _meaning(error) from error
 
     def clock(self) -> float:
         """The time of the Redis server, in seconds since the epoch."""
@@ -205,6 +205,4 @@ def _meaning(error: Exception) -> Exception:
         return OverflowError(text)
     if "OOM" in text:
         return StoreFull("Redis has no room for this: remove something, or raise its maxmemory")
-    if text.startswith(("LOADING", "READONLY", "MASTERDOWN")):
-        return BusDown(f"Redis does not serve: {text}")
     return ClusterError(f"Redis: {text}")

@@ -12,7 +12,7 @@ import redis
 import redis.exceptions
 
 from wsgicluster.cluster.errors import BusDown, QueueFull, WorkerGone
-from wsgicluster.cluster.redis.connection import TIMEOUT_S, connect
+from wsgicluster.cluster.redis.connection import TIMEOUT_S, connect, leave_server, takes_no_writes
 from wsgicluster.dataclass import dataclass
 from wsgicluster.system import forks
 
@@ -116,6 +116,9 @@ class RedisBus:
     def abandon(self) -> None:
         """In a process that the application has forked: close its copies of the connections."""
         self._redis.connection_pool.reset()
+        self._close_reader()
+
+    def _close_reader(self) -> None:
         if self._reader is not None and self._reader.connection is not None:
             self._reader.connection.disconnect()  # type: ignore[no-untyped-call]
 
@@ -162,7 +165,12 @@ class RedisBus:
 
     def take(self, wait_s: float) -> Mail | None:
         """What came next for this machine, or None when there is nothing in this time."""
-        found = self._call(lambda: self._reading().blpop([f"{_PREFIX}mail:{self.node}"], wait_s))
+        try:
+            found = self._call(lambda: self._reading().blpop([f"{_PREFIX}mail:{self.node}"], wait_s))
+        except BusDown:
+            # Its address may lead to another server by now. The connection is used by this thread alone.
+            self._close_reader()
+            raise
         return _mail(found[1]) if found else None
 
     def _reading(self) -> redis.Redis:
@@ -184,6 +192,8 @@ class RedisBus:
         try:
             return call()
         except redis.exceptions.RedisError as error:
+            if takes_no_writes(error):
+                leave_server(self._redis)
             raise BusDown(f"the bus cannot be used: {error}") from error
 
 

@@ -38,6 +38,25 @@ def connect(url: str, timeout_s: float = TIMEOUT_S, **options: Any) -> redis.Red
     return client
 
 
+def takes_no_writes(error: Exception) -> bool:
+    """Whether a server responded that does not take writes now: it has become a replica, loads, or lacks its replicas.
+
+    What it is asked for was not done. See "Redis replication" in the documentation of Redis.
+    """
+    if isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.MasterDownError):
+        return True
+    # Of these the library does not know the first words.
+    return str(error).startswith(("LOADING", "NOREPLICAS", "UNBLOCKED"))
+
+
+def leave_server(client: redis.Redis) -> None:
+    """Have the next commands connect anew: its address may lead to another server, which has taken over the writes.
+
+    Connections on which other threads wait stay; those threads find out by themselves.
+    """
+    client.connection_pool.disconnect(inuse_connections=False)
+
+
 def check_url(url: str, shown: str) -> None:
     """See whether a Redis server responds there. Raises UsageError; ``shown`` is the URL without its password."""
     try:

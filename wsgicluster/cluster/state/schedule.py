@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from wsgicluster.cluster.errors import ClusterError, NotInCluster
+from wsgicluster.cluster.errors import BusDown, ClusterError, LockLost, NotInCluster
 from wsgicluster.cluster.state.backend import Backend, backend
 from wsgicluster.cluster.state.locks import Lock, named_lock
 from wsgicluster.cluster.values.payload import Json
@@ -29,9 +29,15 @@ INTERNAL = "i:"
 SHORTEST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
 """How soon a process tries again when another one still runs a job that is due."""
 
+ASK_AGAIN_S = 5.0
+"""How soon a process looks again at a job that is not due: its row may have been lost, or its interval be shorter now.
+
+All processes of all hosts look: 4,000 of them at each half second would ask Redis for 16,000 commands a second.
+"""
+
 BOOT_POLL_S = 0.02
 FINISH_POLL_S = 0.1
-RETRY_S = 1.0
+RETRY_S = LONGEST_POLL_S
 """After an error of the store or the locks."""
 
 _KEPT_RUNS = 16
@@ -171,6 +177,7 @@ class PeriodicJob:
         self._lock = named_lock(f"{INTERNAL}every:", name, backend)
         self._running = threading.Lock()
         self._limit: JobTimeLimit | None = None
+        self._failing = False
 
     def start(self) -> None:
         """Start the thread. In a gevent worker it is a greenlet: what the application uses there expects one."""
@@ -185,14 +192,29 @@ class PeriodicJob:
                 pause_s = BOOT_POLL_S if state is WorkerState.BOOTING else self.turn()
             except NotInCluster:
                 return
-            except (ClusterError, OSError):
+            except (ClusterError, OSError) as error:
                 if not threading.main_thread().is_alive():
                     return  # the interpreter ends, and the files of a process that is alone have been removed
-                _log.exception(
-                    "cluster: whether %r is due cannot be found out; trying again in %g s", self.name, RETRY_S
-                )
+                self._report(error)
                 pause_s = RETRY_S
-            time.sleep(min(pause_s, LONGEST_POLL_S))
+            else:
+                if self._failing:
+                    self._failing = False
+                    _log.warning("cluster: the periodic job %r is run again when it is due", self.name)
+            # Not all at the same time, although a tick wakes all of them.
+            time.sleep(min(pause_s, ASK_AGAIN_S * random.uniform(0.8, 1.0)))
+
+    def _report(self, error: Exception) -> None:
+        """Log what keeps the job from being run, once: it is tried again for as long as that lasts."""
+        if self._failing:
+            return
+        self._failing = True
+        if isinstance(error, BusDown):
+            _log.error("cluster: the periodic job %r is not run: %s; trying again until it responds", self.name, error)
+        else:
+            _log.error(
+                "cluster: whether %r is due cannot be found out; trying again until it can", self.name, exc_info=error
+            )
 
     def turn(self) -> float:
         """Run the job if it is due and no other process runs it; how many seconds to wait until the next turn."""
@@ -207,10 +229,16 @@ class PeriodicJob:
             return noted[1] - now
         if not self._lock.acquire(blocking=False):
             return self._poll_s()
-        with _Releasing(self._lock):
-            if not self._claim(state):
-                return self._poll_s()
-            self._call()
+        try:
+            with _Releasing(self._lock):
+                if not self._claim(state):
+                    return self._poll_s()
+                self._call()
+        except LockLost:
+            _log.warning(
+                "cluster: the lock of the periodic job %r was lost while it ran: another process may have run it, too",
+                self.name,
+            )
         return 0.0
 
     def _claim(self, state: Backend) -> bool:

@@ -7,9 +7,15 @@ application is imported. In the arbiter it would replace what forks processes an
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # As in `wsgicluster.gunicorn.imports`: not imported by each start.
+    Loader = MetaPathFinder = object
 
 MODULE = "gevent.monkey"
 

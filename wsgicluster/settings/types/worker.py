@@ -88,6 +88,11 @@ _OTHERS = {
 """Packages, and Gunicorn's names without their g, whose workers cannot be had; and what to use instead."""
 
 
+def instead_of(module: str) -> str:
+    """What to use instead of the workers of a module of another framework, empty for any other module."""
+    return _OTHERS.get(module.partition(".")[0], "")
+
+
 OF_USER = WorkerKind("", "")
 """What is known of a class of the user's own that has not been imported: nothing."""
 

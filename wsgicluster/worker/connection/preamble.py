@@ -63,6 +63,8 @@ class PreambleSettings:
         """
         mode = _MODES.get(settings.proxy_protocol)
         gateways = settings.protocol == "uwsgi"
+        if mode is None and not gateways and not settings.has_tls:
+            return None
         allowed = settings.uwsgi_allow_ips if gateways else settings.proxy_allow_ips if mode is not None else ("*",)
         found = cls(mode, Peers(allowed), Peers(settings.forwarded_allow_ips), log)
         if settings.has_tls:
@@ -71,7 +73,7 @@ class PreambleSettings:
             from wsgicluster.worker.transport.tls import TlsTransport
 
             found.tls = partial(TlsTransport, context=server_context(settings, tls))
-        return found if gateways or mode is not None or found.tls is not None else None
+        return found
 
     def apply(self, connection: Connection, header: bytes = b"") -> None:
         """Let a new connection begin as they say; `Connection.receive_if_open` is the first step.

@@ -28,6 +28,13 @@ def check_kind(wanted: WorkerClass) -> None:
         _checked(f"worker_class: {wanted.__qualname__}", wanted)
 
 
+_USED_BY_WORKERS = (
+    *("wsgicluster.worker.", "wsgicluster.wsgi.", "wsgicluster.http."),
+    *("wsgicluster.ipc.membership.", "wsgicluster.ipc.messages."),
+)
+"""Modules, and packages, whose dataclasses workers make objects of."""
+
+
 def import_kind(wanted: WorkerClass) -> None:
     """Import the modules of a kind that needs no other package, before workers are forked, which then share them.
 
@@ -37,7 +44,7 @@ def import_kind(wanted: WorkerClass) -> None:
     if row.module and not row.package:
         for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
             importlib.import_module(f"wsgicluster.worker.{module}")
-    compile_methods("wsgicluster.worker.", "wsgicluster.wsgi.", "wsgicluster.http.")
+    compile_methods(*_USED_BY_WORKERS)
 
 
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:

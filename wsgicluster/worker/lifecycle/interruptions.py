@@ -14,6 +14,10 @@ from typing import Any
 Handler = Callable[[int, FrameType | None], Any]
 
 
+_ALL = tuple(signal.valid_signals())
+"""Found when this is imported: each worker would make them anew, on pages that it shares otherwise."""
+
+
 class Guard:
     """Stands for one handler of the application."""
 
@@ -54,7 +58,7 @@ class Guards:
         """
         if signal.signal is not self._installed:
             self._replace(signal.signal, signal.getsignal)
-        for number in signal.valid_signals():
+        for number in _ALL:
             found = signal.getsignal(number)
             if self._guarded(found) is not found:
                 signal.signal(number, found)

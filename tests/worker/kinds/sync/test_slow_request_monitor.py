@@ -232,8 +232,9 @@ class TestTheWait:
         overflow = loop.split()
         loop.add(ours.fileno(), lambda _: None)
         found: list[float] = []
+        # Longer than a busy machine keeps a thread from running.
         thread = threading.Thread(
-            daemon=True, target=lambda: found.append(wait_for_slow(overflow, loop, page, 0.2, None))
+            daemon=True, target=lambda: found.append(wait_for_slow(overflow, loop, page, 0.8, None))
         )
         thread.start()
         theirs.send(b"x")
