@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 NEEDED = ("ip", "setpriv")
+_NAMESPACES = pathlib.Path("/run/netns")
 _PREFIX = "three-hosts-"
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
@@ -46,7 +47,7 @@ def _ip(*words: str) -> None:
 
 def _clear_up_after_the_dead() -> None:
     """Remove namespaces of earlier runs that were killed: those whose names have the id of no process."""
-    for path in pathlib.Path("/run/netns").glob(f"{_PREFIX}*"):
+    for path in _NAMESPACES.glob(f"{_PREFIX}*"):
         found = re.fullmatch(rf"{_PREFIX}(\d+)-[a-z0-9-]+", path.name)
         if found and not pathlib.Path("/proc", found[1]).exists():
             _ip("netns", "delete", path.name)
@@ -86,9 +87,14 @@ class Network:
         _ip("-n", self._name(host), *words)
 
     def _add_namespace(self, host: str) -> None:
+        # Before it is made: an interrupt may come in between.
+        self._ends.callback(self._delete_namespace, host)
         _ip("netns", "add", self._name(host))
-        self._ends.callback(_ip, "netns", "delete", self._name(host))
         self._in(host, "link", "set", "lo", "up")
+
+    def _delete_namespace(self, host: str) -> None:
+        if (_NAMESPACES / self._name(host)).exists():
+            _ip("netns", "delete", self._name(host))
 
     def add_host(self, host: str, address: str) -> None:
         """Add a host with an address, and a cable from it to the switch."""
