@@ -80,7 +80,7 @@ class Adoption:
         listeners, spare = self._listeners, self._reserve.descriptors
         if not listeners.adopting or listeners.paused:
             return
-        if self._overflow.is_for_others(snapshot(self._context, self._load, self._context.loop.now)):
+        if self._overflow.is_better_elsewhere(snapshot(self._context, self._load, self._context.loop.now)):
             self._overflow.leave()
             return
         for _ in range(HANDED_A_TURN):

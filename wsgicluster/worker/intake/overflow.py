@@ -26,13 +26,24 @@ class Overflow:
         if found.room > 0 and not found.is_full:
             return False
         board, own = self._context.assignment.board, self._context.page.index
-        if not board.has_room(found.capacity, found.most_open, own):
+        return board.has_room(found.capacity, found.most_open, own) and self._may_take(found.now)
+
+    def is_better_elsewhere(self, found: Snapshot) -> bool:
+        """The same of a connection that would not be passed on again, and wait here for what runs to its end.
+
+        Where that is slow, a sibling that is busy now may be done before: it has the time to take it, too.
+        """
+        if found.is_quick or found.room > 0 or not self._context.siblings_ready():
+            return self.is_for_others(found)
+        return self._may_take(found.now)
+
+    def _may_take(self, now: float) -> bool:
+        """Whether siblings have not had their time yet, which begins anew when nothing has come for as long."""
+        if now - self._last > LEFT_S:
+            self._since = now
+        elif now - self._since >= LEFT_S:
             return False
-        if found.now - self._last > LEFT_S:
-            self._since = found.now
-        elif found.now - self._since >= LEFT_S:
-            return False
-        self._last = found.now
+        self._last = now
         return True
 
     def leave(self) -> None:
