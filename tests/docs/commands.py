@@ -40,7 +40,20 @@ def commands(text: str) -> list[str]:
 def is_server(command: str) -> bool:
     """Whether a command serves until it is stopped."""
     words = re.sub(r"^cd \S+ && ", "", command).removesuffix(" &").split()
-    ends = {"migrate", "--version", "--check-config", "--print-config", "--doctor", "-D"}
+    ends = {
+        "completion",
+        "ctl",
+        "doctor",
+        "init",
+        "migrate",
+        "--help",
+        "--help-all",
+        "--version",
+        "--check-config",
+        "--print-config",
+        "--doctor",
+        "-D",
+    }
     return words[0] == "wsgicluster" and not ends & {*words}
 
 

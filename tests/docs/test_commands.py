@@ -38,7 +38,9 @@ NOT_RUN = {
     r".* > /etc/|systemd-analyze ": "changes the machine; tests/ctl has what is written",
     r".*/etc/shop/": "certificates of a real site; tests/live/test_tls.py",
     r".*--trace-spans": "needs an exporter of another package; tests/live/test_spans.py",
-    r".*\[flags": "a synopsis",
+    r"(sudo )?\.venv/bin/python -m examples\.three_hosts": "makes namespaces itself; tests/live/test_three_hosts.py",
+    r"python -m twine ": "sends a release to the package index",
+    r".*\[flags|wsgicluster COMMAND|python -m wsgicluster \.\.\.": "a synopsis",
 }
 """Patterns of commands that are not typed, and why."""
 
@@ -57,6 +59,7 @@ FIRST = {
 """What a page takes for granted: what is there already when its first command is typed."""
 
 FILES = {
+    "explanation/shared-memory.rst": {"shop/wsgi.py": "from app import application\n"},
     "howto/gunicorn.rst": {"production.ini": "[app:main]\npaste.app_factory = app:made\n[app:admin]\nuse = main\n"},
     "howto/reload.rst": {"wsgicluster.conf.py": "wsgi_app = 'app:app'\n"},
     "tutorial/flask.rst": {"shop/wsgicluster.conf.py": "wsgi_app = 'app:app'\nbind = '127.0.0.1:8000'\n"},
