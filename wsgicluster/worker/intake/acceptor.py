@@ -189,9 +189,15 @@ class Acceptor:
         """Receive what a new client has sent already; whether its connection is still open then."""
         if not isinstance(taken, Connection):
             return False
-        taken.receive_if_open()
-        if beyond and isinstance(taken, OffloadedConnection):
+        if not beyond or not isinstance(taken, OffloadedConnection):
+            taken.receive_if_open()
+        else:
             self._over_admitted.append(taken)
+            if taken.state is ConnectionState.READING:
+                # What runs may be slow: its request goes to a sibling then, as that of a client that is here already.
+                taken.reading.readable()
+            else:
+                taken.receive_if_open()
         return taken.state is not ConnectionState.CLOSED
 
     def _may_accept(self) -> bool:
