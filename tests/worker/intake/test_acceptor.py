@@ -3,12 +3,14 @@
 import os
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.worker.own_worker import OwnWorker
-from wsgicluster.ipc.handoff import Handed, hand_over, nudge
+from tests.worker.own_worker import DEADLINE_S, OwnWorker
+from wsgicluster.ipc.handoff import Handed, hand_over, nudge, take_over
 from wsgicluster.ipc.messages import ListenersEnd
 from wsgicluster.ipc.scoreboard import Cell, ServerState
 from wsgicluster.worker.intake.policy import STOP_NOTICE_GRACE_S
@@ -154,3 +156,37 @@ def test_a_worker_that_retires_passes_idle_clients_on(kind: KindParts) -> None:
                 descriptors = socket.recv_fds(sibling, 65536, 1)[1]
         with socket.socket(fileno=descriptors[0]) as passed:
             assert passed.getpeername() == client.getsockname()
+
+
+def test_a_client_beyond_the_room_does_not_wait_for_a_slow_request() -> None:
+    """Its request is there when it is accepted, while nothing says yet that the one which runs is slow."""
+    may_end = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/slow":
+            may_end.wait(DEADLINE_S)
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"hello"]
+
+    with OwnWorker(gthread.PARTS, application, siblings=1) as own:
+        # For a moment there is no other with room.
+        own.siblings[0].cells[Cell.RUNNING] = 1
+        slow = own.connect()
+        own.ask(slow, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        passed: list[Handed[socket.socket]] = []
+
+        def is_passed_on() -> bool:
+            found = take_over(own.assignment.hand_off_receive)
+            if isinstance(found, Handed):
+                passed.append(found)
+            return bool(passed)
+
+        try:
+            for _ in range(2):
+                fresh = own.connect()
+                own.ask(fresh)
+                own.turn_until(is_passed_on)
+                passed.pop().sock.close()
+        finally:
+            may_end.set()
+        assert own.answer(slow).endswith(b"hello")
