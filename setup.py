@@ -101,11 +101,14 @@ def extensions() -> list[Extension]:
             [f"wsgicluster/{name.replace('.', '/')}.pyx"],
             extra_compile_args=["-g0"],
             extra_link_args=stripped,
-            optional=True,
         )
         for name in NAMES
     ]
-    return cythonize(found, language_level=3)
+    made = cythonize(found, language_level=3)
+    for each in made:
+        # Cython forgets it, and an editable installation would fail where there is nothing to copy.
+        each.optional = True
+    return made
 
 
 def manual_pages() -> list[tuple[str, list[str]]]:
