@@ -286,7 +286,7 @@ def threads(gate: Gate, **settings: Any) -> OwnWorker:
     return OwnWorker(gthread.PARTS, gate, **{"threads": 1, **settings})
 
 
-def test_without_room_new_clients_wait_at_the_listener_and_one_comes_in(gate: Gate) -> None:
+def test_without_room_new_clients_are_left_to_siblings_and_none_is_lost(gate: Gate) -> None:
     with threads(gate, siblings=1) as own:
         first = own.connect()
         own.ask(first, WAIT)
@@ -295,11 +295,10 @@ def test_without_room_new_clients_wait_at_the_listener_and_one_comes_in(gate: Ga
         own.ask(second)
         own.ask(third)
         own.turn_until(lambda: own.parts.listeners.saturated)
-        # Siblings do not take it: one is accepted nevertheless, and the other one waits for room.
-        own.turn_until(lambda: len(own.context.connections) == 2)
-        own.turn_until(lambda: own.parts.listeners.saturated)
-        assert len(own.context.connections) == 2
-        assert len(own.parts.runner.load.queue.waiting) == 1
+        # Those that are accepted nevertheless are passed on, and no other worker of this test takes them.
+        for _ in range(20):
+            own.turn()
+        assert not own.parts.runner.load.queue.waiting, "none waits behind a slow request"
         gate.open.set()
         for client in (first, second, third):
             assert own.answer(client).startswith(KEPT)
