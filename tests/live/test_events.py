@@ -295,7 +295,9 @@ def test_a_worker_that_asks_is_recycled(server: StartServer, tmp_path: pathlib.P
 
 def test_a_drained_slot_is_replaced_first(server: StartServer, tmp_path: pathlib.Path) -> None:
     """(Node 65, 74: worker-disconnect, worker-wait-server-close, call-and-destroy)"""
-    noted = Noted(server, tmp_path, "-w", "2").started(2)
+    # Its replacement takes a moment to boot, so that the second command comes before that is over.
+    slow_start = "\nimport time\n\ndef post_fork(server, worker):\n    time.sleep(0.5)\n"
+    noted = Noted(server, tmp_path, "-w", "2", more=slow_start).started(2)
     noted.get("ask/drain/2")
     noted.get("ask/restart/2")
     ended = noted.wait(event="exit", role="worker")[0]
