@@ -77,6 +77,13 @@ class OffloadedConnection(Connection):
 
     # -- the loop's side
 
+    def receive_unless_full(self) -> None:
+        """As `receive_if_open`, but a request for which there is no room may be a sibling's, and stays unread then."""
+        if self.state is _READING:
+            self.reading.readable()
+        else:
+            self.receive_if_open()
+
     def ready_while_running(self, events: int) -> None:
         """The socket takes more, or its client has sent something, while the request runs."""
         extension = self.extension

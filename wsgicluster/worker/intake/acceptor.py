@@ -189,15 +189,12 @@ class Acceptor:
         """Receive what a new client has sent already; whether its connection is still open then."""
         if not isinstance(taken, Connection):
             return False
-        if not beyond or not isinstance(taken, OffloadedConnection):
-            taken.receive_if_open()
-        else:
+        if beyond and isinstance(taken, OffloadedConnection):
             self._over_admitted.append(taken)
-            if taken.state is ConnectionState.READING:
-                # What runs may be slow: its request goes to a sibling then, as that of a client that is here already.
-                taken.reading.readable()
-            else:
-                taken.receive_if_open()
+            # What runs may be slow: its request goes to a sibling then, as that of a client that is here already.
+            taken.receive_unless_full()
+        else:
+            taken.receive_if_open()
         return taken.state is not ConnectionState.CLOSED
 
     def _may_accept(self) -> bool:

@@ -18,7 +18,6 @@ from wsgicluster.worker.connection.connection import Connection
 from wsgicluster.worker.connection.host import Arrivals
 from wsgicluster.worker.connection.offloaded import OffloadedConnection
 from wsgicluster.worker.connection.preamble import PreambleSettings, apply_proxy_header
-from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.worker.context import WorkerContext
 from wsgicluster.worker.hosting.factory import ConnectionFactory
 from wsgicluster.worker.intake.eviction import SilentEviction
@@ -183,8 +182,8 @@ class Adoption:
         """A connection on which nothing has been said but a PROXY header."""
         if self._preamble is not None:
             self._preamble.apply(connection, proxy_header)
-        if connection.state is ConnectionState.READING and isinstance(connection, OffloadedConnection):
-            connection.reading.readable()
+        if isinstance(connection, OffloadedConnection):
+            connection.receive_unless_full()
         else:
             connection.receive_if_open()
 

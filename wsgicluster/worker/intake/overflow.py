@@ -26,19 +26,19 @@ class Overflow:
         if found.room > 0 and not found.is_full:
             return False
         board, own = self._context.assignment.board, self._context.page.index
-        return board.has_room(found.capacity, found.most_open, own) and self._may_take(found.now)
+        return board.has_room(found.capacity, found.most_open, own) and self._siblings_have_time(found.now)
 
     def is_better_elsewhere(self, found: Snapshot) -> bool:
-        """The same of a connection that would not be passed on again, and wait here for what runs to its end.
+        """The same of a connection from a sibling, which is not passed on again and would wait for what runs here.
 
-        Where that is slow, a sibling that is busy now may be done before: it has the time to take it, too.
+        Where that is slow, a sibling that is busy now may be done before, and has the time to take it, too.
         """
         if found.is_quick or found.room > 0 or not self._context.siblings_ready():
             return self.is_for_others(found)
-        return self._may_take(found.now)
+        return self._siblings_have_time(found.now)
 
-    def _may_take(self, now: float) -> bool:
-        """Whether siblings have not had their time yet, which begins anew when nothing has come for as long."""
+    def _siblings_have_time(self, now: float) -> bool:
+        """Whether their time is not over, which begins anew once nothing has been left to them for as long."""
         if now - self._last > LEFT_S:
             self._since = now
         elif now - self._since >= LEFT_S:
