@@ -168,9 +168,13 @@ class LiveServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._forgotten = 0
 
+    def program(self) -> list[str]:
+        """What is started, without its arguments."""
+        return [sys.executable, "-m", "wsgicluster"]
+
     def start(self, prefix: Sequence[str] = ()) -> "LiveServer":
         """Start the process; does not wait for anything."""
-        command = [*prefix, sys.executable, "-m", "wsgicluster", *self.arguments]
+        command = [*prefix, *self.program(), *self.arguments]
         with self.log_path.open("ab") as log:
             # A session of its own, so that whatever it leaves behind can be found and ended with it.
             self._process = subprocess.Popen(

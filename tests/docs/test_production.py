@@ -11,6 +11,7 @@ import textwrap
 import pytest
 
 from tests.docs.commands import DOCS, Machine, commands, machine
+from tests.live.proxies import NGINX_FOLDERS
 
 PAGE = (DOCS / "tutorial" / "production.rst").read_text("utf-8")
 _FILE = re.compile(r"\.\. code-block:: \w+\n   :caption: (\S+)\n\n((?:(?:   .*)?\n)+)")
@@ -21,20 +22,14 @@ NOT_TYPED = (
     "sudo cp", "sudo systemctl", "sudo nginx", "systemd-analyze",  # the machine's own; the files are used as they are
 )  # fmt: skip
 
-NGINX = """
+NGINX = f"""
 user root root;
 pid nginx.pid;
 error_log stderr;
-events {}
-http {
-    access_log off;
-    client_body_temp_path bodies;
-    proxy_temp_path answers;
-    fastcgi_temp_path others;
-    uwsgi_temp_path others;
-    scgi_temp_path others;
+events {{}}
+http {{{NGINX_FOLDERS}
     include shop.conf;
-}
+}}
 """
 
 

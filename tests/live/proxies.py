@@ -15,12 +15,7 @@ import pytest
 
 from tests.conftest import descriptors_of, wait_until
 
-NGINX_BEGINNING = """
-daemon off;
-master_process off;
-pid nginx.pid;
-events { worker_connections 256; }
-http {
+NGINX_FOLDERS = """
     access_log off;
     client_body_temp_path bodies;
     proxy_temp_path answers;
@@ -28,6 +23,12 @@ http {
     uwsgi_temp_path others;
     scgi_temp_path others;
 """
+NGINX_BEGINNING = f"""
+daemon off;
+master_process off;
+pid nginx.pid;
+events {{ worker_connections 256; }}
+http {{{NGINX_FOLDERS}"""
 """How a test's configuration of nginx begins, up to what is in ``http``.
 
 One process, without a master: it keeps the user that may read the test's folder, and is ended by one signal. Every
