@@ -32,9 +32,13 @@ def give(spec: str, load: Callable[[], Any]) -> None:
     _given[spec] = load
 
 
-def _from_program(spec: str) -> Callable[..., Any]:
+def made_by(load: Callable[[], Any], spec: str) -> Callable[..., Any]:
+    """What ``load`` returns, for an application that is called ``spec``.
+
+    Raises AppLoadError, whatever ``load`` raises, and where it returns something that is not callable.
+    """
     try:
-        found = _given[spec]()
+        found = load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -63,7 +67,7 @@ def load_callable(spec: str) -> Callable[..., Any]:
     Arguments of a factory are literals. Raises AppLoadError, whatever the application raises.
     """
     if spec in _given:
-        return _from_program(spec)
+        return made_by(_given[spec], spec)
     wanted = _parse(spec)
     module = _import(wanted)
     found = _attribute(module, wanted)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from wsgicluster.errors import AppLoadError
-from wsgicluster.wsgi.loader import failed
+from wsgicluster.wsgi.loader import made_by
 
 
 def load_paste(uri: str, global_conf: Mapping[str, str]) -> Callable[..., Any]:
@@ -16,12 +16,4 @@ def load_paste(uri: str, global_conf: Mapping[str, str]) -> Callable[..., Any]:
         from paste.deploy import loadapp  # type: ignore[import-untyped]
     except ImportError as error:
         raise AppLoadError(f"{uri}: needs the package PasteDeploy; pip install 'wsgicluster[paste]'") from error
-    try:
-        application: Callable[..., Any] = loadapp(uri, global_conf=dict(global_conf))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise failed(f"{uri}: the application cannot be loaded", error) from error
-    if not callable(application):
-        raise AppLoadError(f"{uri}: the application is not callable")
-    return application
+    return made_by(lambda: loadapp(uri, global_conf=dict(global_conf)), uri)
