@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.conftest import ROOT, LiveServer, children_of, is_alive, wait_until
@@ -192,22 +192,38 @@ def reloads(subject: Subject) -> Observed:
 
     before = running.ask("os.getpid()")
     extra.write_text("more")
-    of_extra = wait_until(lambda: _value(running, "os.getpid()") not in (None, before), 15, "another worker serves")
+    of_extra = _wait_for_reload(extra, lambda: _value(running, "os.getpid()") not in (None, before), "another worker")
     source.write_text(source.read_text().replace("VERSION = 1", "VERSION = 2"))
-    version = wait_until(lambda: _value(running, "VERSION if VERSION > 1 else None"), 15, "the new code")
+    version = _wait_for_reload(source, lambda: _value(running, "VERSION if VERSION > 1 else None"), "the new code")
     source.write_text(source.read_text() + "\nraise ValueError('broken')\n")
 
-    def broken() -> str | bool:
-        # Anew: a worker that started in between may have read the code before that line, and its time after it.
-        os.utime(source)
-        return "ended" if running.live.process.poll() is not None else _status(running) == 500
+    def status() -> str | int:
+        found = "ended" if running.live.process.poll() is not None else _status(running)
+        return found if found in ("ended", 500) else 0
 
-    status = wait_until(broken, 30, "end or error")
+    broken = _wait_for_reload(source, status, "end or error")
     return {
         "reload_extra_files": of_extra,
         "reload_engine": of_extra,
-        "reload": [version, status != "ended"],
+        "reload": [version, broken != "ended"],
     }
+
+
+def _wait_for_reload(changed: pathlib.Path, condition: Callable[[], Any], what: str) -> Any:
+    """Wait for what a change of a file leads to, and change its time again every three seconds.
+
+    A worker that has only just started may have read the file before the change and its time after it.
+    """
+    touched = time.monotonic()
+
+    def repeated() -> Any:
+        nonlocal touched
+        if time.monotonic() - touched > 3:
+            os.utime(changed)
+            touched = time.monotonic()
+        return condition()
+
+    return wait_until(repeated, 30, what)
 
 
 def _value(running: Running, expression: str) -> Any:
