@@ -98,6 +98,12 @@ def test_nothing_is_released_that_is_not_committed(copy: pathlib.Path) -> None:
     assert run(copy, "git", "tag").stdout == ""
 
 
+def test_each_compiled_module_is_imported_from_a_wheel() -> None:
+    command = (ROOT / "pyproject.toml").read_text().partition("test-command = [")[2].partition("]")[0]
+    modules = {path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("wsgicluster/**/*.pyx")}
+    assert sorted(re.findall(r"wsgicluster\.[\w.]+", command)) == sorted(".".join(path.parts) for path in modules)
+
+
 def test_bill_of_materials(tmp_path: pathlib.Path) -> None:
     wheel, sdist = tmp_path / "shop-1.0-py3-none-any.whl", tmp_path / "shop-1.0.tar.gz"
     sdist.write_bytes(b"sources")
