@@ -30,7 +30,8 @@ from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
-from wsgicluster.system import descriptor_passing, forks, parent_death, privileges, process, signals
+from wsgicluster.system import forks, parent_death, privileges, process, signals
+from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
     import ssl
