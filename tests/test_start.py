@@ -36,23 +36,6 @@ def test_the_command_imports_what_a_start_needs() -> None:
     assert len(found) - len(ours) <= MOST_OTHERS
 
 
-COMPILED = """
-import types
-from wsgicluster.ipc.membership import Membership
-from wsgicluster.ipc.messages import Online, Ready
-from wsgicluster.worker.kinds.assembly import Booted
-from wsgicluster.worker.kinds.registry import import_kind
-import_kind("sync")
-for made in (Membership, Online, Ready, Booted):
-    assert type(vars(made)["__init__"]) is types.FunctionType, made
-"""
-
-
-def test_what_every_worker_makes_is_compiled_before_the_fork() -> None:
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-
-
 def site_packages() -> list[pathlib.Path]:
     return [pathlib.Path(entry) for entry in sys.path if entry.endswith("site-packages")]
 
