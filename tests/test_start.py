@@ -12,7 +12,7 @@ from tests.conftest import ROOT, StartServer
 from tests.live.client import fetch
 
 LEFT_OUT = (
-    "asyncio", "concurrent", "configparser", "datetime", "difflib", "email", "hashlib", "hmac", "html",
+    "argparse", "asyncio", "concurrent", "configparser", "datetime", "difflib", "email", "hashlib", "hmac", "html",
     "importlib.metadata", "importlib.resources", "logging.config", "multiprocessing", "pickle", "platform", "psutil",
     "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "wsgicluster.admin", "wsgicluster.ctl",
     "wsgicluster.doctor", "wsgicluster.embedding", "wsgicluster.gunicorn.arbiter_calls", "wsgicluster.steward",
