@@ -2,7 +2,8 @@
 
 The library compiles the text of up to six methods for each class when its module is imported: with a hundred and thirty
 classes, of which a start uses a third, that took 42 % of the instructions of the import. Here the library finds the
-fields, all its functions work as on any dataclass, and only ``__init__`` is compiled, once a class is used.
+fields, all its functions work as on any dataclass, and only ``__init__`` is compiled, once a class is used often: most
+make a few objects in the life of a process, which takes less than the compiler does.
 """
 
 import functools
@@ -11,10 +12,10 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, fields
 from dataclasses import dataclass as _fields_found
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["compile_methods", "dataclass"]
+__all__ = ["dataclass"]
 
 T = TypeVar("T")
 
@@ -60,34 +61,66 @@ def _add_methods(cls: type[Any], frozen: bool, slots: bool, eq: bool) -> None:
             setattr(cls, name, method)
 
 
+_USES = 50
+"""After so many objects, compiling is what takes less."""
+
+
 class _DeferredInit:
-    """Stands for ``__init__`` until a class is used, or its signature asked for; then it gives way to the function."""
+    """Stands for ``__init__`` until a class is used often, or its signature is asked for; then the function does.
+
+    It keeps nothing of what it finds out about the fields: that would be memory of each worker.
+    """
+
+    __slots__ = ("_cls", "_frozen", "_left")
 
     def __init__(self, cls: type[Any], frozen: bool) -> None:
         self._cls = cls
         self._frozen = frozen
-        _deferred[cls] = self
+        self._left = _USES
 
     def __get__(self, instance: object, owner: type[Any]) -> Callable[..., None]:
-        made = self.compiled()
-        return made if instance is None else made.__get__(instance, owner)
+        self._left -= 1
+        if instance is None:
+            return self._compiled()
+        if self._left <= 0:
+            return self._compiled().__get__(instance, owner)
+        return MethodType(self._fill, instance)
 
-    def compiled(self) -> FunctionType:
+    def _compiled(self) -> FunctionType:
         """The function, which has taken this object's place."""
-        _deferred.pop(self._cls, None)
         self._cls.__init__ = made = _init_of(self._cls, self._frozen)
         return made
 
-
-_deferred: dict[type[Any], _DeferredInit] = {}
-"""What has not been compiled yet."""
-
-
-def compile_methods(*modules: str) -> None:
-    """Compile what is left in these modules and below: before a fork, so that children share what they will use."""
-    for cls, method in list(_deferred.items()):
-        if f"{cls.__module__}.".startswith(modules):
-            method.compiled()
+    def _fill(self, instance: object, *values: object, **named: object) -> None:
+        """What the function does; it is also what refuses wrong arguments."""
+        put = object.__setattr__ if self._frozen else setattr
+        given = len(values)
+        at = taken = 0
+        found = dict[str, object]()
+        for field in fields(self._cls):
+            name = field.name
+            if field.init and not field.kw_only and at < given:
+                if name in named:
+                    break
+                found[name] = values[at]
+                at += 1
+            elif field.init and name in named:
+                found[name] = named[name]
+                taken += 1
+            elif field.default_factory is not MISSING:
+                found[name] = field.default_factory()
+            elif field.init and field.default is MISSING:
+                break
+            elif field.init:
+                found[name] = field.default
+        else:
+            if at == given and taken == len(named):
+                for name, value in found.items():
+                    put(instance, name, value)
+                if hasattr(instance, "__post_init__"):
+                    instance.__post_init__()
+                return
+        self._compiled()(instance, *values, **named)
 
 
 def _init_of(cls: type[Any], frozen: bool) -> FunctionType:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
-from wsgicluster.system import descriptor_passing
+from wsgicluster.system.network import descriptor_passing
 
 PACKET_BYTES = 128 * 1024
 """Largest packet; longer texts are cut by the sender (the kernel's default buffer takes 208 KiB)."""

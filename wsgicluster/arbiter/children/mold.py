@@ -10,6 +10,7 @@ import faulthandler
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import threading
@@ -30,13 +31,14 @@ from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
-from wsgicluster.system import descriptor_passing, forks, parent_death, privileges, process, signals
+from wsgicluster.system import forks, parent_death, privileges, process, signals
+from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
     import ssl
 
-# As it is now: an application, or a kind of workers, may put a class that waits in its place.
-_Socket = socket.socket
+# As they are now: an application, or a kind of workers, may put what waits otherwise in their place.
+_Socket, _poll = socket.socket, select.poll
 _ORDER_BYTES = 64 * 1024
 _MORE = b"more"
 """The packets after the first of an order that has more descriptors than one packet takes."""
@@ -201,6 +203,7 @@ class Mold:
         self._roles = roles
         self._logs = logs
         self._reopen = False
+        self._wake: tuple[int, int] = (-1, -1)
         self._name = settings.proc_name or settings.wsgi_app or ""
 
     def run(self) -> NoReturn:
@@ -270,7 +273,14 @@ class Mold:
         gc.freeze()
         self._context.page.floats[Cell.DEADLINE] = 0.0
         self._context.channel.send(Ready(SystemClock().monotonic() - begun_at))
+        poll, woken = _poll(), self._wake[0]
+        poll.register(woken, select.POLLIN)
+        poll.register(self._context.orders, select.POLLIN)
         while True:
+            # A signal that comes just before a receive would be handled after it, at the next order.
+            if any(number == woken for number, _ in poll.poll()):
+                os.read(woken, 4096)
+                continue
             try:
                 ticket, assignment = _receive_order(self._context)
             except EOFError:
@@ -281,6 +291,10 @@ class Mold:
             self._carry_out(ticket, assignment, application)
 
     def _take_signals(self) -> None:
+        self._wake = os.pipe()
+        for end in self._wake:
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in signals.IGNORED_BY_MOLDS:
             signals.ignore(number)
         for number, action in signals.MOLD_ACTIONS.items():
@@ -289,6 +303,7 @@ class Mold:
 
     def _forget(self) -> None:
         """In a process that the application has forked: it must not use or hold anything that belongs to the mold."""
+        signal.set_wakeup_fd(-1)
         signals.stop_ignoring(signals.IGNORED_BY_MOLDS)
         for number in signals.MOLD_ACTIONS:
             signal.signal(number, signal.SIG_DFL)
@@ -298,7 +313,8 @@ class Mold:
         self._context.channel.close()
         self._context.orders.close()
         self._context.mailboxes.close()
-        os.close(self._context.stacks_fd)
+        for descriptor in (self._context.stacks_fd, *self._wake):
+            os.close(descriptor)
         if self._context.shared_files is not None:
             self._context.shared_files.close()
 
@@ -319,7 +335,7 @@ class Mold:
             process.set_title(f"worker {assignment.slot}", self._name)
             # Only what belongs to the mold: what the application has opened while it was loaded belongs to the worker.
             kept = assignment.descriptors()
-            for number in self._context.descriptors() - kept:
+            for number in (self._context.descriptors() | set(self._wake)) - kept:
                 os.close(number)
             self._roles.boot_worker(self._settings, assignment, application)
 
