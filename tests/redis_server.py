@@ -79,15 +79,15 @@ class RedisServer:
 
 
 class Sentinel:
-    """One that decides alone, about the primary at a port, which it calls ``shop``."""
+    """One that decides alone, about the primary at a port, which it calls ``shop``; ``more`` are lines of its file."""
 
-    def __init__(self, folder: pathlib.Path, primary: int, password: str = "") -> None:
+    def __init__(self, folder: pathlib.Path, primary: int, *more: str, password: str = "") -> None:
         assert PROGRAM is not None
         self.port = find_free_ports(1)[0]
         configuration = folder / "sentinel.conf"
         lines = [
             f"port {self.port}", "bind 127.0.0.1", f"dir {folder}", f"sentinel monitor shop 127.0.0.1 {primary} 1",
-            "sentinel down-after-milliseconds shop 500", "sentinel failover-timeout shop 5000",
+            "sentinel down-after-milliseconds shop 500", "sentinel failover-timeout shop 5000", *more,
         ]  # fmt: skip
         if password:
             lines.append(f"requirepass {password}")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis.exceptions
-from redis.sentinel import SentinelManagedSSLConnection
 
+from tests.certificates import make_certificates
 from tests.conftest import find_free_ports, wait_until
 from tests.redis_server import RedisServer, Sentinel, needs_redis
 from wsgicluster.cluster.errors import BusDown
@@ -146,13 +146,29 @@ def test_parameters_reach_the_server_and_the_sentinels(tmp_path: pathlib.Path, w
             assert b"name=shop" in there.execute_command("CLIENT", "LIST")
 
 
-def test_with_tls_both_are_reached_by_it() -> None:
-    client = connect("rediss+sentinel://127.0.0.1:1/shop/0?ssl_ca_certs=/etc/ca.pem")
-    pool = client.connection_pool
-    assert pool.connection_class is SentinelManagedSSLConnection
-    assert pool.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
-    with pytest.raises(redis.exceptions.ConnectionError, match=r"no Sentinel names a primary shop \(127.0.0.1:1: "):
-        client.ping()
+def test_with_tls_both_are_reached_by_it(tmp_path: pathlib.Path) -> None:
+    made = make_certificates(tmp_path / "certificates")
+    tls = {"cert-file": "server.pem", "key-file": "server.key", "ca-cert-file": "ca.pem"}
+    words = [(f"tls-{name}", made.path(file)) for name, file in tls.items()] + [("tls-auth-clients", "no")]
+    at_server, at_sentinel = find_free_ports(2)
+    with contextlib.ExitStack() as owned:
+        server = RedisServer(tmp_path)
+        owned.callback(server.stop)
+        with server.start().client() as there:
+            if not there.config_get("tls-port"):
+                pytest.skip("this redis-server was built without TLS")
+        server.stop()
+        server.start("--tls-port", str(at_server), *(part for name, value in words for part in (f"--{name}", value)))
+        lines = (f"tls-port {at_sentinel}", "tls-replication yes", *(" ".join(each) for each in words))
+        owned.callback(Sentinel(tmp_path, at_server, *lines).stop)
+        url = f"rediss+sentinel://localhost:{at_sentinel}/shop/0"
+        with pytest.raises(redis.exceptions.ConnectionError, match="self-signed certificate"):
+            connect(url).ping()
+        client = connect(f"{url}?ssl_ca_certs={made.path('ca.pem')}")
+        owned.callback(client.close)
+        client.set("k", "v")
+        with server.client() as there:
+            assert there.get("k") == b"v"
 
 
 def test_what_is_wrong_is_said_in_one_line(watched: Watched) -> None:
