@@ -4,6 +4,7 @@ Knows what a child must not inherit, not what it is for.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import NoReturn
 
 from wsgicluster.errors import BootError
 from wsgicluster.system import descriptors, forks, process
-from wsgicluster.system.signals import HELD
+from wsgicluster.system.signals import BY_DEFAULT, HELD, set_handler
 
 _together = False
 
@@ -66,10 +67,13 @@ def _flush_output() -> None:
 def _live(run: Callable[[], NoReturn], log: logging.Logger) -> NoReturn:
     global _together
     _together = False
+    # What there is was made by the parent: a collection that looked at it would write to every object, and so on every
+    # page that the two still share.
+    gc.freeze()
     try:
         signal.set_wakeup_fd(-1)
         for number in HELD:
-            signal.signal(number, signal.SIG_DFL)
+            set_handler(number, BY_DEFAULT)
         run()
     except BaseException:
         # The boundary of this process: above it are only the arbiter's frames, which are not the child's to run.
