@@ -18,6 +18,11 @@ from wsgicluster.system.signals import BY_DEFAULT, HELD, set_handler
 
 _together = False
 
+_COUNTS_NAMES = sys.version_info[:2] == (3, 11)
+"""Whether the cache of attributes that types have counts references to their names. Each one that a child looks up, and
+that takes the place of another one, is then written to together with that. To empty the cache of older versions would
+write to all types; newer ones do not count names."""
+
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
@@ -28,6 +33,8 @@ def together() -> Iterator[None]:
     """
     global _together
     _flush_output()
+    if _COUNTS_NAMES:
+        sys._clear_type_cache()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     _together = True
     try:
