@@ -419,8 +419,9 @@ cdef class Coalescer:
         """Keep a block for a moment, since others follow quickly; False when it is none of those."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(block)
         if (
-            not 0 < size <= GATHERED_BYTES or 0 <= self.room < size
-            or now() - self.last >= QUICK_S or not self._start()
+            not 0 < size <= GATHERED_BYTES or 0 <= self.room < size or not self._start()
+            # Behind what waits already it is sent soonest from there.
+            or (now() - self.last >= QUICK_S and (self.stream is NULL or self.stream.first == self.stream.count))
         ):
             return False
         if not self._add(block):
