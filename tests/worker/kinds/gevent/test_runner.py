@@ -191,3 +191,23 @@ def test_whose_fault_a_failure_is() -> None:
     endless.__context__ = endless
     assert broken_body(endless) is None
     assert not issubclass(RequestCancelled, Exception)
+
+
+def test_the_locals_of_a_request_are_those_of_its_own_greenlets_alone() -> None:
+    found = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        own = gevent.getcurrent().spawn_tree_locals
+        assert own == {}
+        own["request"] = environ["PATH_INFO"]
+        found.append(gevent.spawn(lambda: gevent.getcurrent().spawn_tree_locals).get())
+        return hello(environ, start_response)
+
+    with OwnWorker(PARTS, app) as own:
+        client = own.connect()
+        for path in (b"/a", b"/b"):
+            own.ask(client, b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert own.answer(client).startswith(KEPT)
+        # Those that the main greenlet makes by itself share none either, as ever.
+        assert gevent.spawn(str).spawn_tree_locals is not gevent.spawn(str).spawn_tree_locals
+    assert found == [{"request": "/a"}, {"request": "/b"}]

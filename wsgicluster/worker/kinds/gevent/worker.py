@@ -241,6 +241,7 @@ class GreenletOffloading(Offloading):
         self._stream_body = context.settings.stream_body
         self._upload_folder = context.settings.tmp_upload_dir
         self._free: list[GreenletRequestRunner] = []
+        self._spawner: Any = getcurrent()
         self._fresh: deque[tuple[RequestGreenlet, OffloadedConnection]] = deque()
 
     def offered(self) -> KindRunner:
@@ -250,7 +251,13 @@ class GreenletOffloading(Offloading):
     def submit(self, connection: OffloadedConnection) -> None:
         """Give the request a greenlet."""
         runner = self._free.pop() if self._free else self._new_runner()
+        # gevent asks the greenlet that makes another one for its locals. The main one has none, as those that it makes
+        # are to share none; but to raise and catch the error of that costs as much as all the rest of a new greenlet.
+        spawner = self._spawner
+        spawner.spawn_tree_locals = None
         runner.greenlet = found = RequestGreenlet(self._serve, runner, connection)
+        del spawner.spawn_tree_locals
+        found.spawn_tree_locals = {}
         found.gr_context = self.variables.copy()
         fresh = self._fresh
         if not fresh:
