@@ -124,9 +124,35 @@ def empty(make: Decorator) -> Any:
     return Nothing
 
 
-SHAPES = (plain, frozen, slotted, generic, inherited, completed, by_identity, with_own_methods, empty)
+def with_names_of_methods(make: Decorator) -> Any:
+    """Fields that are called as parameters of what fills them might be."""
+
+    @make(frozen=True)
+    class Call:
+        x: int
+        instance: int = 1
+        values: tuple[int, ...] = ()
+        named: str = ""
+        cls: int = 2
+
+    return Call
+
+
+SHAPES = (
+    plain,
+    frozen,
+    slotted,
+    generic,
+    inherited,
+    completed,
+    by_identity,
+    with_own_methods,
+    empty,
+    with_names_of_methods,
+)
 CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
     ((), {}), ((1,), {}), ((1, 5), {}), ((), {"x": 1}), ((), {"x": 1, "y": 5}), ((1,), {"x": 2}), ((1, 2, 3, 4), {}),
+    ((1,), {"instance": 3, "values": (4,), "named": "a", "cls": 5}),
 )  # fmt: skip
 
 
@@ -250,3 +276,18 @@ def test_pickles() -> None:
     assert pickle.loads(pickle.dumps(made)) == made
     assert made != Pickled(4, ("a",))
     assert {made: 1}[Pickled(3, ("a",))] == 1
+
+
+def test_the_library_looks_at_fields_when_they_are_asked_for() -> None:
+    base: Any = frozen(dataclass)
+    derived: Any = inherited(dataclass)
+    for cls in (base, derived):
+        assert cls(1) == cls(1)
+    assert [field.name for field in dataclasses.fields(derived)] == ["x", "y"]
+    assert dataclasses.is_dataclass(base)
+
+    class Further(base):  # type: ignore[misc]
+        """Asks through a class that is not one itself."""
+
+    assert [field.name for field in dataclasses.fields(Further)] == ["x", "y", "words"]
+    assert Further.__match_args__ == ("x", "y", "words")

@@ -245,12 +245,14 @@ class Command:
         fork_mold = self._mold_forker(settings, assignment)
         boot_worker(self._logs, settings, assignment, BootInputs(application, configured, fork_mold, built))
 
-    def _prepare_worker(self, settings: Settings, assignment: Assignment) -> PreparedWorker | None:
+    def _prepare_worker(
+        self, settings: Settings, assignment: Assignment, application: object | None
+    ) -> PreparedWorker | None:
         assert self._logs is not None, "no worker is prepared before there are logs"
         built = build_before_fork(self._logs, settings, assignment)
         if built is None:
             return None
-        boot = functools.partial(self._boot_worker, settings, assignment, built=built)
+        boot = functools.partial(self._boot_worker, settings, assignment, application, built)
         return PreparedWorker(boot, built.descriptors, built.close)
 
     def _mold_forker(self, settings: Settings, assignment: Assignment) -> ForkMold | None:

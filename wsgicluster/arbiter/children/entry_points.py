@@ -29,7 +29,9 @@ class PreparedWorker:
     close: Callable[[], object]
 
 
-def _prepare_nothing(_settings: Settings, _assignment: Assignment) -> PreparedWorker | None:
+def _prepare_nothing(
+    _settings: Settings, _assignment: Assignment, _application: object | None
+) -> PreparedWorker | None:
     return None
 
 
@@ -42,7 +44,8 @@ class Roles:
     ``boot_jobs``, ``boot_steward`` and ``boot_admin`` do the same for these roles; the steward gets what the
     configuration file has registered. ``registered`` returns that of the newest reading, None for nothing.
     ``hooks`` returns what calls the hooks of the configuration file, with the newest settings.
-    ``prepare_worker`` makes what of a worker can be made before its process, None for nothing.
+    ``prepare_worker`` makes what of a worker can be made before its process, None for nothing; it gets the
+    application as ``boot_worker`` does.
     ``load_application`` returns the application or raises AppLoadError. ``core`` says what the children run on.
     """
 
@@ -54,4 +57,4 @@ class Roles:
     boot_admin: Callable[[Settings, Assignment], NoReturn] = _no_role
     registered: Callable[[], object | None] = _nothing
     hooks: Callable[[Settings], ArbiterHooks] = no_hooks
-    prepare_worker: Callable[[Settings, Assignment], PreparedWorker | None] = _prepare_nothing
+    prepare_worker: Callable[[Settings, Assignment, object | None], PreparedWorker | None] = _prepare_nothing

@@ -253,7 +253,7 @@ class ChildProcesses:
 
         # Found here, where it takes no memory of each worker.
         keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
-        prepared = self._roles.prepare_worker(settings, assignment)
+        prepared = self._roles.prepare_worker(settings, assignment, None)
         if prepared is not None:
             keep |= prepared.descriptors
             undo.callback(prepared.close)

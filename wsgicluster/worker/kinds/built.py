@@ -9,6 +9,7 @@ Nothing here may depend on the application, or on the process: what does is give
 
 import contextlib
 import dataclasses
+import gc
 import os
 import resource
 from collections.abc import Callable, Iterable
@@ -91,6 +92,9 @@ def build_before_fork(logs: Logs, settings: Settings, assignment: Assignment) ->
         return None
     if settings.has_tls or PreambleSettings.of(settings, logs.error) is not None:
         return None  # what it needs is read late, and may not be there
+    # The parts of workers that were built before refer to each other, and are left behind. Not collected as soon as
+    # these are forked: their place would be written to, which it need not be until it is used again.
+    gc.collect()
     try:
         return BuiltWorker(logs, settings, assignment)
     except Exception:  # noqa: BLE001
