@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 
 ROOT = pathlib.Path(__file__).parent.parent
-WHEEL_LIMIT_BYTES = 1_500_000
+WHEEL_LIMIT_BYTES = 1_350_000
 SDIST_LIMIT_BYTES = 800_000
 TAGS = (".dist-info", ".data")
 MANUAL_PAGES = {f"data/share/man/man1/{name}.1" for name in ("wsgicluster", "wsgicluster-migrate", "wsgiclusterctl")}
