@@ -29,7 +29,6 @@ from wsgicluster.logs.loggers import claim_names
 from wsgicluster.logs.logs import Logs, check_options
 from wsgicluster.settings import Action, Loaded, Settings, load, resolve
 from wsgicluster.settings.reference import listing
-from wsgicluster.settings.sources.command_line import whole_help
 from wsgicluster.settings.types.scheduling import STICKY_POLICY
 from wsgicluster.subcommands import SUBCOMMANDS
 from wsgicluster.system import cgroup, forks, privileges, process
@@ -131,6 +130,8 @@ class Command:
 
                 print(common_help(SUBCOMMANDS, shutil.get_terminal_size().columns), end="")
             case Action.SHOW_WHOLE_HELP:
+                from wsgicluster.settings.sources.command_line import whole_help
+
                 print(whole_help(), end="")
             case Action.SHOW_VERSION:
                 print(f"wsgicluster {__version__}")

@@ -32,14 +32,14 @@ from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
-from wsgicluster.system import descriptor_passing, forks, parent_death, privileges, process, signals
+from wsgicluster.system import forks, parent_death, privileges, process, signals
+from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
     import ssl
 
-# As it is now: an application, or a kind of workers, may put a class that waits in its place.
-_Socket = socket.socket
-_new_poll = select.poll
+# As they are now: an application, or a kind of workers, may put what waits otherwise in their place.
+_Socket, _poll = socket.socket, select.poll
 
 MOST_TOGETHER = 32
 """How many orders are carried out at once."""
@@ -211,6 +211,7 @@ class Mold:
         self._roles = roles
         self._logs = logs
         self._reopen = False
+        self._wake: tuple[int, int] = (-1, -1)
         self._name = settings.proc_name or settings.wsgi_app or ""
 
     def run(self) -> NoReturn:
@@ -280,7 +281,14 @@ class Mold:
         gc.freeze()
         self._context.page.floats[Cell.DEADLINE] = 0.0
         self._context.channel.send(Ready(SystemClock().monotonic() - begun_at))
+        poll, woken = _poll(), self._wake[0]
+        poll.register(woken, select.POLLIN)
+        poll.register(self._context.orders, select.POLLIN)
         while True:
+            # A signal that comes just before a receive would be handled after it, at the next order.
+            if any(number == woken for number, _ in poll.poll()):
+                os.read(woken, 4096)
+                continue
             orders = self._receive_orders()
             if orders:
                 self._carry_out(orders, application)
@@ -300,8 +308,8 @@ class Mold:
 
     def _comes_another(self) -> bool:
         """Whether there is another order by now, or in a moment, that closes nothing of what the last one was given."""
-        poll = _new_poll()
-        poll.register(self._context.orders.fileno(), select.POLLIN)
+        poll = _poll()
+        poll.register(self._context.orders, select.POLLIN)
         if not poll.poll(TOGETHER_MS):
             return False
         packet = self._context.orders.recv(_ORDER_BYTES, socket.MSG_PEEK)
@@ -309,6 +317,10 @@ class Mold:
         return "ticket" in fields and not fields["closed"] and not fields["whole"]
 
     def _take_signals(self) -> None:
+        self._wake = os.pipe()
+        for end in self._wake:
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in signals.IGNORED_BY_MOLDS:
             signals.ignore(number)
         for number, action in signals.MOLD_ACTIONS.items():
@@ -317,6 +329,7 @@ class Mold:
 
     def _forget(self) -> None:
         """In a process that the application has forked: it must not use or hold anything that belongs to the mold."""
+        signal.set_wakeup_fd(-1)
         signals.stop_ignoring(signals.IGNORED_BY_MOLDS)
         for number in signals.MOLD_ACTIONS:
             signal.signal(number, signal.SIG_DFL)
@@ -326,7 +339,8 @@ class Mold:
         self._context.channel.close()
         self._context.orders.close()
         self._context.mailboxes.close()
-        os.close(self._context.stacks_fd)
+        for descriptor in (self._context.stacks_fd, *self._wake):
+            os.close(descriptor)
         if self._context.shared_files is not None:
             self._context.shared_files.close()
 
@@ -346,7 +360,7 @@ class Mold:
             assignment.descriptors() | (each.descriptors if each is not None else frozenset())
             for (_, assignment), each in zip(orders, prepared, strict=True)
         ]
-        all_given = self._context.descriptors().union(*given)
+        all_given = self._context.descriptors().union(self._wake, *given)
 
         def worker(number: int) -> NoReturn:
             ticket, assignment = orders[number]

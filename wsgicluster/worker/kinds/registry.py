@@ -9,7 +9,6 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from wsgicluster.dataclass import compile_methods
 from wsgicluster.errors import AppLoadError, UsageError
 from wsgicluster.gunicorn.imports import importable
 from wsgicluster.http import core, response
@@ -28,13 +27,6 @@ def check_kind(wanted: WorkerClass) -> None:
         _checked(f"worker_class: {wanted.__qualname__}", wanted)
 
 
-_USED_BY_WORKERS = (
-    *("wsgicluster.worker.", "wsgicluster.wsgi.", "wsgicluster.http."),
-    *("wsgicluster.ipc.membership.", "wsgicluster.ipc.messages."),
-)
-"""Modules, and packages, whose dataclasses workers make objects of."""
-
-
 def import_kind(wanted: WorkerClass) -> None:
     """Import the modules of a kind that needs no other package, before workers are forked, which then share them.
 
@@ -46,7 +38,6 @@ def import_kind(wanted: WorkerClass) -> None:
     if row.module and not row.package:
         for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
             importlib.import_module(f"wsgicluster.worker.{module}")
-    compile_methods(*_USED_BY_WORKERS)
     response.prepare()
 
 

@@ -35,7 +35,7 @@ from wsgicluster.errors import ClientGone
 from wsgicluster.http.connection import Phase
 from wsgicluster.ipc import reasons as _reasons
 from wsgicluster.ipc import scoreboard as _scoreboard
-from wsgicluster.system.addresses import read_address
+from wsgicluster.system.network.addresses import read_address
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.wsgi.begun import BegunIterable
 from wsgicluster.wsgi.client_callables import ClientCallables

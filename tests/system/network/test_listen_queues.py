@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.conftest import wait_until
-from wsgicluster.system.listen_queues import listen_overflows, queue_of
+from wsgicluster.system.network.listen_queues import listen_overflows, queue_of, waiting_connections
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
@@ -27,6 +27,7 @@ def test_queue(tmp_path: pathlib.Path, family: socket.AddressFamily) -> None:
             wait_until(lambda count=count: queue_of(listener) == (count, 5), 5, "it waits")  # type: ignore[misc]
         listener.accept()[0].close()
         assert queue_of(listener) == (2, 5)
+        assert waiting_connections(listener) == 2
 
 
 def test_what_is_closed_has_no_queue() -> None:
@@ -34,6 +35,7 @@ def test_what_is_closed_has_no_queue() -> None:
         with socket.socket(family) as sock:
             pass
         assert queue_of(sock) is None
+        assert waiting_connections(sock) == 0
 
 
 def test_overflows(tmp_path: pathlib.Path) -> None:

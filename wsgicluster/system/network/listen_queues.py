@@ -1,9 +1,16 @@
-"""How many connections wait in the kernel to be accepted, and how many were dropped there because too many did."""
+"""How many connections wait in the kernel to be accepted, are about to, or were dropped because too many did.
+
+``root`` is the folder that stands for ``/``.
+"""
 
 import contextlib
 import os
+import pathlib
 import socket
 import struct
+from collections.abc import Iterable
+
+from wsgicluster.system.network.address_holders import lines_of
 
 _TCP_QUEUE = struct.Struct("=24xII")
 """In the ``struct tcp_info`` of a socket that listens, ``tcpi_unacked`` and ``tcpi_sacked`` are length and limit."""
@@ -21,6 +28,7 @@ _UNIX_MESSAGE_BYTES = 16
 _ATTRIBUTE = struct.Struct("=HH")
 _TWO_NUMBERS = struct.Struct("=II")
 _NETSTAT = "/proc/net/netstat"
+_SYN_RECEIVED = "03"
 
 
 def queue_of(sock: socket.socket) -> tuple[int, int] | None:
@@ -35,6 +43,23 @@ def queue_of(sock: socket.socket) -> tuple[int, int] | None:
         return None
     length, limit = _TCP_QUEUE.unpack(found)
     return length, limit
+
+
+def waiting_connections(sock: socket.socket) -> int:
+    """How many connections wait at a socket that listens; 0 where the system does not tell."""
+    queue = queue_of(sock)
+    return queue[0] if queue else 0
+
+
+def handshakes(ports: Iterable[int], root: str = "/") -> int:
+    """How many clients have begun to connect to one of these TCP ports, and are not in the accept queue yet."""
+    ends = tuple(f":{port:04X}" for port in ports)
+    lines = [
+        words
+        for name in ("tcp", "tcp6")
+        for words in (lines_of(pathlib.Path(root) / "proc/net" / name) if ends else ())
+    ]
+    return sum(len(words) > 3 and words[3] == _SYN_RECEIVED and words[1].endswith(ends) for words in lines)
 
 
 def _unix_queue(inode: int) -> tuple[int, int] | None:

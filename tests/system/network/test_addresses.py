@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from wsgicluster.system.addresses import read_address
+from wsgicluster.system.network.addresses import read_address
 
 
 @pytest.mark.parametrize(
