@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import ssl
 
 # As they are now: an application, or a kind of workers, may put what waits otherwise in their place.
-_Socket, _poll = socket.socket, select.poll
+_Socket, _new_poll = socket.socket, select.poll
 
 MOST_TOGETHER = 32
 """How many orders are carried out at once."""
@@ -281,14 +281,7 @@ class Mold:
         gc.freeze()
         self._context.page.floats[Cell.DEADLINE] = 0.0
         self._context.channel.send(Ready(SystemClock().monotonic() - begun_at))
-        poll, woken = _poll(), self._wake[0]
-        poll.register(woken, select.POLLIN)
-        poll.register(self._context.orders, select.POLLIN)
         while True:
-            # A signal that comes just before a receive would be handled after it, at the next order.
-            if any(number == woken for number, _ in poll.poll()):
-                os.read(woken, 4096)
-                continue
             orders = self._receive_orders()
             if orders:
                 self._carry_out(orders, application)
@@ -296,6 +289,7 @@ class Mold:
     def _receive_orders(self) -> list[tuple[int, Assignment]]:
         """The next order, and those that have been sent together with it."""
         orders: list[tuple[int, Assignment]] = []
+        self._await_order()
         while not orders or (len(orders) < MOST_TOGETHER and self._comes_another()):
             try:
                 orders.append(_receive_order(self._context))
@@ -306,10 +300,18 @@ class Mold:
                 break
         return orders
 
+    def _await_order(self) -> None:
+        """Wait until there is one. A signal that came just before a receive would be handled after it only."""
+        poll, woken = _new_poll(), self._wake[0]
+        poll.register(woken, select.POLLIN)
+        poll.register(self._context.orders.fileno(), select.POLLIN)
+        while any(number == woken for number, _ in poll.poll()):
+            os.read(woken, 4096)
+
     def _comes_another(self) -> bool:
         """Whether there is another order by now, or in a moment, that closes nothing of what the last one was given."""
-        poll = _poll()
-        poll.register(self._context.orders, select.POLLIN)
+        poll = _new_poll()
+        poll.register(self._context.orders.fileno(), select.POLLIN)
         if not poll.poll(TOGETHER_MS):
             return False
         packet = self._context.orders.recv(_ORDER_BYTES, socket.MSG_PEEK)
