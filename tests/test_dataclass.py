@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from wsgicluster.dataclass import compile_methods, dataclass
+from wsgicluster.dataclass import dataclass
 
 T = TypeVar("T")
 Decorator = Callable[..., Any]
@@ -124,9 +124,35 @@ def empty(make: Decorator) -> Any:
     return Nothing
 
 
-SHAPES = (plain, frozen, slotted, generic, inherited, completed, by_identity, with_own_methods, empty)
+def with_names_of_methods(make: Decorator) -> Any:
+    """Fields that are called as parameters of what fills them might be."""
+
+    @make(frozen=True)
+    class Call:
+        x: int
+        instance: int = 1
+        values: tuple[int, ...] = ()
+        named: str = ""
+        cls: int = 2
+
+    return Call
+
+
+SHAPES = (
+    plain,
+    frozen,
+    slotted,
+    generic,
+    inherited,
+    completed,
+    by_identity,
+    with_own_methods,
+    empty,
+    with_names_of_methods,
+)
 CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
     ((), {}), ((1,), {}), ((1, 5), {}), ((), {"x": 1}), ((), {"x": 1, "y": 5}), ((1,), {"x": 2}), ((1, 2, 3, 4), {}),
+    ((1,), {"instance": 3, "values": (4,), "named": "a", "cls": 5}),
 )  # fmt: skip
 
 
@@ -189,22 +215,29 @@ def test_classes_tell_the_same(shape: Callable[[Decorator], Any]) -> None:
     ]
 
 
-def test_init_is_compiled_at_the_first_use() -> None:
-    cls = plain(dataclass)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_init_is_compiled_once_a_class_is_used_often(shape: Callable[[Decorator], Any]) -> None:
+    arguments = () if shape in {slotted, empty} else (1,)
+    cls = shape(dataclass)
+    first = cls(*arguments)
     assert not inspect.isfunction(cls.__dict__["__init__"])
-    cls(1)
+    for _ in range(50):
+        last = cls(*arguments)
     assert inspect.isfunction(cls.__dict__["__init__"])
+    assert dataclasses.asdict(last) == dataclasses.asdict(first)
 
 
-def test_init_is_compiled_before_a_fork() -> None:
-    here, elsewhere = plain(dataclass), plain(dataclass)
-    elsewhere.__module__ = "wsgicluster.other"
-    compile_methods(f"{__name__}.")
-    assert inspect.isfunction(here.__dict__["__init__"])
-    assert not inspect.isfunction(elsewhere.__dict__["__init__"])
-    compile_methods("wsgicluster.")
-    assert inspect.isfunction(elsewhere.__dict__["__init__"])
-    assert here(1) == here(1)
+def test_factories_are_called_for_each_object_that_needs_them() -> None:
+    calls: list[str] = []
+
+    @dataclass
+    class Counted:
+        first: str = dataclasses.field(default_factory=lambda: calls.append("first") or "made")  # type: ignore[func-returns-value]
+        second: str = dataclasses.field(init=False, default_factory=lambda: calls.append("second") or "made")  # type: ignore[func-returns-value]
+
+    assert dataclasses.astuple(Counted()) == ("made", "made")
+    assert dataclasses.astuple(Counted("given")) == ("given", "made")
+    assert calls == ["first", "second", "second"]
 
 
 def test_classes_made_from_one() -> None:
@@ -243,3 +276,18 @@ def test_pickles() -> None:
     assert pickle.loads(pickle.dumps(made)) == made
     assert made != Pickled(4, ("a",))
     assert {made: 1}[Pickled(3, ("a",))] == 1
+
+
+def test_the_library_looks_at_fields_when_they_are_asked_for() -> None:
+    base: Any = frozen(dataclass)
+    derived: Any = inherited(dataclass)
+    for cls in (base, derived):
+        assert cls(1) == cls(1)
+    assert [field.name for field in dataclasses.fields(derived)] == ["x", "y"]
+    assert dataclasses.is_dataclass(base)
+
+    class Further(base):  # type: ignore[misc]
+        """Asks through a class that is not one itself."""
+
+    assert [field.name for field in dataclasses.fields(Further)] == ["x", "y", "words"]
+    assert Further.__match_args__ == ("x", "y", "words")

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, StartServer
 from tests.live.client import fetch
 
 LEFT_OUT = (
-    "asyncio", "concurrent", "configparser", "datetime", "difflib", "email", "hashlib", "hmac", "html",
+    "argparse", "asyncio", "concurrent", "configparser", "datetime", "difflib", "email", "hashlib", "hmac", "html",
     "importlib.metadata", "importlib.resources", "logging.config", "multiprocessing", "pickle", "platform", "psutil",
     "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "wsgicluster.admin", "wsgicluster.ctl",
     "wsgicluster.doctor", "wsgicluster.embedding", "wsgicluster.gunicorn.arbiter_calls", "wsgicluster.steward",
@@ -34,23 +34,6 @@ def test_the_command_imports_what_a_start_needs() -> None:
     ours = [name for name in found if name.partition(".")[0] == "wsgicluster"]
     assert len(ours) <= MOST_OURS
     assert len(found) - len(ours) <= MOST_OTHERS
-
-
-COMPILED = """
-import types
-from wsgicluster.ipc.membership import Membership
-from wsgicluster.ipc.messages import Online, Ready
-from wsgicluster.worker.kinds.assembly import Booted
-from wsgicluster.worker.kinds.registry import import_kind
-import_kind("sync")
-for made in (Membership, Online, Ready, Booted):
-    assert type(vars(made)["__init__"]) is types.FunctionType, made
-"""
-
-
-def test_what_every_worker_makes_is_compiled_before_the_fork() -> None:
-    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
 
 
 def site_packages() -> list[pathlib.Path]:

@@ -8,10 +8,12 @@ import gc
 
 def main() -> int:
     """Run the command with the arguments of the process; returns the exit code."""
-    # What a module defines stays. Collections would find nothing, and go through all of it dozens of times.
+    # What a module defines stays. Collections would find next to nothing, and go through all of it: dozens of times
+    # during the import, and twice before the first worker is forked.
     gc.disable()
     try:
         from wsgicluster import cli
     finally:
+        gc.freeze()
         gc.enable()
     return cli.main()

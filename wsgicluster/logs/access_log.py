@@ -206,19 +206,33 @@ def compile_format(text: str) -> LineFormat:
     backslashes and all that is not ASCII come out escaped. An unknown atom is ``-``. Raises UsageError for a
     format that cannot be read.
     """
+    return _compiled(text, _pieces(text))
+
+
+def check_format(text: str) -> None:
+    """Raise UsageError for a format that cannot be read; compiles only one that may not suit its values."""
+    pieces = _pieces(text)
+    if any(isinstance(piece, tuple) and piece[1] != "%s" for piece in pieces):
+        _compiled(text, pieces)
+
+
+def _pieces(text: str) -> list[str | tuple[str, str]]:
+    """Literals, and atoms as an expression and a conversion."""
     pieces: list[str | tuple[str, str]] = []
-    quotes = at = 0
+    at = 0
     for found in _PIECE.finditer(text):
-        literal = _literal(text[at : found.start()], text)
+        pieces.append(_literal(text[at : found.start()], text))
         at = found.end()
-        quotes += literal.count('"')
-        pieces.append(literal)
         if found[1]:
             pieces.append("%")
         else:
             pieces.append((_variable(found[2], found[3]) if found[2] else _atom(found[4]), "%" + found[5]))
-    quotes += text[at:].count('"')
     pieces.append(_literal(text[at:], text))
+    return pieces
+
+
+def _compiled(text: str, pieces: Sequence[str | tuple[str, str]]) -> LineFormat:
+    quotes = sum(piece.count('"') for piece in pieces if isinstance(piece, str))
     try:
         line_format = _join(pieces, quotes)
         line_format({}, "200 OK", [], 0, 0.0, 0.0)

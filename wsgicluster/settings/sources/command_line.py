@@ -7,37 +7,18 @@ import argparse
 import functools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
 from typing import Any, NoReturn
 
-from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import UsageError
 from wsgicluster.settings.declaration import Group, Setting
 from wsgicluster.settings.fields import SETTINGS
 from wsgicluster.settings.sources import gunicorn_names
+from wsgicluster.settings.sources.arguments import APPLICATION, WHERE, CommandLine
 from wsgicluster.settings.sources.help import UNITS, USAGE, default_with_unit
 from wsgicluster.settings.wording import complaint, nearest, quoted
 from wsgicluster.version import DOCS
 
-WHERE = "command line"
-APPLICATION = "wsgi_app"
 _QUESTIONS = ("help", "help_all", "version", "verbose")
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """The arguments: settings by name (texts, lists of texts, or the value of a switch), and questions.
-
-    ``remarks`` are about flags of Gunicorn that have no effect, ``accepted`` are the values of these.
-    """
-
-    given: Mapping[str, str | list[str] | bool]
-    remarks: tuple[str, ...] = ()
-    accepted: Mapping[str, object] = field(default_factory=dict)
-    help: bool = False
-    help_all: bool = False
-    version: bool = False
-    verbose: bool = False
 
 
 class ArgumentReader(argparse.ArgumentParser):
@@ -83,11 +64,6 @@ def parse_variable(text: str, name: str) -> CommandLine:
         if getattr(found, question):
             raise complaint(name, f"--{question.replace('_', '-')}", "not a setting", "flags of settings only")
     return found
-
-
-def source_of(setting: Setting, where: str = WHERE) -> str:
-    """The name of a value from the command line, for messages."""
-    return f"{where} {setting.flag or 'APPLICATION'}"
 
 
 def whole_help() -> str:

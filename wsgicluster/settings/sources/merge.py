@@ -17,7 +17,7 @@ from wsgicluster.settings import paste
 from wsgicluster.settings.checks import DEFAULT, check, complete
 from wsgicluster.settings.declaration import ENVIRONMENT_PREFIX, OTHER_VARIABLES, Setting
 from wsgicluster.settings.fields import SETTINGS, Settings
-from wsgicluster.settings.sources import command_line
+from wsgicluster.settings.sources.arguments import CommandLine, read_plain, source_of
 from wsgicluster.settings.sources.config_file import DEFAULT_NAMES, ConfigFile, WrongNames, read_config
 from wsgicluster.settings.types.general import WrongEntry
 from wsgicluster.settings.wording import complaint, nearest, quoted, raise_all
@@ -76,7 +76,12 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
 
     ``argv`` is without the program's name; paths are relative to ``directory``. Raises UsageError.
     """
-    arguments = command_line.parse(argv)
+    arguments = read_plain(argv)
+    if arguments is None:
+        # Late: most starts do without a parser of all flags.
+        from wsgicluster.settings.sources import command_line
+
+        arguments = command_line.parse(argv)
     question = _question(arguments)
     if question is not None:
         return Loaded(Settings(), {}, question)
@@ -95,7 +100,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str], directory: str) -> Loa
 
 
 def read_sources(
-    arguments: command_line.CommandLine,
+    arguments: CommandLine,
     environ: Mapping[str, str],
     directory: str,
     names: Sequence[str] = DEFAULT_NAMES,
@@ -134,7 +139,7 @@ def _from_file(location: str | None, directory: str, names: Sequence[str]) -> tu
     return file, Given(file.names, sources, complaints, file.remarks, file.accepted)
 
 
-def _question(arguments: command_line.CommandLine) -> Action | None:
+def _question(arguments: CommandLine) -> Action | None:
     if arguments.help_all:
         return Action.SHOW_WHOLE_HELP
     if arguments.help:
@@ -175,18 +180,20 @@ def from_gunicorn(environ: Mapping[str, str]) -> Given:
     text = environ.get(GUNICORN_ARGUMENTS, "")
     if not text:  # a parser of all flags is not made for nothing: that takes a tenth of the time to read the settings
         return Given({}, {})
+    from wsgicluster.settings.sources import command_line
+
     arguments = command_line.parse_variable(text, GUNICORN_ARGUMENTS)
     return Given(
         arguments.given,
-        {name: command_line.source_of(SETTINGS[name], GUNICORN_ARGUMENTS) for name in arguments.given},
+        {name: source_of(SETTINGS[name], GUNICORN_ARGUMENTS) for name in arguments.given},
         remarks=arguments.remarks,
         accepted=arguments.accepted,
     )
 
 
-def from_command_line(arguments: command_line.CommandLine) -> Given:
+def from_command_line(arguments: CommandLine) -> Given:
     """Values of flags and of the application's argument."""
-    sources = {name: command_line.source_of(SETTINGS[name]) for name in arguments.given}
+    sources = {name: source_of(SETTINGS[name]) for name in arguments.given}
     return Given(arguments.given, sources, remarks=arguments.remarks, accepted=arguments.accepted)
 
 

@@ -9,10 +9,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from wsgicluster.dataclass import compile_methods
 from wsgicluster.errors import AppLoadError, UsageError
 from wsgicluster.gunicorn.imports import importable
-from wsgicluster.http import core
+from wsgicluster.http import core, response
 from wsgicluster.settings.types.worker import ENTRY_POINTS, KINDS, WorkerClass, kind_row, split_dotted
 from wsgicluster.worker.hooks import OF_KIND, WorkerHooks, kind_of
 from wsgicluster.worker.kinds.parts import KindParts
@@ -28,15 +27,10 @@ def check_kind(wanted: WorkerClass) -> None:
         _checked(f"worker_class: {wanted.__qualname__}", wanted)
 
 
-_USED_BY_WORKERS = (
-    *("wsgicluster.worker.", "wsgicluster.wsgi.", "wsgicluster.http."),
-    *("wsgicluster.ipc.membership.", "wsgicluster.ipc.messages."),
-)
-"""Modules, and packages, whose dataclasses workers make objects of."""
-
-
 def import_kind(wanted: WorkerClass) -> None:
     """Import the modules of a kind that needs no other package, before workers are forked, which then share them.
+
+    What their first requests would have to compile is compiled, too.
 
     A worker imports the rest of its modules as its user, who may not be allowed to enter the folder of this package.
     """
@@ -44,7 +38,7 @@ def import_kind(wanted: WorkerClass) -> None:
     if row.module and not row.package:
         for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
             importlib.import_module(f"wsgicluster.worker.{module}")
-    compile_methods(*_USED_BY_WORKERS)
+    response.prepare()
 
 
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:
