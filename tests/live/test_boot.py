@@ -249,8 +249,8 @@ class TestPidFile:
         assert path.read_text() == "1\n"
 
 
-def _holds_what_its_start_held(pid: int) -> bool:
-    return any("pipe:" in name or "server-0.log" in name for name in descriptors_of(pid).values())
+def _pipes_and_log(pid: int) -> set[str]:
+    return {name for name in descriptors_of(pid).values() if "pipe:" in name or "server-0.log" in name}
 
 
 class TestDaemon:
@@ -332,14 +332,16 @@ class TestDaemon:
             "app", "-D", "-p", "pid", "-w", "2", *extra, source=source, bind=f"127.0.0.1:{free_port}", listening=False
         )
         wait_until((tmp_path / "booting").exists, 10)
+        held = _pipes_and_log(live.pid)
         assert live.process.poll() is None
+        assert len(held) >= 2, "its log, and what it waits with"
         (tmp_path / "go").touch()
         assert live.wait_end() == 0
         daemon = int((tmp_path / "pid").read_text())
         try:
             assert fetch(free_port).status == 200
             # One that has just been forked has yet to close what is not its own.
-            wait_until(lambda: not any(map(_holds_what_its_start_held, [daemon, *children_of(daemon)])), 10)
+            wait_until(lambda: held.isdisjoint(set().union(*map(_pipes_and_log, [daemon, *children_of(daemon)]))), 10)
         finally:
             os.kill(daemon, signal.SIGTERM)
         wait_until(lambda: not is_alive(daemon), 10, "stopped")
