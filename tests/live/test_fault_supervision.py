@@ -26,6 +26,8 @@ threading.Thread(target=sicken, daemon=True).start()
 HANGS_WHILE = """
 import os, time
 if os.path.exists("slow"):
+    with open("hung", "a") as file:
+        file.write(".")
     time.sleep(60)
 """
 
@@ -173,13 +175,15 @@ def test_application_that_hangs_in_a_reload(
     assert fetch(live.port).status == 200
     live.send(signal.SIGHUP)
     live.wait_log("SIGHUP: reload", 5, count=2)
+    wait_until(lambda: (tmp_path / "hung").stat().st_size == 2, 10, "this one hangs, too")
+    (tmp_path / "slow").unlink()
     live.send(signal.SIGHUP)
     live.wait_log("Generation 3 superseded by a newer reload", 5)
-    (tmp_path / "slow").unlink()
     live.wait_log("Reload complete", 10)
     (tmp_path / "slow").touch()
     live.send(signal.SIGHUP)
     live.wait_log("SIGHUP: reload", 5, count=4)
+    wait_until(lambda: (tmp_path / "hung").stat().st_size == 3, 10, "the last one hangs")
     assert live.stop(timeout_s=5) == 0
     assert live.members() == []
 
