@@ -94,7 +94,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     | {"ipc", "arbiter.inbox", "arbiter.children", "arbiter.listeners", "arbiter.postmortem", "arbiter.service"},
     "arbiter.control": LEVEL_1
     | {
-        "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
+        "ipc", "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
     },
     "arbiter.operations": LEVEL_1
     | {
