@@ -153,7 +153,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"entry"}),
-    "entry": frozenset({"cli"}),
+    "quick_import": frozenset(),
+    "entry": frozenset({"cli", "quick_import"}),
 }  # fmt: skip
 """Room to the rooms it may import besides itself; ``cli`` joins all of them."""
 
