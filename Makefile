@@ -10,11 +10,15 @@ BENCH ?= --servers sync,sync-pure,gthread,gevent --scenarios hello,close,conns50
 help:  ## this list
 	@sed -n 's/^\([a-z.]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-.venv: $(BIN)/pytest  ## the environment, with everything that tests and documentation need
+.venv: $(BIN)/towncrier  ## the environment, with everything that tests and documentation need
 
 # The folder alone says too little: the first line of README.rst makes one without the tests' packages.
-$(BIN)/pytest:
+$(BIN)/towncrier:
 	python3 -m venv .venv && $(BIN)/pip install -e '.[test]'
+
+# Readers need a third of the packages that tests do.
+$(BIN)/sphinx-build:
+	python3 -m venv .venv && $(BIN)/pip install -e '.[docs]'
 
 build: .venv  ## compile the .pyx files in place, after a change of one
 	$(BIN)/python setup.py -q build_ext --inplace
@@ -45,7 +49,7 @@ bench: .venv  ## processor time for each request, into build/benchmark/; with BE
 house: .venv  ## how large folders, files, classes and functions are, to be read as symptoms
 	$(BIN)/python tests/house.py
 
-docs: .venv  ## the documentation, as docs/_build/html/index.html
+docs: $(BIN)/sphinx-build  ## the documentation, as docs/_build/html/index.html
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 
 changes: .venv  ## what CHANGES.rst would say of the fragments in changes/, whose names it checks

@@ -37,6 +37,10 @@ def complaints(sdist: pathlib.Path, wheel: pathlib.Path) -> list[str]:
     found += [f"sdist: {name}" for name in sorted(matching(shipped, "tests*", "*.c", "*.so", "*.pyc"))]
     found += [f"wheel: without {name}" for name in sorted(code - installed)]
     found += [f"wheel: {name}" for name in sorted(matching(installed, "tests*", "*.c", "*.pyx", "*.pxd", "*.pyc"))]
+    # Each is optional when the package is built: one that does not compile would be left out without a word.
+    compiled = {name.partition(".")[0] for name in installed if name.endswith(".so")}
+    expected = {name.removesuffix(".pyx") for name in sources("**/*.pyx")}
+    found += [f"wheel: without the compiled {name}" for name in sorted(expected - compiled) if compiled]
     found += [f"wheel: not stripped: {name}" for name in sorted(unstripped)]
     top = {name.partition("/")[0] for name in installed}
     found += [f"wheel: {name}" for name in sorted(top) if name != "wsgicluster" and not name.endswith(TAGS)]

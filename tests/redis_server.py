@@ -78,6 +78,52 @@ class RedisServer:
             self._process = None
 
 
+class Sentinel:
+    """One that decides alone, about the primary at a port, which it calls ``shop``; ``more`` are lines of its file."""
+
+    def __init__(self, folder: pathlib.Path, primary: int, *more: str, password: str = "") -> None:
+        assert PROGRAM is not None
+        self.port = find_free_ports(1)[0]
+        configuration = folder / "sentinel.conf"
+        lines = [
+            f"port {self.port}", "bind 127.0.0.1", f"dir {folder}", f"sentinel monitor shop 127.0.0.1 {primary} 1",
+            "sentinel down-after-milliseconds shop 500", "sentinel failover-timeout shop 5000", *more,
+        ]  # fmt: skip
+        if password:
+            lines.append(f"requirepass {password}")
+        configuration.write_text("\n".join(lines))
+        self._password = password or None
+        self._process = subprocess.Popen([PROGRAM, str(configuration), "--sentinel"], stdout=subprocess.DEVNULL)
+        wait_until(self._responds, 10, "the Sentinel responds")
+
+    def _responds(self) -> bool:
+        with contextlib.suppress(redis.exceptions.ConnectionError):
+            return bool(self.ask("PING"))
+        return False
+
+    def ask(self, *command: str) -> Any:
+        """The response to a command."""
+        client: Any = redis.Redis(port=self.port, password=self._password, protocol=2)
+        try:
+            return client.execute_command(*command)
+        finally:
+            client.close()
+
+    def wait_replica(self) -> None:
+        """Wait until it knows a replica that it can promote."""
+
+        def is_there() -> bool:
+            known = [dict(zip(each[::2], each[1::2], strict=True)) for each in self.ask("SENTINEL", "REPLICAS", "shop")]
+            return any((each[b"flags"], each[b"master-link-status"]) == (b"slave", b"ok") for each in known)
+
+        wait_until(is_there, 30, "the Sentinel knows the replica")
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait(10)
+
+
 @contextlib.contextmanager
 def running_redis(folder: pathlib.Path) -> Iterator[RedisServer]:
     """A server for as long as the context lasts."""

@@ -160,7 +160,14 @@ ALLOWED: dict[str, frozenset[str]] = {
 
 ONLY_IN: dict[str, frozenset[str]] = {
     "gevent": frozenset({"worker/kinds/gevent/worker.py"}),
-    "redis": frozenset({"cluster/redis/backend.py", "cluster/redis/bus.py", "cluster/redis/connection.py"}),
+    "redis": frozenset(
+        {
+            "cluster/redis/backend.py",
+            "cluster/redis/bus.py",
+            "cluster/redis/connection.py",
+            "cluster/redis/sentinels.py",
+        }
+    ),
     "sqlite3": frozenset({"cluster/embedded/sqlite_store.py"}),
     "setproctitle": frozenset({"system/process.py"}),
     "psutil": frozenset({"system/process.py", "system/usage.py"}),

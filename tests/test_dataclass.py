@@ -124,9 +124,35 @@ def empty(make: Decorator) -> Any:
     return Nothing
 
 
-SHAPES = (plain, frozen, slotted, generic, inherited, completed, by_identity, with_own_methods, empty)
+def with_names_of_methods(make: Decorator) -> Any:
+    """Fields that are called as parameters of what fills them might be."""
+
+    @make(frozen=True)
+    class Call:
+        x: int
+        instance: int = 1
+        values: tuple[int, ...] = ()
+        named: str = ""
+        cls: int = 2
+
+    return Call
+
+
+SHAPES = (
+    plain,
+    frozen,
+    slotted,
+    generic,
+    inherited,
+    completed,
+    by_identity,
+    with_own_methods,
+    empty,
+    with_names_of_methods,
+)
 CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
     ((), {}), ((1,), {}), ((1, 5), {}), ((), {"x": 1}), ((), {"x": 1, "y": 5}), ((1,), {"x": 2}), ((1, 2, 3, 4), {}),
+    ((1,), {"instance": 3, "values": (4,), "named": "a", "cls": 5}),
 )  # fmt: skip
 
 

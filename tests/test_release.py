@@ -38,11 +38,12 @@ def copy(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_a_release_and_the_next(copy: pathlib.Path) -> None:
+    before = HEADING.findall((copy / "CHANGES.rst").read_text())[0][0]
     done = run(copy, ".ci/release", "7.2.0")
     assert (done.returncode, done.stderr) == (0, "")
     assert "7.2.0 is committed and tagged here, with 2 changes" in done.stdout
     changes = (copy / "CHANGES.rst").read_text()
-    assert [version for version, _ in HEADING.findall(changes)][:2] == ["7.2.0", "0.1.0"]
+    assert [version for version, _ in HEADING.findall(changes)][:2] == ["7.2.0", before]
     assert changes.index("- Something new.") < changes.index("Fixed\n~~~~~\n") < changes.index("- A fault.")
     assert '__version__ = "7.2.0"' in (copy / "wsgicluster/version.py").read_text()
     assert sorted(os.listdir(copy / "changes")) == ["README.rst", "template.rst"]
@@ -62,6 +63,24 @@ def test_a_release_and_the_next(copy: pathlib.Path) -> None:
     assert run(copy, ".ci/release", "7.10.0rc1").returncode == 0
 
 
+def test_a_section_that_is_there_is_tagged(copy: pathlib.Path) -> None:
+    path = copy / "CHANGES.rst"
+    path.write_text(path.read_text().replace("0.", "7.2.0 (2026-01-02)\n------------------\n\n- All.\n\n\n0.", 1))
+    run(copy, "git", "commit", "-q", "-a", "-m", "x")
+    assert "CHANGES.rst has 7.2.0 already: take over the 2 fragments" in run(copy, ".ci/release", "7.2.0").stderr
+    for fragment in (copy / "changes").glob("+*.rst"):
+        fragment.unlink()
+    run(copy, "git", "commit", "-q", "-a", "-m", "x")
+    assert "version.py is not of 7.2.0" in run(copy, ".ci/release", "7.2.0").stderr
+    (copy / "wsgicluster/version.py").write_text('__version__ = "7.2.0"\n')
+    run(copy, "git", "commit", "-q", "-a", "-m", "x")
+    done = run(copy, ".ci/release", "7.2.0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "7.2.0 is tagged here" in done.stdout
+    assert run(copy, "git", "tag", "--points-at", "HEAD").stdout == "v7.2.0\n"
+    assert path.read_text().count("7.2.0 (") == 1
+
+
 @pytest.mark.parametrize("version", ["", "7", "7.2", "v7.2.0", "7.2.0;ls", "7.2.0-1"])
 def test_what_is_not_a_version(version: str) -> None:
     done = run(ROOT, ".ci/release", version)
@@ -77,6 +96,12 @@ def test_nothing_is_released_that_is_not_committed(copy: pathlib.Path) -> None:
     run(copy, "git", "commit", "-q", "-a", "-m", "x")
     assert "nothing to release" in run(copy, ".ci/release", "7.2.0").stderr
     assert run(copy, "git", "tag").stdout == ""
+
+
+def test_each_compiled_module_is_imported_from_a_wheel() -> None:
+    command = (ROOT / "pyproject.toml").read_text().partition("test-command = [")[2].partition("]")[0]
+    modules = {path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("wsgicluster/**/*.pyx")}
+    assert sorted(re.findall(r"wsgicluster\.[\w.]+", command)) == sorted(".".join(path.parts) for path in modules)
 
 
 def test_bill_of_materials(tmp_path: pathlib.Path) -> None:

@@ -18,7 +18,7 @@ LEFT_OUT = (
     "wsgicluster.ctl", "wsgicluster.doctor", "wsgicluster.embedding", "wsgicluster.gunicorn.arbiter_calls",
     "wsgicluster.steward", "wsgicluster.worker.jobs",
 )  # fmt: skip
-MOST_OURS = 296
+MOST_OURS = 300
 MOST_OTHERS = 145
 
 

@@ -4,6 +4,7 @@ The only module that may import every room; it does nothing but join them.
 """
 
 import dataclasses
+import functools
 import importlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from wsgicluster.arbiter.arbiter import Arbiter, Roles
 from wsgicluster.arbiter.children import fork
+from wsgicluster.arbiter.children.entry_points import PreparedWorker
 from wsgicluster.arbiter.children.promoted_mold import MoldForker
 from wsgicluster.arbiter.hooks import NO_HOOKS, ArbiterHooks
 from wsgicluster.arbiter.reload import log_options
@@ -32,7 +34,8 @@ from wsgicluster.subcommands import SUBCOMMANDS
 from wsgicluster.system import cgroup, forks, privileges, process
 from wsgicluster.system.descriptors import OpenedDescriptors
 from wsgicluster.version import __version__
-from wsgicluster.worker.boot import boot_worker, load_application
+from wsgicluster.worker.boot import BootInputs, boot_worker, load_application
+from wsgicluster.worker.kinds.built import BuiltWorker, build_before_fork
 from wsgicluster.worker.kinds.registry import check_kind, import_kind
 from wsgicluster.worker.lifecycle.promotion import ForkMold
 
@@ -195,6 +198,7 @@ class Command:
             self._boot_admin,
             lambda: self._registered,
             self._hooks_of,
+            self._prepare_worker,
         )
         try:
             return Arbiter(settings, self._reload, roles, logs, origin=self._origin).run()
@@ -222,7 +226,13 @@ class Command:
                 self._logs.error.warning("%s", remark)
         self._said = frozenset(loaded.remarks)
 
-    def _boot_worker(self, settings: Settings, assignment: Assignment, application: object = None) -> NoReturn:
+    def _boot_worker(
+        self,
+        settings: Settings,
+        assignment: Assignment,
+        application: object = None,
+        built: BuiltWorker | None = None,
+    ) -> NoReturn:
         assert self._logs is not None, "no worker boots before there are logs"
         if application is None:  # else the mold has entered for the application already
             self._enter_for_application(settings)
@@ -232,7 +242,18 @@ class Command:
 
             view = self._hooks.unpacked(assignment.hooked, settings)
             configured = WorkerCalls(self._hooks.server, view, settings, self._logs.error)
-        boot_worker(self._logs, settings, assignment, application, configured, self._mold_forker(settings, assignment))
+        fork_mold = self._mold_forker(settings, assignment)
+        boot_worker(self._logs, settings, assignment, BootInputs(application, configured, fork_mold, built))
+
+    def _prepare_worker(
+        self, settings: Settings, assignment: Assignment, application: object | None
+    ) -> PreparedWorker | None:
+        assert self._logs is not None, "no worker is prepared before there are logs"
+        built = build_before_fork(self._logs, settings, assignment)
+        if built is None:
+            return None
+        boot = functools.partial(self._boot_worker, settings, assignment, application, built)
+        return PreparedWorker(boot, built.descriptors, built.close)
 
     def _mold_forker(self, settings: Settings, assignment: Assignment) -> ForkMold | None:
         """What a worker forks a mold with that it is ordered to make of itself; None where none is."""

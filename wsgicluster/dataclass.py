@@ -200,7 +200,7 @@ class _DeferredInit:
         self.cls.__init__ = made = _init_of(self.cls, self._frozen)
         return made
 
-    def _fill(self, instance: object, *values: object, **named: object) -> None:
+    def _fill(self, instance: object, /, *values: object, **named: object) -> None:
         """What the function does; it is also what refuses wrong arguments."""
         put = object.__setattr__ if self._frozen else setattr
         given = len(values)

@@ -56,6 +56,21 @@ def test_words_are_quoted_for_systemd(word: str, text: str) -> None:
     assert systemd.quoted(word) == text
 
 
+@pytest.mark.parametrize(
+    ("files", "lines"),
+    [
+        ([], []),
+        (["/srv/shop/shop.sock", "/run/shop.sock", "/run/user/1000/shop/shop.sock", "/run/lock/a/pid"], []),
+        (["/run/shop/shop.sock"], ["RuntimeDirectory=shop"]),
+        (["/run/shop/shop.sock", "/run/shop/shop.pid", "/var/run/a/b/pid"], ["RuntimeDirectory=shop a/b"]),
+        (["/srv/shop/../../run/the shop%/s"], ['RuntimeDirectory="the shop%%"']),
+    ],
+)
+def test_folders_that_a_boot_empties_are_made_by_systemd(files: list[str], lines: list[str]) -> None:
+    unit = systemd.unit(launch(files=files), "shop").splitlines()
+    assert [line for line in unit if line.startswith("RuntimeDirectory")] == lines
+
+
 def test_a_service_is_no_daemon() -> None:
     text = systemd.unit(launch("/p", "/w", "app", "-D", "--daemon", daemon=True), "shop")
     assert "ExecStart=/p /w app\n" in text

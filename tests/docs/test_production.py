@@ -19,7 +19,8 @@ FILES = {name: textwrap.dedent(text) for name, text in _FILE.findall(PAGE)}
 
 NOT_TYPED = (
     "sudo apt-get", "sudo install", "cd /srv/shop", "python3 -m venv", ". .venv", "pip install",  # made by the test
-    "sudo cp", "sudo systemctl", "sudo nginx", "systemd-analyze",  # the machine's own; the files are used as they are
+    # The machine's own; the files are used as they are.
+    "sudo cp", "sudo systemctl", "sudo nginx", "systemd-analyze", "journalctl",
 )  # fmt: skip
 
 NGINX = f"""
@@ -47,6 +48,8 @@ TYPED = (
     'curl -H "Host: shop.example.org" http://localhost/',
     'curl -H "Host: shop.example.org" -X POST http://localhost/order/tea',
     "curl -s http://localhost:9100/metrics | grep ^shop_orders_total",
+    "sudo .venv/bin/wsgiclusterctl list",
+    "sudo .venv/bin/wsgiclusterctl requests",
 )
 
 
@@ -72,7 +75,7 @@ def test_from_nothing_to_production(tmp_path: pathlib.Path) -> None:
     # As `python3 -m venv .venv` and `pip install` leave it.
     (tmp_path / ".venv").symlink_to(sys.prefix)
     with machine(tmp_path) as own:
-        check, direct, through, order, metrics = TYPED
+        check, direct, through, order, metrics, listed, requests = TYPED
         own.run("cd /srv/shop")
         assert typed(own, check).startswith("OK")
         assert own.run(f"install -d /run/{service()['RuntimeDirectory']}")[0] == 0
@@ -87,6 +90,8 @@ def test_from_nothing_to_production(tmp_path: pathlib.Path) -> None:
         found = typed(own, metrics)
         assert found == 'shop_orders_total{article="tea"} 1.0\n'
         assert found in PAGE
+        assert "4/4 workers" in typed(own, listed)
+        typed(own, requests)
         own.run("nginx -p $PWD -c nginx.conf -s stop")
         own.stop()
 

@@ -10,7 +10,7 @@ import pytest
 from tests.certificates import make_certificates
 from wsgicluster.doctor.survey import read_span, service_unit, stop_time, survey
 from wsgicluster.settings import Settings
-from wsgicluster.system.certificate import validity
+from wsgicluster.system.network.certificate import validity
 
 DAY_S = 86400
 

@@ -48,6 +48,14 @@ def test_the_unit_of_a_server_has_its_command(live: LiveServer) -> None:
     assert ("User" in lines) == (os.geteuid() != 0)
 
 
+def test_files_that_need_a_folder_at_the_start_are_told(server: StartServer) -> None:
+    live = server("app:app", "-b", "unix:app.sock,mode=0660", "-p", "app.pid", "--admin", "unix:admin.sock", source=APP)
+    with connect(live) as client:
+        assert client.call("launch")["files"] == [
+            str(live.folder / name) for name in ("app.sock", "admin.sock", "app.pid")
+        ]
+
+
 def test_one_reload_has_a_smoke_test_of_its_own(live: LiveServer) -> None:
     source = APP.replace('start_response("200', 'environ["PATH_INFO"] == "/broken" and 1 / 0\n    start_response("200')
     (live.folder / "app.py").write_text(source)

@@ -295,11 +295,14 @@ def test_a_worker_that_asks_is_recycled(server: StartServer, tmp_path: pathlib.P
 
 def test_a_drained_slot_is_replaced_first(server: StartServer, tmp_path: pathlib.Path) -> None:
     """(Node 65, 74: worker-disconnect, worker-wait-server-close, call-and-destroy)"""
-    # Its replacement takes a moment to boot, so that the second command comes before that is over.
-    slow_start = "\nimport time\n\ndef post_fork(server, worker):\n    time.sleep(0.5)\n"
-    noted = Noted(server, tmp_path, "-w", "2", more=slow_start).started(2)
+    noted = Noted(server, tmp_path, "-w", "2").started(2)
+    # Its replacement does not get ready before the second command has come.
+    held = tmp_path / "held"
+    held.touch()
     noted.get("ask/drain/2")
     noted.get("ask/restart/2")
+    noted.live.wait_log("slot 2: restart")
+    held.unlink()
     ended = noted.wait(event="exit", role="worker")[0]
     assert (ended["slot"], ended["asked"], ended["by"], ended["reason"]) == (2, True, "steward", "stop requested")
     assert [each["event"] for each in noted.events(pid=ended["pid"])][-3:] == LIFE[-3:]

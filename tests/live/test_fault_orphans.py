@@ -24,7 +24,7 @@ def test_requests_are_finished_and_the_address_is_free(
     server: StartServer, tmp_path: pathlib.Path, kind: tuple[str, ...]
 ) -> None:
     """A request that never ends is cut at the end of graceful_timeout, although nobody is there to do it."""
-    live = server("tests.apps.basic", "-w", "2", "--graceful-timeout", "1.5", *kind)
+    live = server("tests.apps.basic", "-w", "2", "--graceful-timeout", "4", *kind)
     live.wait_log("2 workers serve")
     quick, endless = tmp_path / "quick", tmp_path / "endless"
     with Connection(live.port) as first, Connection(live.port) as second, Connection(live.port) as idle:

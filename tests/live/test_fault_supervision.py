@@ -164,7 +164,7 @@ def test_application_that_hangs_in_a_reload(
     server: StartServer, tmp_path: pathlib.Path, extra: tuple[str, ...]
 ) -> None:
     """The old generation serves; a newer reload takes the place of the one that hangs; TERM ends it all."""
-    live = server("app", "-w", "1", "-t", "2", *extra, source=HANGS_WHILE + versioned.good())
+    live = server("app", "-w", "1", "-t", "3", *extra, source=HANGS_WHILE + versioned.good())
     live.wait_log("1 worker serves")
     (tmp_path / "slow").touch()
     live.send(signal.SIGHUP)
@@ -173,9 +173,9 @@ def test_application_that_hangs_in_a_reload(
     assert fetch(live.port).status == 200
     live.send(signal.SIGHUP)
     live.wait_log("SIGHUP: reload", 5, count=2)
-    (tmp_path / "slow").unlink()
     live.send(signal.SIGHUP)
     live.wait_log("Generation 3 superseded by a newer reload", 5)
+    (tmp_path / "slow").unlink()
     live.wait_log("Reload complete", 10)
     (tmp_path / "slow").touch()
     live.send(signal.SIGHUP)

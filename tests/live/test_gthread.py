@@ -179,7 +179,7 @@ def test_a_crowd_waits_at_the_listener(server: StartServer) -> None:
 
 
 def test_a_stuck_request_is_reported_and_its_worker_replaced(server: StartServer) -> None:
-    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "1", "--graceful-timeout", "60")
+    live = gthread(server, "-w", "1", "--threads", "4", "--timeout", "3", "--graceful-timeout", "60")
     (worker,) = live.wait_children(1)
     with Connection(live.port) as stuck, Connection(live.port) as neighbour:
         stuck.ask("/sleep?60")

@@ -15,6 +15,7 @@ import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ import pytest
 from tests.conftest import (
     LEAST_DEADLINE_S,
     LiveServer,
+    SharedServers,
     StartServer,
     descriptors_of,
     has_at_most,
@@ -45,7 +47,10 @@ class Cluster:
 
     def __init__(self, live: LiveServer, workers: int) -> None:
         self.live = live
-        live.wait_log(rf"Started: {workers} workers? serves?", 30)
+        started = rf"Started: {workers} workers? serves?"
+        # Of one that is lent the log was forgotten.
+        if not re.search(started, live.whole_log()):
+            live.wait_log(started, 30)
 
     def do(self, slot: int, command: str, *arguments: Any) -> Any:
         """Run a command in a worker: in the messenger of this slot, or with 0 in a request, wherever that is served."""
@@ -101,31 +106,56 @@ class Cluster:
 Start = Callable[..., Cluster]
 
 
+def command(kind: tuple[str, bool], workers: int, *arguments: str) -> list[str]:
+    """The arguments of a server with so many workers of a kind."""
+    preload = ("--preload",) if kind[1] else ()
+    threads = ("--threads", "4") if kind[0] == "gthread" else ()
+    return ["tests.apps.messages:app", "-w", str(workers), "-k", kind[0], *threads, *preload, *arguments]
+
+
+@contextlib.contextmanager
+def watched(made: Cluster, workers: int) -> Iterator[None]:
+    """Find no descriptor or process too many in the end."""
+    for slot in range(1, workers + 1):
+        made.do(slot, "who")
+    most = len(made.live.children())
+    pids = {pid: steady_descriptors(pid) for pid in [made.live.pid, *made.live.children()]}
+    yield
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ConnectionError):
+        for pid, count in pids.items():
+            if made.live.process.poll() is None and os.path.exists(f"/proc/{pid}"):
+                wait_until(partial(has_at_most, pid, count), 10, f"{descriptors_of(pid)}")
+        if made.live.process.poll() is None:
+            # One that was replaced may still finish.
+            wait_until(lambda: len(made.live.children()) <= most, 10)
+
+
 @pytest.fixture
 def start(server: StartServer) -> Iterator[Start]:
     """Start a server with so many workers, and find no descriptor or process too many in the end."""
-    begun: list[tuple[Cluster, dict[int, int], int]] = []
+    with contextlib.ExitStack() as ends:
 
-    def make(kind: tuple[str, bool] = ("sync", False), workers: int = 2, *arguments: str) -> Cluster:
-        preload = ("--preload",) if kind[1] else ()
-        threads = ("--threads", "4") if kind[0] == "gthread" else ()
-        flags = ("-k", kind[0], *threads, *preload, *arguments)
-        made = Cluster(server("tests.apps.messages:app", "-w", str(workers), *flags), workers)
-        for slot in range(1, workers + 1):
-            made.do(slot, "who")
-        pids = {pid: steady_descriptors(pid) for pid in [made.live.pid, *made.live.children()]}
-        begun.append((made, pids, len(made.live.children())))
-        return made
+        def make(kind: tuple[str, bool] = ("sync", False), workers: int = 2) -> Cluster:
+            made = Cluster(server(*command(kind, workers)), workers)
+            ends.enter_context(watched(made, workers))
+            return made
 
-    yield make
-    for made, pids, most in begun:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError, ConnectionError):
-            for pid, count in pids.items():
-                if made.live.process.poll() is None and os.path.exists(f"/proc/{pid}"):
-                    wait_until(lambda pid=pid, count=count: has_at_most(pid, count), 10, f"{descriptors_of(pid)}")  # type: ignore[misc]
-            if made.live.process.poll() is None:
-                # One that was replaced may still finish.
-                wait_until(lambda made=made, most=most: len(made.live.children()) <= most, 10)  # type: ignore[misc]
+        yield make
+
+
+@pytest.fixture
+def lent(shared_servers: SharedServers) -> Iterator[Start]:
+    """The same with a server of two workers that tests use one after the other."""
+    with contextlib.ExitStack() as ends:
+
+        def make(kind: tuple[str, bool]) -> Cluster:
+            made = Cluster(ends.enter_context(shared_servers.lend(*command(kind, 2))), 2)
+            ends.enter_context(watched(made, 2))
+            for slot in (1, 2):
+                made.do(slot, "clear")
+            return made
+
+        yield make
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,18 +174,18 @@ def test_messages_reach_handlers_both_ways(start: Start, kind: tuple[str, bool])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_numbered_messages_come_in_order_and_none_is_lost(start: Start, kind: tuple[str, bool]) -> None:
+def test_numbered_messages_come_in_order_and_none_is_lost(lent: Start, kind: tuple[str, bool]) -> None:
     """(Node 52: worker-events)"""
-    made = start(kind)
+    made = lent(kind)
     made.do(1, "send_numbers", 2, 5000)
     wait_until(lambda: made.do(2, "order")["next"] == 5000, 10)
     assert made.do(2, "order")["wrong"] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mebibyte_arrives_intact_and_one_byte_more_is_refused(start: Start, kind: tuple[str, bool]) -> None:
+def test_a_mebibyte_arrives_intact_and_one_byte_more_is_refused(lent: Start, kind: tuple[str, bool]) -> None:
     """(Node 60, 101: send-handle-large-payload)"""
-    made = start(kind)
+    made = lent(kind)
     for size in (64 * 1024, 64 * 1024 + 1, MEBIBYTE):
         digest = made.do(1, "send_bytes", 2, size)
         assert made.wait_seen(2)[0][:2] == ["note", ["bytes", size, digest]]
@@ -168,9 +198,9 @@ def test_a_mebibyte_arrives_intact_and_one_byte_more_is_refused(start: Start, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_member_knows_its_place_from_the_import_on(start: Start, kind: tuple[str, bool]) -> None:
+def test_a_member_knows_its_place_from_the_import_on(lent: Start, kind: tuple[str, bool]) -> None:
     """With preload the application is imported in no worker yet. (Node 7: worker-init, worker-constructor)"""
-    made = start(kind)
+    made = lent(kind)
     for slot in (1, 2):
         who = made.do(slot, "who")
         assert [who["role"], who["slot"], who["generation"], who["variable"]] == ["worker", slot, 1, str(slot)]
@@ -186,9 +216,9 @@ def test_a_member_knows_its_place_from_the_import_on(start: Start, kind: tuple[s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_an_application_forks_or_starts_is_no_member(start: Start, kind: tuple[str, bool]) -> None:
+def test_what_an_application_forks_or_starts_is_no_member(lent: Start, kind: tuple[str, bool]) -> None:
     """(Node 3: basic, worker-init)"""
-    made = start(kind)
+    made = lent(kind)
     found = made.do(0, "in_fork")
     assert found[:6] == [*["NotInCluster"] * 4, "alone", "None"]
     child = made.do(0, "child")
@@ -198,10 +228,10 @@ def test_what_an_application_forks_or_starts_is_no_member(start: Start, kind: tu
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_that_fill_each_other_both_get_an_answer(
-    start: Start, kind: tuple[str, bool], tmp_path: pathlib.Path
+    lent: Start, kind: tuple[str, bool], tmp_path: pathlib.Path
 ) -> None:
     """(Node 59: send-deadlock)"""
-    made = start(kind)
+    made = lent(kind)
     path = tmp_path / "go on"
     for slot in (1, 2):
         made.hang(slot, path)

@@ -168,9 +168,12 @@ def test_a_stopped_worker_is_replaced_when_asked(server: StartServer, tmp_path: 
     """It cannot leave, and is killed after graceful_timeout; another one serves by then. (Node 85: worker-destroy)"""
     noted = Noted(server, tmp_path, "-w", "1", "--graceful-timeout", "0.5", "--timeout", "600").started()
     stopped_pid = noted.pid("worker 1")
+    held = tmp_path / "held"
+    held.touch()
     noted.get("ask/restart/1")
     noted.wait(event="recycle", pid=stopped_pid)
     os.kill(stopped_pid, signal.SIGSTOP)
+    held.unlink()
     ended = noted.wait(event="exit", pid=stopped_pid)[0]
     order = [(each["event"], each.get("pid")) for each in noted.events()]
     replacement = noted.events(event="ready", role="worker")[1]["pid"]

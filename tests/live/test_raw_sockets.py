@@ -262,7 +262,7 @@ def sockets_of_clients(pid: int) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_that_stops_ends_open_websockets(server: StartServer, kind: str) -> None:
-    live = server("app", "-w", "1", "--raw-socket", "--graceful-timeout", "1", *KINDS[kind], source=SOURCE)
+    live = server("app", "-w", "1", "--raw-socket", "--graceful-timeout", "4", *KINDS[kind], source=SOURCE)
     clients = [websocket(live, "/echo") for _ in range(1 if kind == "sync" else 5)]
     for client in clients:
         client.send("here")

@@ -114,7 +114,7 @@ def test_a_rehearsal_that_hangs_is_ended_and_says_where(server: StartServer, tmp
     if kind == "gevent":
         pytest.importorskip("gevent")
     write(tmp_path, "first")
-    live = server("app", "-k", kind, "--smoke", "/login", "--timeout", "1")
+    live = server("app", "-k", kind, "--smoke", "/login", "--timeout", "3")
     live.wait_log("Started")
     reload(live, "hangs", "Reload aborted")
     live.wait_log(r"hung in its smoke test, in GET /login from smoke(.*\n)+.*app\.py.* in application")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -53,6 +54,22 @@ def test_graceful_timeout_cuts_what_does_not_end(server: StartServer, tmp_path: 
         assert live.wait_end(6) == 5
         assert time.monotonic() - began >= 0.9
     assert not live.members()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+def test_a_stop_of_the_whole_group_is_one(
+    server: StartServer, kind: str, preload: tuple[str, ...], number: signal.Signals
+) -> None:
+    """As a service manager or a terminal sends it: children may end before the arbiter has asked them."""
+    live = server("tests.apps.basic", "-w", "2", "-k", kind, *preload)
+    live.wait_log("Started")
+    live.forget_log()
+    os.killpg(live.pid, number)
+    assert live.wait_end(10) == 0
+    assert not re.search("WARNING|ERROR", live.log()), live.log()
+    assert live.said("exited: stop requested", 3 if preload else 2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])

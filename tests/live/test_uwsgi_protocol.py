@@ -182,7 +182,7 @@ def test_silence_ends_with_the_time_of_a_head(server: StartServer) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hung_request_is_its_clients(server: StartServer, kind: str) -> None:
-    live = server("tests.apps.basic", "-k", kind, "-t", "1", *UWSGI)
+    live = server("tests.apps.basic", "-k", kind, "-t", "3", *UWSGI)
     with Connection(live.port) as connection:
         connection.send(request("/hang"))
         live.wait_log(r"GET /hang HTTP/1\.1 from 203\.0\.113\.7:4711")

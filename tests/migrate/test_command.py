@@ -49,6 +49,13 @@ def test_what_is_said_of_the_file(tmp_path: pathlib.Path, source: str, said: str
     assert unsaid not in shown
 
 
+def test_an_application_that_is_named_nowhere_is_missed(tmp_path: pathlib.Path) -> None:
+    said = "with the application behind it, such as module:application, which was not given\n"
+    assert f"    wsgicluster -w 2\n\n{said}" in command(tmp_path, "migrate", "gunicorn", "-w", "2").stdout
+    (tmp_path / "gunicorn.conf.py").write_text("wsgi_app = 'app:app'\n")
+    assert said not in command(tmp_path, "migrate").stdout
+
+
 def test_a_zero_is_a_value_that_was_given(tmp_path: pathlib.Path) -> None:
     done = command(tmp_path, "migrate", "--keep-alive", "0", "--limit-request-line", "0", "app:app")
     assert "by default, where Gunicorn has" not in done.stdout

@@ -25,7 +25,7 @@ from wsgicluster.logs.logs import LogOptions, Logs
 from wsgicluster.settings import Settings
 from wsgicluster.system.signals import ARBITER_EXITED
 from wsgicluster.worker import SyncWorker
-from wsgicluster.worker.boot import boot_worker, load_application
+from wsgicluster.worker.boot import BootInputs, boot_worker, load_application
 from wsgicluster.worker.lifecycle import reloader
 
 HELLO = """
@@ -72,7 +72,7 @@ class Boot:
         def boot() -> None:
             self.channel.close()
             logs = Logs(LogOptions(errorlog=str(self.folder / "error.log"), accesslog=str(self.folder / "access.log")))
-            boot_worker(logs, values, assignment, application)
+            boot_worker(logs, values, assignment, BootInputs(application))
 
         child = self.stack.enter_context(Forked(boot))
         self.theirs.close()
@@ -202,7 +202,7 @@ def test_a_fault_of_our_own_is_told_with_its_traceback(boot: Boot) -> None:
     worker = boot.fork(max_requests=1, max_requests_jitter="many")
     broken = boot.message(Broken)
     assert broken.summary.startswith("TypeError: ")
-    assert "_recycling" in broken.trace
+    assert "recycling_of" in broken.trace
     assert worker.code() == BootError.exit_code
     assert "internal error" not in boot.said
 

@@ -8,8 +8,8 @@ from typing import Any
 from wsgicluster.clock import Clock
 from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.ipc.slot_totals import read_slots, together
-from wsgicluster.system.certificate import validity
-from wsgicluster.system.listen_queues import listen_overflows
+from wsgicluster.system.network.certificate import validity
+from wsgicluster.system.network.listen_queues import listen_overflows
 
 
 def certificate_expiry(path: str | None) -> float | None:

@@ -156,6 +156,7 @@ class Operations:
             text = "%s: graceful stop in %g s (drain_delay); serving until then, but not ready"
             self._log.info(text, by.title, delay_s)
         else:
+            self._supervisor.prepare_stop()
             self._log.info("%s: graceful stop", by.title)
 
     def stop_quickly(self, by: Requester) -> None:

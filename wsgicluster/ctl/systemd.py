@@ -17,6 +17,8 @@ _MODULE_OPTIONS = ("-m", "-c")
 _WITH_VALUE = ("-W", "-X", "--check-hash-based-pycs")
 _TEMPORARY = ("/tmp/", "/var/tmp/")
 _HOMES = ("/home/", "/root/", "/run/user/")
+_RUNTIME = re.compile(r"(?:/var)?/run/((?!user/|lock/|systemd/)[^/].*)/[^/]+")
+"""A file in a folder below ``/run``, which is empty after a boot."""
 
 
 def unit(launch: Mapping[str, Any], name: str) -> str:
@@ -37,6 +39,7 @@ def unit(launch: Mapping[str, Any], name: str) -> str:
         lines += [f"User={launch['user']}", f"Group={launch['group']}"]
     lines += [
         f"WorkingDirectory={specifiers(launch['directory'])}",
+        *_runtime_folders(launch.get("files", [])),
         f"ExecStart={' '.join(map(quoted, command))}",
         "ExecReload=/bin/kill -HUP $MAINPID",
         "KillMode=mixed",
@@ -86,6 +89,13 @@ def _limit(open_files: Mapping[str, int]) -> list[str]:
         return []
     shown = ["infinity" if each < 0 or each >= 1 << 62 else str(each) for each in (soft, hard)]
     return [f"LimitNOFILE={shown[0]}:{shown[1]}"]
+
+
+def _runtime_folders(files: Sequence[str]) -> list[str]:
+    """The folders of sockets and of the pid file that systemd is to make, since no one else does after a boot."""
+    matches = (_RUNTIME.fullmatch(os.path.normpath(file)) for file in files)
+    folders = dict.fromkeys(match[1] for match in matches if match)
+    return [f"RuntimeDirectory={' '.join(map(quoted, folders))}"] if folders else []
 
 
 def _is_below(places: Sequence[str], folders: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from wsgicluster.http import core
 from wsgicluster.ipc import app_metrics
 from wsgicluster.settings import Settings
 from wsgicluster.system import cgroup, filesystems, process
-from wsgicluster.system.certificate import validity
+from wsgicluster.system.network.certificate import validity
 
 COMPILED = (
     "wsgicluster.http._parser",

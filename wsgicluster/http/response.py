@@ -43,6 +43,9 @@ _status_lines: dict[str, tuple[str, int]] = {}
 _CACHE_LIMIT = 1024
 _CACHED_CHARACTERS = 64
 
+_USUAL_STATUSES = ("200 OK", "302 Found", "304 Not Modified", "404 Not Found")
+_USUAL_NAMES = ("Content-Type", "Content-Length", "Location", "Set-Cookie", "Vary", "Cache-Control")
+
 _LENGTH_DIGITS = 18
 _SHOWN_CHARACTERS = 80
 
@@ -50,6 +53,12 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _server = "Server: wsgicluster\r\n"
+
+
+def prepare() -> None:
+    """Remember what most responses have, and compile what checks it: before a fork, so that all children share it."""
+    for status in _USUAL_STATUSES:
+        format_response(status, [(name, "1") for name in _USUAL_NAMES])
 
 
 def format_response(status: str, headers: list[tuple[str, str]]) -> tuple[bytes, int, int]:

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.ipc.nudge import PACKET, nudge
-from wsgicluster.system import descriptor_passing
+from wsgicluster.system.network import descriptor_passing
 
 __all__ = ["PACKET_BYTES", "Handed", "Lost", "Nudge", "give_back", "hand_over", "nudge", "packet_of", "take_over"]
 

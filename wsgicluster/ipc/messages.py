@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import ServerError
-from wsgicluster.system import descriptor_passing
+from wsgicluster.system.network import descriptor_passing
 
 PACKET_BYTES = 128 * 1024
 """Largest packet; longer texts are cut by the sender (the kernel's default buffer takes 208 KiB)."""
@@ -252,15 +252,18 @@ _CLASSES: dict[str, type[Message]] = {
 _BESIDE = "descriptors"
 """The field that travels beside the packet."""
 
+_FIELDS = {
+    kind: tuple(field.name for field in dataclasses.fields(kind) if field.name != _BESIDE) for kind in _CLASSES.values()
+}
+"""The names of those that stand in the packet."""
+
 
 def encode(message: Message) -> bytes:
     """The packet of one message."""
     fields: dict[str, Any] = {"type": type(message).__name__}
-    for field in dataclasses.fields(message):
-        if field.name == _BESIDE:
-            continue
-        value = getattr(message, field.name)
-        fields[field.name] = _cut(value) if isinstance(value, str) else value
+    for name in _FIELDS[type(message)]:
+        value = getattr(message, name)
+        fields[name] = _cut(value) if isinstance(value, str) else value
     return json.dumps(fields).encode()
 
 

@@ -175,9 +175,9 @@ class Logs:
 
     def follow_access_logger(self) -> None:
         """Have requests go through the logger, if other code has changed its filters or handlers."""
-        logger = server_logger(ACCESS_LOGGER)
         if self.access is None or self._options.names(ACCESS_LOGGER):
             return
+        logger = server_logger(ACCESS_LOGGER)
         if logger.filters or logger.handlers != self._access_handlers:
             self.access = self._requests(self._options, as_records=True)
 

@@ -31,7 +31,7 @@ def text(reading: ReadConfiguration, found: Sequence[SettingFinding], instead: E
     if reading.remarks:
         lines += ["", "Perhaps misspelt:", *(line for remark in reading.remarks for line in _wrapped(remark, "  "))]
     lines += ["", "In every deployment:", *(line for each in GENERAL for line in _wrapped(each, "  "))]
-    lines += ["", *_instead(instead)]
+    lines += ["", *_instead(instead, bool(reading.values.get("wsgi_app")))]
     count = len({each.name for each in found if each.needs_hand})
     names = ", ".join(dict.fromkeys(each.name for each in found if each.needs_hand))
     lines += ["", f"To look at before the move: {names}" if count else "Nothing is lost."]
@@ -50,10 +50,13 @@ def _of_finding(each: SettingFinding) -> Iterator[str]:
         yield from _wrapped(f"-> {each.remedy}", "      ", "         ")
 
 
-def _instead(instead: Equivalent) -> Iterator[str]:
+def _instead(instead: Equivalent, names_application: bool) -> Iterator[str]:
     yield "The shortest equivalent:"
     yield ""
     yield f"    {instead.command}"
+    if not names_application:
+        yield ""
+        yield "with the application behind it, such as module:application, which was not given"
     if instead.file:
         yield ""
         yield "with wsgicluster.conf.py:"

@@ -123,7 +123,7 @@ _SERVER: tuple[Row, ...] = (
     Row("worker_connections"),
     Row(
         "max_requests",
-        (_better("the next worker is ready before a worker stops, which serves so long, if need be more requests"),),
+        (_better("a worker serves on, beyond this number, until the next one is ready"),),
     ),
     Row("max_requests_jitter"),
     Row(

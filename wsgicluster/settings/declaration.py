@@ -25,7 +25,8 @@ OTHER_VARIABLES = {
 }
 """Our variables that are not settings, because they take effect before settings are read; and what they do."""
 
-FIRST_RELEASE = "0.1.0"
+FIRST_RELEASE = "0.2.0"
+"""What was there before it was not published."""
 
 
 class Group(enum.Enum):

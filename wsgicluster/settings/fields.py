@@ -362,8 +362,8 @@ class Settings:
 
     store: str | None = declare(None, Declaration(
         state.STORE, Group.CLUSTER, NEXT_WORKER,
-        "Where counters, store and locks of wsgicluster.cluster are: the URL of a Redis server, for several machines. "
-        "Without it they are on this machine, built in.", ("--store",), default_text="built in"))
+        "Where counters, store and locks of wsgicluster.cluster are: the URL of a Redis server, or of Sentinels, for "
+        "several machines. Without it they are on this machine, built in.", ("--store",), default_text="built in"))
     store_size: int = declare(32 << 20, Declaration(
         state.STORE_SIZE, Group.CLUSTER, NEXT_WORKER,
         "How large the built-in store may become, beside worker_tmp_dir's file; the default is half of the 64 MB of "
@@ -387,7 +387,8 @@ class Settings:
 
     bus: str | None = declare(None, Declaration(
         bus_types.BUS, Group.CLUSTER, NEXT_WORKER,
-        "Redis server over which messages of wsgicluster.cluster reach other machines; else they stay on this one.",
+        "Redis server, or Sentinels, over which messages of wsgicluster.cluster reach other machines; else they stay "
+        "on this one.",
         ("--bus",), default_text="none"))
     node_name: str = declare_computed(bus_types.default_node, Declaration(
         bus_types.NODE_NAME, Group.CLUSTER, NEXT_WORKER,

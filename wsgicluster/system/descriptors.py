@@ -5,6 +5,9 @@ import os
 import resource
 from collections.abc import Collection, Iterable, Iterator
 
+_STATUS_BYTES = 65536
+"""More than the kernel writes of any process."""
+
 
 def close_descriptors_except(keep: Collection[int]) -> None:
     """Close every descriptor above 2 but those in ``keep``.
@@ -81,10 +84,14 @@ def _table_size() -> int:
     Never more than the kernel has made room for: the limit may be a milliard, and not every libc closes ranges at once.
     """
     try:
-        with open("/proc/self/status", "rb") as status:
-            words = status.read().partition(b"\nFDSize:")[2].split(maxsplit=1)
+        # Without a file object: each child does this first of all, and what that runs takes memory of its own.
+        status = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return 0
+    try:
+        words = os.read(status, _STATUS_BYTES).partition(b"\nFDSize:")[2].split(maxsplit=1)
+    finally:
+        os.close(status)
     return int(words[0]) if words else 0
 
 

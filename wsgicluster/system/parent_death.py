@@ -12,7 +12,7 @@ import select
 import signal
 from collections.abc import Callable
 
-from wsgicluster.system.signals import ARBITER_EXITED
+from wsgicluster.system.signals import ARBITER_EXITED, set_handler
 
 MARGIN_S = 1.0
 """A child that exits by itself at the end of its time gets this long to do so."""
@@ -22,7 +22,7 @@ def notice(channel_fd: int, gone: Callable[[], object]) -> None:
     """Call ``gone``, from a signal handler, when the other end of a socket is closed; at once if it is already."""
     if not ARBITER_EXITED or not hasattr(fcntl, "F_SETSIG"):
         return
-    signal.signal(ARBITER_EXITED, lambda _number, _frame: _closed(channel_fd) and gone())
+    set_handler(ARBITER_EXITED, lambda _number, _frame: _closed(channel_fd) and gone())
     fcntl.fcntl(channel_fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(channel_fd, fcntl.F_SETSIG, ARBITER_EXITED)
     fcntl.fcntl(channel_fd, fcntl.F_SETFL, fcntl.fcntl(channel_fd, fcntl.F_GETFL) | os.O_ASYNC)

@@ -4,9 +4,11 @@ The arbiter, the workers, the molds, the doctor and the reference page derive th
 for each action that the table names. Knows no process.
 """
 
+import importlib
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
+from typing import Any
 
 from wsgicluster.dataclass import dataclass
 
@@ -213,9 +215,19 @@ IGNORED_BY_WORKERS = tuple(number for number, row in _CAUGHT.items() if row.work
 IGNORED_BY_MOLDS = tuple(number for number, row in _CAUGHT.items() if row.mold == IGNORED)
 
 
+_plain = importlib.import_module("_signal")
+
+BY_DEFAULT: int = _plain.SIG_DFL
+"""``SIG_DFL``, as `set_handler` knows it."""
+
+set_handler: Callable[[int, Callable[..., Any] | int], object] = _plain.signal
+"""``signal.signal`` without its table of names: that turns what was there before into a member of an Enum, or fails to,
+which made a fifteenth of the pages that a new child wrote to."""
+
+
 def ignore(number: signal.Signals) -> None:
     """Have a signal do nothing in this process; unlike with ``SIG_IGN`` that ends when it starts another program."""
-    signal.signal(number, _do_nothing)
+    set_handler(number, _do_nothing)
     # System calls that C code waits in continue, as they do where a signal is ignored.
     signal.siginterrupt(number, False)
 

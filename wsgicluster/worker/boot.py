@@ -12,6 +12,7 @@ import traceback
 from functools import partial
 from typing import Any, NoReturn
 
+from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AppLoadError, BootError, HookError, ServerError, SmokeTestError
 from wsgicluster.http.response import set_server
 from wsgicluster.ipc import membership
@@ -25,6 +26,7 @@ from wsgicluster.worker.connection.preamble import PreambleSettings
 from wsgicluster.worker.from_settings import worker_facts
 from wsgicluster.worker.hooks import WorkerHooks
 from wsgicluster.worker.kinds.assembly import Booted, build_worker
+from wsgicluster.worker.kinds.built import BuiltWorker, recycling_of
 from wsgicluster.worker.kinds.parts import KindParts
 from wsgicluster.worker.kinds.registry import call_hook, hooks_class, worker_parts
 from wsgicluster.worker.kinds.stack_code import SERVING_CODE, calling_code
@@ -33,7 +35,6 @@ from wsgicluster.worker.lifecycle import app_metrics
 from wsgicluster.worker.lifecycle.configured_hooks import ConfiguredHooks, WorkerFacts
 from wsgicluster.worker.lifecycle.interruptions import Guards
 from wsgicluster.worker.lifecycle.promotion import ForkMold, Promotion
-from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
 from wsgicluster.worker.lifecycle.reloader import Reloader, failing_application
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.smoke_test import SmokeTest
@@ -62,19 +63,23 @@ def load_application(settings: Settings) -> Application:
     return application
 
 
-def boot_worker(
-    logs: Logs,
-    settings: Settings,
-    assignment: Assignment,
-    application: Any = None,
-    configured: ConfiguredHooks | None = None,
-    fork_mold: ForkMold | None = None,
-) -> NoReturn:
-    """Run one worker in this freshly forked process; ends the process, never returns.
+@dataclass(frozen=True)
+class BootInputs:
+    """What a worker's process has from the beginning: ``application`` when it was loaded before the fork.
 
-    ``application`` is given when it was loaded before the fork, ``configured`` when the configuration file has hooks,
-    ``fork_mold`` where this worker may have to fork a mold.
+    ``configured`` when the configuration file has hooks, ``fork_mold`` where this worker may have to fork a mold,
+    ``built`` when its parts were made before the fork.
     """
+
+    application: Any = None
+    configured: ConfiguredHooks | None = None
+    fork_mold: ForkMold | None = None
+    built: BuiltWorker | None = None
+
+
+def boot_worker(logs: Logs, settings: Settings, assignment: Assignment, given: BootInputs) -> NoReturn:
+    """Run one worker in this freshly forked process; ends the process, never returns."""
+    application, configured = given.application, given.configured
     code = BootError.exit_code
     forks.begin(f"worker {assignment.slot}", settings.proc_name or settings.wsgi_app or "", logs.error)
     forks.on_fork(assignment.close)
@@ -83,7 +88,7 @@ def boot_worker(
             hooks = hooks_class(settings.worker_class)
             worker_parts(hooks).after_fork()
             call_hook(settings.worker_class, hooks.after_fork)
-        code = _live(logs, settings, assignment, application, configured, fork_mold)
+        code = _live(logs, settings, assignment, given)
     except ServerError as error:
         code = error.exit_code
         trace = error.trace if isinstance(error, AppLoadError | SmokeTestError | HookError) else ""
@@ -99,16 +104,12 @@ def boot_worker(
     _leave(logs, code)
 
 
-def _live(
-    logs: Logs,
-    settings: Settings,
-    assignment: Assignment,
-    application: Any,
-    configured: ConfiguredHooks | None,
-    fork_mold: ForkMold | None,
-) -> int:
+def _live(logs: Logs, settings: Settings, assignment: Assignment, given: BootInputs) -> int:
     began = time.monotonic()
-    sockets = frozenset(open_sockets()) if fork_mold is not None else frozenset[str]()
+    application, configured, built = given.application, given.configured, given.built
+    if built is not None:
+        forks.on_fork(built.abandon)
+    sockets = frozenset(open_sockets()) if given.fork_mold is not None else frozenset[str]()
     _prepare(settings)
     signals, guards = _take_signals(logs, assignment)
     # Before privileges are dropped: a key is best readable by root alone.
@@ -133,15 +134,17 @@ def _live(
     state = StateCell(assignment.page)
     own = hooks(application, settings, assignment.slot, logs.error, state.is_leaving)
     boot_s = time.monotonic() - began
-    recycling = _recycling(settings, boot_s)
-    booted = Booted(
-        settings, assignment, logs, state, recycling, preamble, signals, configured,
-        Promotion(sockets, kind.thread_names, kind.unforkable),
-    )  # fmt: skip
+    resident = process.ResidentMemory().bytes
     kind.finish_setup()
     logs.follow_access_logger()
-    worker = build_worker(booted, kind, _called(own))
-    forks.on_fork(worker.abandon)
+    worker = built.complete(_called(own), signals, boot_s, resident) if built is not None else None
+    if worker is None:
+        booted = Booted(
+            settings, assignment, logs, state, recycling_of(settings, boot_s, resident), preamble, signals, configured,
+            Promotion(sockets, kind.thread_names, kind.unforkable),
+        )  # fmt: skip
+        worker = build_worker(booted, kind, _called(own))
+        forks.on_fork(worker.abandon)
     guards.install()  # a kind of workers may have replaced `signal.signal`
     guards.watch(SERVING_CODE | kind.serving_code, calling_code(worker.parts.cycle.application))
     signals.join(worker.context.loop, worker)
@@ -153,8 +156,8 @@ def _live(
     call_hook(settings.worker_class, own.begin)
     if configured is not None:
         _initialized(configured, worker, own)
-    worker.serve(Ready(boot_s, recycling.measure()))
-    _fork_mold(worker, application, configured, fork_mold)
+    worker.serve(Ready(boot_s, worker.parts.recycling.measure()))
+    _fork_mold(worker, application, configured, given.fork_mold)
     call_hook(settings.worker_class, own.end)
     return 0
 
@@ -259,15 +262,6 @@ def _join(settings: Settings, assignment: Assignment) -> None:
     os.environ["WSGICLUSTER_SLOT"] = str(assignment.slot)
     if assignment.mailboxes is not None and assignment.shared_files is not None:
         membership.join(assignment.membership("worker", settings))
-
-
-def _recycling(settings: Settings, boot_s: float) -> Recycling:
-    return Recycling(
-        with_jitter(settings.max_requests, settings.max_requests_jitter),
-        with_jitter(settings.max_memory, settings.max_memory_jitter),
-        boot_s,
-        process.ResidentMemory().bytes,
-    )
 
 
 def _run_smoke_test(

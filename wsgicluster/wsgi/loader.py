@@ -6,6 +6,7 @@ error is shown, is decided elsewhere.
 
 import ast
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -101,6 +102,8 @@ def _parse(spec: str) -> _Specification:
         raise AppLoadError(f"{spec}: {module!r} is not a valid module name; expected module:application")
     if not rest:
         return _Specification(spec, module, DEFAULT_ATTRIBUTE)
+    if rest.isidentifier() and not keyword.iskeyword(rest):
+        return _Specification(spec, module, rest)  # as nearly all are: what parses the others takes memory to run
     try:
         tree = ast.parse(rest.strip(), mode="eval").body
     except (SyntaxError, ValueError):

@@ -14,7 +14,7 @@ import pytest
 from tests.arbiter.plan.generations import generation
 from tests.conftest import wait_until
 from wsgicluster.arbiter.children import fork
-from wsgicluster.arbiter.children.entry_points import Roles
+from wsgicluster.arbiter.children.entry_points import PreparedWorker, Roles
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.plan.child import Child, Role, State
@@ -59,6 +59,38 @@ def load_application(settings: Settings) -> object:
     return object()
 
 
+PREPARED = "parts-of-a-worker"
+
+
+def prepare_worker(settings: Settings, assignment: Assignment, application: object) -> PreparedWorker | None:
+    """For slots from 4 on: a worker that says how many files of its kind are open, and waits for signals."""
+    if assignment.slot < 4:
+        return None
+    number = os.memfd_create(PREPARED)
+
+    def boot() -> NoReturn:
+        assignment.channel.send(Ready(float(len(files_of_prepared())), 0 if application is None else 1))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        while True:
+            signal.pause()
+
+    def close() -> None:
+        if number in files_of_prepared():
+            os.close(number)
+
+    return PreparedWorker(boot, frozenset((number,)), close)
+
+
+def files_of_prepared() -> list[int]:
+    """Their descriptors in this process."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if PREPARED in os.readlink(f"/proc/self/fd/{name}"):
+                found.append(int(name))
+    return found
+
+
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
     made = Inbox({})
@@ -73,7 +105,7 @@ def children(tmp_path: pathlib.Path, inbox: Inbox) -> Iterator[ChildProcesses]:
         owned.callback(board.close)
         logs = Logs(LogOptions(errorlog=str(tmp_path / "log")))
         listener = owned.enter_context(socket.create_server(("127.0.0.1", 0)))
-        roles = Roles(boot_worker, load_application)
+        roles = Roles(boot_worker, load_application, prepare_worker=prepare_worker)
         made = ChildProcesses(
             board, inbox, roles, logs, lambda numbers: tuple((number, listener) for number in numbers)
         )
@@ -162,6 +194,22 @@ def test_workers_that_are_forked_together(children: ChildProcesses, inbox: Inbox
     children.release(one)
 
 
+def test_what_is_made_of_workers_before_their_processes(children: ChildProcesses, inbox: Inbox) -> None:
+    """It is theirs, each its own: neither this process nor a sibling keeps it."""
+    pair = [children.prepare(Spawn(slot, 1), GENERATION, 100.0) for slot in (4, 5)]
+    assert len(files_of_prepared()) == 2
+    with fork.together():
+        for each in pair:
+            each.start()
+    assert files_of_prepared() == []
+    for each in pair:
+        assert messages(children, inbox, children.adopt(each)) == [Ready(1.0, 0)]
+    unused = children.prepare(Spawn(6, 1), GENERATION, 100.0)
+    assert len(files_of_prepared()) == 1
+    unused.close()
+    assert files_of_prepared() == []
+
+
 def test_a_worker_that_exits(children: ChildProcesses) -> None:
     child = started(children, Spawn(2, 1), GENERATION, 100.0)
     ended = exit_of(children, child)
@@ -227,6 +275,34 @@ def test_a_mold_and_its_worker(children: ChildProcesses, inbox: Inbox) -> None:
     # This process has not made itself the parent of what the mold forks: it will not reap this one.
     assert children.claim(worker, pid) is None
     assert worker.state is State.BOOTING
+    children.link(made).signal(signal.SIGTERM)
+    assert exit_of(children, made).code == 0
+
+
+def test_workers_that_a_mold_forks_together(children: ChildProcesses, inbox: Inbox) -> None:
+    """What was made of each before its process is its own, and so is its channel."""
+    preloaded = Generation(1, Settings(wsgi_app="app", preload_app=True), (7,))
+    made = started(children, Spawn(MOLD_SLOT, 1, Role.MOLD), preloaded, 100.0)
+    messages(children, inbox, made)
+    made.state = State.READY
+    link = children.link(made)
+    link.signal(signal.SIGSTOP)
+    workers = [started(children, Spawn(slot, 1), preloaded, 100.0) for slot in (4, 5)]
+    link.signal(signal.SIGCONT)  # now all orders are there
+    for worker in workers:
+        forked, *rest = messages(children, inbox, worker)
+        rest = rest or messages(children, inbox, worker)
+        assert rest == [Ready(1.0, 1)]
+        assert children.claim(worker, forked.pid) is None  # type: ignore[union-attr]
+    first, second = workers
+    children.link(first).signal(signal.SIGTERM)
+
+    def is_closed() -> bool:
+        assert list(children.link(first).messages()) == []
+        return children.link(first).is_closed
+
+    wait_until(is_closed, 10, "the end of the first one's channel")
+    children.link(second).signal(signal.SIGTERM)
     children.link(made).signal(signal.SIGTERM)
     assert exit_of(children, made).code == 0
 

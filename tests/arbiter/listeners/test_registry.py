@@ -14,7 +14,7 @@ from wsgicluster.arbiter.listeners.sockets import Backlog, Listener, Owner, open
 from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import FdAddress, NamedFdAddress, TcpAddress, UnixAddress
-from wsgicluster.system import sockets
+from wsgicluster.system.network.listen_queues import handshakes
 
 ANY = TcpAddress("127.0.0.1", 0)
 
@@ -103,10 +103,10 @@ def test_handshakes_that_are_not_over(tmp_path: pathlib.Path) -> None:
     folder.mkdir(parents=True)
     rows = ["  0: 0100007F:1F90 0100007F:8A1C 03 rest", "  1: 0100007F:1F90 00000000:0000 0A rest"]
     (folder / "tcp").write_text("\n".join(["  sl  local_address", *rows, "  2: 0100007F:1F91 0100007F:1 03 rest", ""]))
-    assert sockets.handshakes({8080}, str(tmp_path)) == 1
-    assert sockets.handshakes({8080, 8081}, str(tmp_path)) == 2
-    assert sockets.handshakes(set(), str(tmp_path)) == 0
-    assert sockets.handshakes({8080}, str(tmp_path / "none")) == 0
+    assert handshakes({8080}, str(tmp_path)) == 1
+    assert handshakes({8080, 8081}, str(tmp_path)) == 2
+    assert handshakes(set(), str(tmp_path)) == 0
+    assert handshakes({8080}, str(tmp_path / "none")) == 0
 
 
 def test_a_descriptor_can_only_be_taken_over_at_the_start(addresses: Addresses) -> None:

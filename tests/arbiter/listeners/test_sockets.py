@@ -19,7 +19,7 @@ from wsgicluster.arbiter.listeners.sockets import Backlog, Listener, Owner, back
 from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
-from wsgicluster.system import sockets
+from wsgicluster.system.network import address_holders
 
 QUEUE = Backlog(16)
 NOBODY = Owner()
@@ -138,7 +138,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
         assert orphan.stdout is not None
         assert orphan.stdin is not None
         assert orphan.stdout.readline() == b"listens\n"
-        assert sockets.pids(sockets.tcp_inodes(free_port)) == [orphan.pid]
+        assert address_holders.pids(address_holders.tcp_inodes(free_port)) == [orphan.pid]
         # It learns only now that it has to go, and needs a moment.
         orphan.stdin.close()
         listen(opened, TcpAddress("127.0.0.1", free_port))
@@ -150,7 +150,7 @@ def test_unix(opened: list[Listener], tmp_path: pathlib.Path) -> None:
     assert listener.address == listener.url("uwsgi") == f"unix:{path}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert connects(str(path), socket.AF_UNIX)
-    assert sockets.pids(sockets.unix_inodes(str(path))) == [os.getpid()]
+    assert address_holders.pids(address_holders.unix_inodes(str(path))) == [os.getpid()]
     listener.close()
     assert not path.exists()
 
@@ -247,9 +247,9 @@ def test_backlog_limit(tmp_path: pathlib.Path) -> None:
 
 
 def test_holders_without_proc(tmp_path: pathlib.Path) -> None:
-    assert sockets.tcp_inodes(80, str(tmp_path)) == set()
-    assert sockets.unix_inodes("/x", str(tmp_path)) == set()
-    assert sockets.pids({"1"}, str(tmp_path)) == []
+    assert address_holders.tcp_inodes(80, str(tmp_path)) == set()
+    assert address_holders.unix_inodes("/x", str(tmp_path)) == set()
+    assert address_holders.pids({"1"}, str(tmp_path)) == []
 
 
 def test_servers_that_share_a_port(opened: list[Listener]) -> None:

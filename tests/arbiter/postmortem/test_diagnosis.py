@@ -87,6 +87,21 @@ def test_why(fields: dict[str, object], how: Exit, oom: bool, end: End) -> None:
     assert why(child(**fields), how, oom) is end
 
 
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        (ended(), End.ASKED),
+        (ended(number=TERM), End.ASKED),
+        (ended(number=QUIT), End.ASKED),
+        (ended(code=1), End.CRASHED),
+        (ended(number=SEGV), End.CRASHED),
+        (ended(number=KILL), End.KILLED_FROM_OUTSIDE),
+    ],
+)
+def test_why_in_a_stop_of_which_a_child_knows_already(how: Exit, end: End) -> None:
+    assert why(child(), how, False, is_stopping=True) is end
+
+
 def test_how_a_process_ended() -> None:
     assert str(ended(code=7)) == "exit code 7"
     assert str(ended(number=signal.SIGBUS)) == "signal SIGBUS"

@@ -75,6 +75,12 @@ def title():
         return file.read().replace("\\0", " ").strip()
 
 
+def hold(mark):
+    open(mark, "w").close()
+    while os.path.exists(mark):
+        time.sleep(0.01)
+
+
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/file":
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5000")])

@@ -319,7 +319,7 @@ def test_a_client_that_was_held_up_is_waited_for_again_once_it_has_taken_all_tha
     while not connection.flush_outbox():
         client.move()
     client.reads = False
-    connection.send(LARGE[:60_000])
+    connection.send(LARGE[:20_000])
     connection.send(LARGE[:60_000])
     assert worker.waits_s > waited_s
     client.close()

@@ -1,5 +1,8 @@
 """Blocks that wait to be sent together, of many responses at a time."""
 
+import contextlib
+import math
+import select
 import socket
 import sys
 import threading
@@ -17,6 +20,8 @@ from wsgicluster.worker.request.leaves import coalescer
 from wsgicluster.wsgi.response import Response, Stamp
 
 pytestmark = pytest.mark.skipif(not core.compiled, reason="in plain Python each block is sent by itself")
+
+MEGABYTE = 1024 * 1024
 
 TOO_MANY = 300
 """More streams than can gather at a time."""
@@ -54,6 +59,14 @@ class Client:
             self.store(data[sent:])
 
     send_last = send
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        self.send(head + body)
+
+    def makes_room(self) -> bool:
+        if self.waits:
+            select.select([], [self.sock], [], 20)
+        return self.waits
 
     def store(self, data: bytes) -> None:
         if self.waits:
@@ -218,3 +231,70 @@ def test_what_a_slow_client_does_not_take_is_stored_in_order(stream: MakeStream)
     got += one.client.stored
     body = got.partition(b"\r\n\r\n5\r\nbegin\r\n")[2]
     assert body == b"".join(b"%x\r\n%b\r\n" % (size, b"%d" % (n % 10) * size) for n in range(40)) + b"0\r\n\r\n"
+
+
+class Reader(Client):
+    """Reads what is there whenever it is waited for, until it has got so much (``most``)."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.other.setblocking(False)
+        self.most = most
+        self.got = b""
+        self.stored_at: list[int] = []
+        """How much it had got when something was stored for it."""
+
+    def read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while received := self.other.recv(65536):
+                self.got += received
+
+    def makes_room(self) -> bool:
+        if len(self.got) >= self.most:
+            return False
+        self.read()
+        return True
+
+    def store(self, data: bytes) -> None:
+        self.stored_at.append(len(self.got))
+        while data and not self.sends_later and self.makes_room():
+            with contextlib.suppress(BlockingIOError):
+                data = data[self.sock.send(data, socket.MSG_DONTWAIT) :]
+        if data:
+            super().store(data)
+
+
+def read_whole(one: Stream, client: Reader, size: int) -> bool:
+    """Whether anything was stored in the middle of a response of 5 MiB, in blocks of ``size``, that must come whole."""
+    client.got, client.stored, client.sends_later, client.stored_at = b"", b"", False, []
+    body = [b"%d" % (number % 10) * size for number in range(5 * MEGABYTE // size)]
+    one.send(iter(body))
+    client.read()
+    rest = client.stored
+    while rest:  # as the loop does later
+        with contextlib.suppress(BlockingIOError):
+            rest = rest[client.sock.send(rest, socket.MSG_DONTWAIT) :]
+        client.read()
+    chunks = [b"%x\r\n%b\r\n" % (size, block) for block in body]
+    assert client.got.partition(b"\r\n\r\n")[2] == b"".join(chunks) + b"0\r\n\r\n"
+    return any(1.1 * MEGABYTE < got < 2.5 * MEGABYTE for got in client.stored_at)
+
+
+@pytest.mark.parametrize("size", [1000, 4096, 65536])
+def test_for_a_client_that_reads_on_nothing_is_stored_once_it_has_taken_a_megabyte(
+    stream: MakeStream, size: int
+) -> None:
+    one = stream()
+    one.client.close()
+    one.client = client = Reader(math.inf)
+    # A block that is late, because others have the processor, is not gathered.
+    assert not all(read_whole(one, client, size) for _ in range(200))
+
+
+@pytest.mark.parametrize("size", [1000, 4096, 65536])
+def test_of_a_client_that_stops_to_read_the_rest_is_stored(stream: MakeStream, size: int) -> None:
+    one = stream()
+    one.client.close()
+    one.client = client = Reader(1.5 * MEGABYTE)
+    for _ in range(3):
+        assert read_whole(one, client, size)

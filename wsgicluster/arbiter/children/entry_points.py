@@ -18,6 +18,24 @@ def _no_role(_settings: Settings, _assignment: Assignment, _registered: object |
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedWorker:
+    """A worker whose parts were made before its process: ``boot`` is called there, and never returns.
+
+    ``descriptors`` are what it keeps open for its parts, and ``close`` closes them where the parts were made.
+    """
+
+    boot: Callable[[], NoReturn]
+    descriptors: frozenset[int]
+    close: Callable[[], object]
+
+
+def _prepare_nothing(
+    _settings: Settings, _assignment: Assignment, _application: object | None
+) -> PreparedWorker | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Roles:
     """The entries of child processes.
 
@@ -26,6 +44,8 @@ class Roles:
     ``boot_jobs``, ``boot_steward`` and ``boot_admin`` do the same for these roles; the steward gets what the
     configuration file has registered. ``registered`` returns that of the newest reading, None for nothing.
     ``hooks`` returns what calls the hooks of the configuration file, with the newest settings.
+    ``prepare_worker`` makes what of a worker can be made before its process, None for nothing; it gets the
+    application as ``boot_worker`` does.
     ``load_application`` returns the application or raises AppLoadError. ``core`` says what the children run on.
     """
 
@@ -37,3 +57,4 @@ class Roles:
     boot_admin: Callable[[Settings, Assignment], NoReturn] = _no_role
     registered: Callable[[], object | None] = _nothing
     hooks: Callable[[Settings], ArbiterHooks] = no_hooks
+    prepare_worker: Callable[[Settings, Assignment, object | None], PreparedWorker | None] = _prepare_nothing

@@ -4,6 +4,7 @@ Knows what a child must not inherit, not what it is for.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -13,9 +14,14 @@ from typing import NoReturn
 
 from wsgicluster.errors import BootError
 from wsgicluster.system import descriptors, forks, process
-from wsgicluster.system.signals import HELD
+from wsgicluster.system.signals import BY_DEFAULT, HELD, set_handler
 
 _together = False
+
+_COUNTS_NAMES = sys.version_info[:2] == (3, 11)
+"""Whether the cache of attributes that types have counts references to their names. Each one that a child looks up, and
+that takes the place of another one, is then written to together with that. To empty the cache of older versions would
+write to all types; newer ones do not count names."""
 
 
 @contextlib.contextmanager
@@ -27,6 +33,8 @@ def together() -> Iterator[None]:
     """
     global _together
     _flush_output()
+    if _COUNTS_NAMES:
+        sys._clear_type_cache()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     _together = True
     try:
@@ -66,10 +74,13 @@ def _flush_output() -> None:
 def _live(run: Callable[[], NoReturn], log: logging.Logger) -> NoReturn:
     global _together
     _together = False
+    # What there is was made by the parent: a collection that looked at it would write to every object, and so on every
+    # page that the two still share.
+    gc.freeze()
     try:
         signal.set_wakeup_fd(-1)
         for number in HELD:
-            signal.signal(number, signal.SIG_DFL)
+            set_handler(number, BY_DEFAULT)
         run()
     except BaseException:
         # The boundary of this process: above it are only the arbiter's frames, which are not the child's to run.

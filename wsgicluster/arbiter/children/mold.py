@@ -10,11 +10,13 @@ import faulthandler
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import threading
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from wsgicluster.arbiter.children import fork
@@ -30,13 +32,21 @@ from wsgicluster.ipc.scoreboard import Cell, Page, Scoreboard
 from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
-from wsgicluster.system import descriptor_passing, forks, parent_death, privileges, process, signals
+from wsgicluster.system import forks, parent_death, privileges, process, signals
+from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
     import ssl
 
-# As it is now: an application, or a kind of workers, may put a class that waits in its place.
-_Socket = socket.socket
+# As they are now: an application, or a kind of workers, may put what waits otherwise in their place.
+_Socket, _new_poll = socket.socket, select.poll
+
+MOST_TOGETHER = 32
+"""How many orders are carried out at once."""
+
+TOGETHER_MS = 2
+"""Orders that were sent together have come within this time from one to the next; so long each worker waits for it."""
+
 _ORDER_BYTES = 64 * 1024
 _MORE = b"more"
 """The packets after the first of an order that has more descriptors than one packet takes."""
@@ -201,6 +211,7 @@ class Mold:
         self._roles = roles
         self._logs = logs
         self._reopen = False
+        self._wake: tuple[int, int] = (-1, -1)
         self._name = settings.proc_name or settings.wsgi_app or ""
 
     def run(self) -> NoReturn:
@@ -271,16 +282,47 @@ class Mold:
         self._context.page.floats[Cell.DEADLINE] = 0.0
         self._context.channel.send(Ready(SystemClock().monotonic() - begun_at))
         while True:
+            orders = self._receive_orders()
+            if orders:
+                self._carry_out(orders, application)
+
+    def _receive_orders(self) -> list[tuple[int, Assignment]]:
+        """The next order, and those that have been sent together with it."""
+        orders: list[tuple[int, Assignment]] = []
+        self._await_order()
+        while not orders or (len(orders) < MOST_TOGETHER and self._comes_another()):
             try:
-                ticket, assignment = _receive_order(self._context)
+                orders.append(_receive_order(self._context))
             except EOFError:
                 _exit()
             except NoRoomError as error:
                 self._refuse(error.ticket, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
-                continue
-            self._carry_out(ticket, assignment, application)
+                break
+        return orders
+
+    def _await_order(self) -> None:
+        """Wait until there is one. A signal that came just before a receive would be handled after it only."""
+        poll, woken = _new_poll(), self._wake[0]
+        poll.register(woken, select.POLLIN)
+        poll.register(self._context.orders.fileno(), select.POLLIN)
+        while any(number == woken for number, _ in poll.poll()):
+            os.read(woken, 4096)
+
+    def _comes_another(self) -> bool:
+        """Whether there is another order by now, or in a moment, that closes nothing of what the last one was given."""
+        poll = _new_poll()
+        poll.register(self._context.orders.fileno(), select.POLLIN)
+        if not poll.poll(TOGETHER_MS):
+            return False
+        packet = self._context.orders.recv(_ORDER_BYTES, socket.MSG_PEEK)
+        fields = json.loads(packet) if packet and packet != _MORE else {}
+        return "ticket" in fields and not fields["closed"] and not fields["whole"]
 
     def _take_signals(self) -> None:
+        self._wake = os.pipe()
+        for end in self._wake:
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in signals.IGNORED_BY_MOLDS:
             signals.ignore(number)
         for number, action in signals.MOLD_ACTIONS.items():
@@ -289,6 +331,7 @@ class Mold:
 
     def _forget(self) -> None:
         """In a process that the application has forked: it must not use or hold anything that belongs to the mold."""
+        signal.set_wakeup_fd(-1)
         signals.stop_ignoring(signals.IGNORED_BY_MOLDS)
         for number in signals.MOLD_ACTIONS:
             signal.signal(number, signal.SIG_DFL)
@@ -298,7 +341,8 @@ class Mold:
         self._context.channel.close()
         self._context.orders.close()
         self._context.mailboxes.close()
-        os.close(self._context.stacks_fd)
+        for descriptor in (self._context.stacks_fd, *self._wake):
+            os.close(descriptor)
         if self._context.shared_files is not None:
             self._context.shared_files.close()
 
@@ -308,37 +352,53 @@ class Mold:
     def _end(self, number: int, frame: types.FrameType | None) -> None:
         _exit()
 
-    def _carry_out(self, ticket: int, assignment: Assignment, application: object) -> None:
+    def _carry_out(self, orders: Sequence[tuple[int, Assignment]], application: object) -> None:
+        """Fork workers; all are prepared before the first one is, so that they share more of their memory."""
         if self._reopen:
             self._reopen = False
             self._logs.reopen()
+        prepared = [self._roles.prepare_worker(self._settings, assignment, application) for _, assignment in orders]
+        given = [
+            assignment.descriptors() | (each.descriptors if each is not None else frozenset())
+            for (_, assignment), each in zip(orders, prepared, strict=True)
+        ]
+        all_given = self._context.descriptors().union(self._wake, *given)
 
-        def worker() -> NoReturn:
+        def worker(number: int) -> NoReturn:
+            ticket, assignment = orders[number]
             # Sent by the worker itself, on its own channel, and so before all its other messages.
             assignment.channel.send(Forked(ticket, os.getpid()))
             process.set_title(f"worker {assignment.slot}", self._name)
-            # Only what belongs to the mold: what the application has opened while it was loaded belongs to the worker.
-            kept = assignment.descriptors()
-            for number in self._context.descriptors() - kept:
-                os.close(number)
+            # What belongs to the mold, and to those beside it: what the application has opened while it was loaded
+            # belongs to the worker.
+            for descriptor in all_given - given[number]:
+                os.close(descriptor)
+            mine = prepared[number]
+            if mine is not None:
+                mine.boot()
             self._roles.boot_worker(self._settings, assignment, application)
 
-        def between() -> NoReturn:
+        def between(number: int) -> NoReturn:
             try:
-                fork.fork(worker, self._logs.error)
+                fork.fork(partial(worker, number), self._logs.error)
             except OSError as error:
-                self._refuse(ticket, error)
+                self._refuse(orders[number][0], error)
             os._exit(0)
 
-        try:
-            os.waitpid(fork.fork(between, self._logs.error), 0)
-        except OSError as error:
-            self._refuse(ticket, error)
-        # The worker has its own copies.
-        for owner in (*assignment.listeners, assignment.hand_off_receive, assignment.hand_off_send):
-            owner.close()
-        assignment.channel.close()
-        os.close(assignment.stacks_fd)
+        with fork.together():
+            for number, (ticket, _) in enumerate(orders):
+                try:
+                    os.waitpid(fork.fork(partial(between, number), self._logs.error), 0)
+                except OSError as error:
+                    self._refuse(ticket, error)
+        # The workers have their own copies.
+        for (_, assignment), each in zip(orders, prepared, strict=True):
+            for owner in (*assignment.listeners, assignment.hand_off_receive, assignment.hand_off_send):
+                owner.close()
+            assignment.channel.close()
+            os.close(assignment.stacks_fd)
+            if each is not None:
+                each.close()
 
     def _refuse(self, ticket: int, error: OSError) -> None:
         """Report to the arbiter that there is no room for a process; it will wait."""

@@ -135,7 +135,7 @@ class ChildProcesses:
             elif order.role in SUPPORT_ROLES:
                 start = functools.partial(self._start_support, link, theirs, generation)
             else:
-                start = self._prepare_worker(link, theirs, order, generation)
+                start = self._prepare_worker(link, theirs, order, generation, undo)
             return PreparedChild(link, theirs, start, undo.pop_all().close)
 
     def adopt(self, started: PreparedChild) -> Child:
@@ -220,9 +220,9 @@ class ChildProcesses:
         link.orders = ours
 
     def _prepare_worker(
-        self, link: ChildLink, channel: Channel, order: Spawn, generation: Generation
+        self, link: ChildLink, channel: Channel, order: Spawn, generation: Generation, undo: contextlib.ExitStack
     ) -> Callable[[], object]:
-        """Make all that a worker is given; what is returned starts it."""
+        """Make all that a worker is given; what is returned starts it, ``undo`` frees what is taken for that."""
         child, settings = link.child, generation.settings
         link.listeners = set(generation.listeners)
         link.scheduling_serial = self.board.server.cells[Cell.SCHEDULING_SERIAL]
@@ -253,13 +253,23 @@ class ChildProcesses:
 
         # Found here, where it takes no memory of each worker.
         keep = assignment.descriptors() | self.hooks.descriptors() | self._logs.descriptors()
+        prepared = self._roles.prepare_worker(settings, assignment, None)
+        if prepared is not None:
+            keep |= prepared.descriptors
+            undo.callback(prepared.close)
 
         def run() -> NoReturn:
             fork.settle_in(f"worker {child.slot}", settings.proc_name or settings.wsgi_app or "", keep)
+            if prepared is not None:
+                prepared.boot()
             self._roles.boot_worker(settings, assignment, None)
 
         def start() -> None:
-            child.pid = fork.fork(run, self._logs.error)
+            try:
+                child.pid = fork.fork(run, self._logs.error)
+            finally:
+                if prepared is not None:
+                    prepared.close()
 
         return start
 

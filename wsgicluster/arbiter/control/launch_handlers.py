@@ -11,7 +11,7 @@ from wsgicluster.arbiter.control.launch import Launch
 from wsgicluster.arbiter.operations import Parts
 from wsgicluster.control import protocol
 from wsgicluster.control.server import Call, Handler
-from wsgicluster.settings import Settings
+from wsgicluster.settings import Settings, UnixAddress
 
 
 class LaunchHandlers:
@@ -43,6 +43,7 @@ class LaunchHandlers:
                 "stop_seconds": settings.drain_delay + settings.graceful_timeout,
                 "open_files": {"soft": soft, "hard": hard},
                 "error_log": self._error_log(settings),
+                "files": _files(settings),
             }
         )
 
@@ -50,6 +51,15 @@ class LaunchHandlers:
         """``path`` is null where it is a stream; ``configured`` says that users decide."""
         logs = self._parts.logs
         return {"path": logs.error_path, "descriptor": logs.error_stream, "configured": logs.is_configured}
+
+
+def _files(settings: Settings) -> list[str]:
+    """Paths of the sockets and of the pid file, which have to have a folder before the server starts."""
+    found = [address.path for address in settings.bind if isinstance(address, UnixAddress)]
+    if isinstance(settings.admin, UnixAddress):
+        found.append(settings.admin.path)
+    found += [path for path in (settings.pidfile, settings.control_socket) if path]
+    return [os.path.abspath(path) for path in found]
 
 
 def _user_name(number: int) -> str:

@@ -17,8 +17,8 @@ from wsgicluster.arbiter.listeners.sockets import Listener
 from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, UnixAddress
-from wsgicluster.system import sockets, syn_filter
-from wsgicluster.system.listen_queues import queue_of
+from wsgicluster.system.network import address_holders, syn_filter
+from wsgicluster.system.network.listen_queues import queue_of
 
 ListenerSet = tuple[tuple[int, socket.socket], ...]
 """Numbers and sockets."""
@@ -166,4 +166,4 @@ class Addresses:
 
 
 def _holders(sock: socket.socket) -> set[int]:
-    return set(sockets.pids({str(os.fstat(sock.fileno()).st_ino)}))
+    return set(address_holders.pids({str(os.fstat(sock.fileno()).st_ino)}))

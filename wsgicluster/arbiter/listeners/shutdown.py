@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection
 
 from wsgicluster.arbiter.listeners.registry import Addresses
-from wsgicluster.system.sockets import handshakes
+from wsgicluster.system.network.listen_queues import handshakes
 
 WAIT_S = 1.0
 """How long connections are waited for that had begun when the stop was requested; most take no time."""

@@ -20,7 +20,8 @@ from wsgicluster.arbiter.service.launch import Passed
 from wsgicluster.dataclass import dataclass
 from wsgicluster.errors import AddressError
 from wsgicluster.settings import Address, FdAddress, TcpAddress, UnixAddress
-from wsgicluster.system import process, sockets
+from wsgicluster.system import process
+from wsgicluster.system.network import address_holders
 
 ORPHANS_S = 5.0
 """How long workers whose arbiter was killed are waited for, while they still hold the address."""
@@ -202,8 +203,8 @@ def _holders(address: TcpAddress | UnixAddress, error: OSError) -> list[int]:
     if error.errno != errno.EADDRINUSE:
         return []
     if isinstance(address, UnixAddress):
-        return sockets.pids(sockets.unix_inodes(address.path))
-    return sockets.pids(sockets.tcp_inodes(address.port))
+        return address_holders.pids(address_holders.unix_inodes(address.path))
+    return address_holders.pids(address_holders.tcp_inodes(address.port))
 
 
 def _open_tcp(address: TcpAddress, queue: Backlog) -> socket.socket:

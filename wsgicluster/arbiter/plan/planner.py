@@ -31,6 +31,8 @@ class Planner:
         overdue = {order.key for order in orders if isinstance(order, Stop)}
         if self._pool.stopping:
             return orders + [stop for stop in self._stop_all(now) if stop.key not in overdue]
+        if self._pool.stop_is_near:
+            return orders
         stops = self._superfluous(now)
         stops += self._make_room({stop.key for stop in stops})
         leaving = {stop.key for stop in stops}

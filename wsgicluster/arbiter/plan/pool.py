@@ -55,6 +55,8 @@ class Pool:
         self.support = SupportPlan()
         self.children: dict[int, Child] = {}
         self.stopping = Stopping.NO
+        self.stop_is_near = False
+        """A graceful stop begins in a moment: children may exit already, if all processes have got the signal."""
         self._stopped_by = OPERATOR
 
     # What happens
@@ -132,7 +134,7 @@ class Pool:
 
     def _judge(self, child: Child, state: State, now: float, in_service: bool = False) -> tuple[Verdict, Wait | None]:
         """What the loss of a child means that was in ``state``, unasked."""
-        if self.stopping:
+        if self.stopping or self.stop_is_near:
             return Verdict.NOTHING, None
         if child.role in SUPPORT_ROLES:
             wait = self.support.ended(child, now)
@@ -179,7 +181,7 @@ class Pool:
             return child.by
         if child.recycle is not None:
             return APPLICATION if child.recycle is End.RECYCLED_APPLICATION else ARBITER
-        if self.stopping:
+        if self.stopping or self.stop_is_near:
             return self._stopped_by
         if serving is not None and child.generation < serving.number:
             return serving.by

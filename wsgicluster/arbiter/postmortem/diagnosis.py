@@ -121,12 +121,17 @@ def in_service(end: End, facts: PageSnapshot | None) -> bool:
     return end is End.KILLED_FROM_OUTSIDE or (facts is not None and bool(facts.started or facts.requests))
 
 
-def why(child: Child, ended: Exit, oom_killed: bool) -> End:
-    """Why a child ended, from what it was asked, how it ended, and whether the kernel counts one more victim."""
+def why(child: Child, ended: Exit, oom_killed: bool, is_stopping: bool = False) -> End:
+    """Why a child ended, from what it was asked, how it ended, and whether the kernel counts one more victim.
+
+    When the server stops, the signal may have been sent to all processes of a group or a service.
+    """
     if child.end is not None:
         return child.end
+    ours = ended.signal_number in (0, signal.SIGTERM, signal.SIGQUIT) and not ended.code
+    if is_stopping and ours:
+        return child.recycle or End.ASKED
     if child.asked:
-        ours = ended.signal_number in (0, signal.SIGTERM, signal.SIGQUIT) and not ended.code
         if ours or child.state is State.KILLED or child.ready_at is None:
             return child.recycle or End.ASKED
     if ended.signal_number == signal.SIGKILL:

@@ -59,10 +59,10 @@ class ExitInvestigator:
         """A child has reported why it is about to exit: a Python exception, or why it cannot boot."""
         self._reported[child.key] = summary, trace
 
-    def why(self, child: Child, ended: Exit, now: float) -> End:
-        """Why a child has ended; to be asked once, when it has."""
+    def why(self, child: Child, ended: Exit, now: float, is_stopping: bool) -> End:
+        """Why a child has ended, maybe since the server is stopping; to be asked once, when it has."""
         killed = ended.signal_number == signal.SIGKILL and child.asked is not Ask.KILL and child.end is None
-        return why(child, ended, killed and self._is_victim(child.pid, now))
+        return why(child, ended, killed and self._is_victim(child.pid, now), is_stopping)
 
     def _is_victim(self, pid: int, now: float) -> bool:
         self._victims.counted(cgroup.out_of_memory_kills(), now)

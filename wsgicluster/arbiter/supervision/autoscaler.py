@@ -26,7 +26,8 @@ from wsgicluster.counting import count_of
 from wsgicluster.ipc.scoreboard import STATUS_CLASSES, Cell, Page
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.worker import kind_row
-from wsgicluster.system import cgroup, sockets
+from wsgicluster.system import cgroup
+from wsgicluster.system.network.listen_queues import waiting_connections
 
 LEAST_S = 0.2
 """What a worker has done in less time than this says nothing."""
@@ -159,7 +160,7 @@ class Autoscaler:
     def _waiting(self) -> int:
         """How many connections wait to be accepted, at all addresses."""
         numbers = self._pool.rollout.listeners
-        return sum(sockets.waiting_connections(sock) for _, sock in self._children.sockets(numbers))
+        return sum(waiting_connections(sock) for _, sock in self._children.sockets(numbers))
 
 
 def threads_of(settings: Settings) -> int:

@@ -59,7 +59,8 @@ _REQUESTED = frozenset(
 def exit_event(child: Child, ended: Exit, facts: PageSnapshot | None, death: Death | None, moment: Moment) -> ExitEvent:
     """The event of a child that has exited, with its end known; ``death`` is the record of an unexpected end."""
     end = child.end or End.LEFT
-    asked = bool(child.asked) and end in _REQUESTED
+    # The first may be known before anything was asked, when the whole group of processes has got the signal.
+    asked = end is End.ASKED or (bool(child.asked) and end in _REQUESTED)
     if death is not None:
         request = death.request
     else:

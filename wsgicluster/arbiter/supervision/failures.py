@@ -109,14 +109,17 @@ class ChildFailures:
         """A child has exited."""
         now = self._clock.monotonic()
         self._dumps.pop(child.key, None)
-        end = self._investigator.why(child, ended, now)
+        is_stopping = bool(self._pool.stopping) or self._pool.stop_is_near
+        end = self._investigator.why(child, ended, now, is_stopping)
         facts = self._children.link(child).facts()
-        asked = child.asked
+        asked = bool(child.asked) or is_stopping
         if self._pool.stopping:
             self.forced.note(child, end, facts)
+        if is_stopping and end is End.ASKED and not child.by:
+            child.by = self._pool.stop_requested_by(child)
         verdict, wait = self._pool.exited(child, end, now, in_service(end, facts))
         try:
-            self._record(child, ended, end, asked=bool(asked))
+            self._record(child, ended, end, asked=asked)
         finally:
             # Even where no record of it can be made: its process is not there any more, and the slot may get another.
             self._judged(child, verdict, wait, (f"{child}: {end.value}, {ended}", ""))

@@ -109,6 +109,10 @@ class Supervisor:
         """End all children; never slower than asked before."""
         self._pool.stop(how)
 
+    def prepare_stop(self) -> None:
+        """A graceful stop begins in a moment: until then nothing is started, and children may exit already."""
+        self._pool.stop_is_near = True
+
     def scale(self, more: int, by: str = OPERATOR) -> int:
         """Want so many workers more; returns how many are wanted then."""
         before = self._pool.rollout.workers

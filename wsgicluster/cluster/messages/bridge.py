@@ -20,8 +20,8 @@ from wsgicluster.cluster.values.payload import IS_JSON, LIMIT_BYTES, encode_valu
 from wsgicluster.ipc.mailbox import MailboxName, Posted, reply_pair
 from wsgicluster.ipc.retained import RetainedFull
 from wsgicluster.ipc.scoreboard import Cell
-from wsgicluster.system import descriptor_passing
 from wsgicluster.system.anonymous_files import read_sealed
+from wsgicluster.system.network import descriptor_passing
 
 LOOK_S = 1.0
 """How often the others try to be the bridge, and how long the bus is left alone when it is down."""

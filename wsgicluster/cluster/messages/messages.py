@@ -36,8 +36,8 @@ from wsgicluster.ipc import membership
 from wsgicluster.ipc.mailbox import MailboxName, Posted, reply_pair
 from wsgicluster.ipc.retained import RetainedFull
 from wsgicluster.ipc.scoreboard import Cell, ChildRole, WorkerState
-from wsgicluster.system import descriptor_passing
 from wsgicluster.system.anonymous_files import read_sealed
+from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
     from wsgicluster.cluster.redis.bus import RedisBus

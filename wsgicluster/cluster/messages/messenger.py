@@ -27,8 +27,9 @@ from wsgicluster.ipc import membership
 from wsgicluster.ipc.mailbox import Posted, opened
 from wsgicluster.ipc.retained import RetainedFull
 from wsgicluster.ipc.scoreboard import Cell, WorkerState
-from wsgicluster.system import descriptor_passing, forks
+from wsgicluster.system import forks
 from wsgicluster.system.anonymous_files import read_sealed
+from wsgicluster.system.network import descriptor_passing
 
 LOOK_S = 1.0
 """How often it looks for retained values that it has not received: of a server beside this one during an upgrade, or

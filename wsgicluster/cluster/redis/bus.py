@@ -168,8 +168,10 @@ class RedisBus:
         try:
             found = self._call(lambda: self._reading().blpop([f"{_PREFIX}mail:{self.node}"], wait_s))
         except BusDown:
-            # Its address may lead to another server by now. The connection is used by this thread alone.
+            # Another server may have taken over by now. The connection is used by this thread alone; to connect it anew
+            # would lead to the server that Sentinels have named before.
             self._close_reader()
+            self._reader = None
             raise
         return _mail(found[1]) if found else None
 

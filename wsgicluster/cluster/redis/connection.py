@@ -8,7 +8,9 @@ import redis.exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from wsgicluster.cluster.redis.sentinels import connect_through
 from wsgicluster.errors import UsageError
+from wsgicluster.settings.types.redis_url import sentinels
 
 TIMEOUT_S = 2.0
 """How long a command may take."""
@@ -32,9 +34,11 @@ def connect(url: str, timeout_s: float = TIMEOUT_S, **options: Any) -> redis.Red
 
     ``timeout_s`` is how long a command may take, ``options`` are more of the library's.
     """
-    client: redis.Redis = redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0), **options
-    )
+    options = {
+        **options, "socket_timeout": timeout_s, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0),
+    }  # fmt: skip
+    asked = sentinels(url)
+    client: redis.Redis = redis.Redis.from_url(url, **options) if asked is None else connect_through(asked, options)
     return client
 
 

@@ -6,20 +6,20 @@ The application has been loaded before the server starts, so that a reload repla
 from collections.abc import Callable
 from typing import Any
 
-from wsgicluster.gunicorn.app.wsgiapp import WSGIApplication
+from wsgicluster.gunicorn.app.base import Application
 from wsgicluster.settings.paste import has_loggers
 
-_Application = Callable[..., Any]
+_WSGIApplication = Callable[..., Any]
 
 
-class PasteServer(WSGIApplication):
+class PasteServer(Application):
     """A server of the application, with the settings of its section; a configuration file comes before these.
 
     ``global_conf`` is ``[DEFAULT]``, whose ``__file__`` is the path of the file. In the section ``config`` is a
     configuration file; ``host`` and ``port`` are an address, ``host`` alone one or several; anything else is a setting.
     """
 
-    def __init__(self, app: _Application, global_conf: dict[str, str], section: dict[str, str]) -> None:
+    def __init__(self, app: _WSGIApplication, global_conf: dict[str, str], section: dict[str, str]) -> None:
         self._app = app
         self._file = global_conf.get("__file__", "")
         self._section = dict(section)
@@ -44,11 +44,11 @@ class PasteServer(WSGIApplication):
         return self._app
 
 
-def serve(app: _Application, global_conf: dict[str, str], **section: str) -> None:
+def serve(app: _WSGIApplication, global_conf: dict[str, str], **section: str) -> None:
     """What ``use = egg:wsgicluster`` runs in a section ``[server:main]``; ends the program when the server stops."""
     PasteServer(app, global_conf, section).run()
 
 
-def server_factory(global_conf: dict[str, str], **section: str) -> Callable[[_Application], None]:
+def server_factory(global_conf: dict[str, str], **section: str) -> Callable[[_WSGIApplication], None]:
     """The same for tools that make a server first, and then give it the application."""
     return lambda app: serve(app, global_conf, **section)

@@ -53,6 +53,7 @@ MASK = "***"
 """Replaces what may be a secret, wherever settings are shown."""
 _SECRET_KEY = pattern("pass|secret|token|credential|auth|dsn|key$", re.IGNORECASE)
 _URL_PASSWORD = pattern(r"(://[^/\s:@'\"]*:)[^@/\s'\"]+@")
+_QUERY_PASSWORD = pattern(r"([?&](?:\w+_)?password=)[^&#\s'\"]+")
 _HIGHEST_ID = (1 << 32) - 2
 
 
@@ -268,7 +269,7 @@ def _show_mapping(value: object) -> str:
 
 def without_passwords(text: str) -> str:
     """The text, with the passwords of URLs masked."""
-    return _URL_PASSWORD.sub(rf"\1{MASK}@", text)
+    return _QUERY_PASSWORD.sub(rf"\1{MASK}", _URL_PASSWORD.sub(rf"\1{MASK}@", text))
 
 
 def _show_function(value: object) -> str:

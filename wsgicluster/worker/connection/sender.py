@@ -17,39 +17,16 @@ from typing import Any
 from wsgicluster.errors import ClientGone
 from wsgicluster.worker.connection.host import Host
 from wsgicluster.worker.transport.outbox import Outbox
+from wsgicluster.worker.transport.pace_wait import PaceWait
 from wsgicluster.worker.transport.timeouts import SendLimit
 from wsgicluster.worker.transport.transport import ByteTransport, plain_transport
 from wsgicluster.worker.transport.write_wait import WriteWait
 from wsgicluster.wsgi.files import FileRegion
 
-PACE_S = 0.001, 0.008
-"""How long, at least and at most, a response may wait for a client that reads as fast as the application writes, before
-it is stored. That costs as much as sending it twice, but a client that reads slowly must not keep the worker."""
-
 _RESET, _END = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 """What closing a socket does, as SO_LINGER has it: reset the connection, or send what is left and end it."""
 
 _TOO_SLOW = "the client has not taken its response in time"
-
-
-class PaceWait:
-    """How long this process waits for a client now: less after each one that was slow, more after each that was not.
-
-    However many slow clients there are, they soon cost the worker no more than the least time each.
-    """
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds = PACE_S[1]
-
-    def shorten(self) -> None:
-        """A client has read nothing in this time."""
-        self.seconds = max(PACE_S[0], self.seconds / 2)
-
-    def lengthen(self) -> None:
-        """A client was worth the time."""
-        self.seconds = min(PACE_S[1], self.seconds * 2)
 
 
 _pace_wait = PaceWait()
@@ -254,23 +231,29 @@ class Sender:
         self.outbox = outbox = Outbox(self.host.storage)
         return outbox
 
-    def _pace(self, outbox: Outbox) -> None:
-        # A client that reads as fast as we write needs no temp file, only a moment. One that lets such a moment pass
-        # without reading gets no other before it has taken all that is stored by then: it may only have been held up.
+    def makes_room(self) -> bool:
+        """Wait a moment until the client has made room in the socket; whether it has."""
+        # Looked up now: gevent puts one there that lets other greenlets run.
         poll = select.poll()
         poll.register(self.descriptor, select.POLLOUT)
         began = monotonic()
+        room = bool(poll.poll(_pace_wait.begin(began) * 1000))
+        now = monotonic()
+        _pace_wait.end(now, room)
+        self.host.has_waited(now - began)
+        return room
+
+    def _pace(self, outbox: Outbox) -> None:
+        # A client that reads as fast as we write needs no temp file, only a moment. One that lets such a moment pass
+        # without reading gets no other before it has taken all that is stored by then: it may only have been held up.
         while outbox.memory_bytes > outbox.buffer_bytes // 2:
-            if not poll.poll(_pace_wait.seconds * 1000):
+            if not self.makes_room():
                 if self.quick:
                     self.quick, self.write_wait = False, None  # that is of an earlier response
                 outbox.lagging = True
-                _pace_wait.shorten()
                 break
-            _pace_wait.lengthen()
             if outbox.flush(self.transport):
                 break
-        self.host.has_waited(monotonic() - began)
 
     def _wait_for_room(self, outbox: Outbox | None, size: int) -> None:
         """Send, and wait for the client, until a block of this size may be kept. Raises ClientGone or FileFault."""

@@ -75,6 +75,10 @@ class ThreadedLoop(SharedLoop):
             self._asleep = False
             os.eventfd_write(self._bell, 1)
 
+    def descriptors(self) -> frozenset[int]:
+        """All that are its own."""
+        return super().descriptors() | {self._bell}
+
     def close(self) -> None:
         """Close the descriptors."""
         super().close()

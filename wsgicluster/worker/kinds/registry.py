@@ -11,7 +11,7 @@ from typing import Any
 
 from wsgicluster.errors import AppLoadError, UsageError
 from wsgicluster.gunicorn.imports import importable
-from wsgicluster.http import core
+from wsgicluster.http import core, response
 from wsgicluster.settings.types.worker import ENTRY_POINTS, KINDS, WorkerClass, kind_row, split_dotted
 from wsgicluster.worker.hooks import OF_KIND, WorkerHooks, kind_of
 from wsgicluster.worker.kinds.parts import KindParts
@@ -30,12 +30,15 @@ def check_kind(wanted: WorkerClass) -> None:
 def import_kind(wanted: WorkerClass) -> None:
     """Import the modules of a kind that needs no other package, before workers are forked, which then share them.
 
+    What their first requests would have to compile is compiled, too.
+
     A worker imports the rest of its modules as its user, who may not be allowed to enter the folder of this package.
     """
     row = kind_row(wanted)
     if row.module and not row.package:
         for module in (f"kinds.{row.module}", *(row.compiled if core.compiled else ())):
             importlib.import_module(f"wsgicluster.worker.{module}")
+    response.prepare()
 
 
 def hooks_class(wanted: WorkerClass) -> type[WorkerHooks]:

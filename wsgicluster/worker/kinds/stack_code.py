@@ -31,4 +31,4 @@ def calling_code(application: object) -> frozenset[CodeType]:
     """`CALLS_APPLICATION`, and what is called as the application, if that is ours: it may only call another one."""
     named = getattr(application, "__code__", None)
     ours = str(getattr(application, "__module__", "")).startswith("wsgicluster.")
-    return CALLS_APPLICATION | ({named} if ours and named is not None else set())
+    return CALLS_APPLICATION | {named} if ours and named is not None else CALLS_APPLICATION

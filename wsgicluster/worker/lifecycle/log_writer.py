@@ -6,13 +6,13 @@ from wsgicluster.wsgi.error_stream import ErrorStream
 
 
 class LogWriter:
-    """Writes what requests leave to be logged; reopens the files when USR1 has asked for that."""
+    """Writes what requests leave to be logged; reopens the files when USR1 has asked for that, as ``signals`` know."""
 
     def __init__(self, logs: Logs, error_stream: ErrorStream, signals: WorkerSignals | None) -> None:
         self._logs = logs
         self._access = logs.access
         self._error_stream = error_stream
-        self._signals = signals
+        self.signals = signals
 
     def write(self) -> None:
         """Write what requests have left to be logged by now; then open the files anew if that has been asked for."""
@@ -20,8 +20,8 @@ class LogWriter:
             self._access.flush()
         if self._error_stream.unfinished:
             self._error_stream.settle()
-        if self._signals is not None and self._signals.reopen:
-            self._signals.reopen = False
+        if self.signals is not None and self.signals.reopen:
+            self.signals.reopen = False
             self._logs.reopen()
 
     def flush(self) -> None:

@@ -53,6 +53,11 @@ class Recycling:
         self._rate = 0.0
         self._rate_from = (0.0, 0)
 
+    def begin(self, boot_s: float, resident: Callable[[], int]) -> None:
+        """Say how long the boot took, and what reads the memory: where that was not known when this was made."""
+        self._boot_s = boot_s
+        self._resident = resident
+
     def measure(self) -> int:
         """The resident memory now, in bytes."""
         self.resident_bytes = self._resident()

@@ -10,7 +10,15 @@ from types import FrameType
 from typing import Protocol
 
 from wsgicluster.system import forks
-from wsgicluster.system.signals import DUMP_STACKS, IGNORED_BY_WORKERS, WORKER_ACTIONS, ignore, stop_ignoring
+from wsgicluster.system.signals import (
+    BY_DEFAULT,
+    DUMP_STACKS,
+    IGNORED_BY_WORKERS,
+    WORKER_ACTIONS,
+    ignore,
+    set_handler,
+    stop_ignoring,
+)
 from wsgicluster.worker.loop.loop import Loop
 
 
@@ -51,9 +59,9 @@ class WorkerSignals:
         for number in IGNORED_BY_WORKERS:
             # What is ignored by the system would be in every program that the application starts, too.
             ignore(number)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        set_handler(signal.SIGCHLD, BY_DEFAULT)
         for handled, handler in self._handlers.items():
-            signal.signal(handled, handler)
+            set_handler(handled, handler)
         signal.set_wakeup_fd(self._wake_send.fileno(), warn_on_full_buffer=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
 

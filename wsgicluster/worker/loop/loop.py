@@ -62,6 +62,10 @@ class Loop:
         self._looked_at = 0
         """Descriptors that have been ready since the last turn that had room for more."""
 
+    def descriptors(self) -> frozenset[int]:
+        """All that are its own."""
+        return frozenset((self._epoll.fileno(),))
+
     def fileno(self) -> int:
         """The epoll's descriptor."""
         return self._epoll.fileno()

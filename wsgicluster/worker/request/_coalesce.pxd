@@ -34,6 +34,7 @@ cdef class Coalescer:
 
     cdef list _take_back(self)
     cdef bint _gather(self, bytes block) except -1
+    cdef bint _is_read_quickly(self) except -1
     cdef bint _add(self, bytes block) except -1
     cdef bint _start(self) noexcept
     cdef bint hold(self, int descriptor, const char *data, Py_ssize_t size) noexcept

@@ -386,6 +386,7 @@ cdef class Coalescer:
         """Send what has been gathered; what is left of it, or None when the client is gone."""
         cdef int index
         cdef bint failed
+        cdef iovec *part
         cdef Stream *stream = self.stream
         # Another thread of the application may write meanwhile: what it gathers is kept apart.
         cdef list kept = self.kept
@@ -402,8 +403,13 @@ cdef class Coalescer:
             pthread_mutex_unlock(&stream.mutex)
         pthread_mutex_lock(&stream.mutex)
         failed = stream.failure != 0
-        for index in range(stream.first, stream.count):
-            left.append((<char *>stream.parts[index].iov_base)[:stream.parts[index].iov_len])
+        for index in range(stream.count - 1, stream.first - 1, -1):
+            part = &stream.parts[index]
+            if stream.arena <= <char *>part.iov_base < stream.arena + ARENA_BYTES:
+                left.append((<char *>part.iov_base)[:part.iov_len])
+            else:
+                left.append(memoryview(kept.pop())[-<Py_ssize_t>part.iov_len:])
+        left.reverse()
         _forget(stream)
         pthread_mutex_unlock(&stream.mutex)
         _leave_stream(stream)
@@ -413,17 +419,19 @@ cdef class Coalescer:
         """Keep a block for a moment, since others follow quickly; False when it is none of those."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(block)
         if (
-            not 0 < size <= GATHERED_BYTES or 0 <= self.room < size
-            or now() - self.last >= QUICK_S or not self._start()
+            not 0 < size <= GATHERED_BYTES or 0 <= self.room < size or not self._start()
+            # Behind what waits already it is sent soonest from there.
+            or (now() - self.last >= QUICK_S and (self.stream is NULL or self.stream.first == self.stream.count))
         ):
             return False
         if not self._add(block):
             if self.stream is NULL:
                 return False  # there are too many
-            self.settle()
-            if self.connection.sends_later or not self._add(block):
-                return False
-            self.quick = True
+            if not self._is_read_quickly() or not self._add(block):
+                self.settle()
+                if self.connection.sends_later or not self._add(block):
+                    return False
+                self.quick = True
         self.gathered_bytes += size
         self.gathered_blocks += 1
         if self.room > 0:
@@ -433,6 +441,21 @@ cdef class Coalescer:
         if self.beat_s and 0.0 < self.floats[DEADLINE] < self.last + self.beat_s:
             self.floats[DEADLINE] = self.last + self.beat_s
         return True
+
+    cdef bint _is_read_quickly(self) except -1:
+        """Send all that waits, as long as a client that has taken a lot takes more."""
+        cdef Stream *stream = self.stream
+        cdef Py_ssize_t given = self.gathered_bytes + <Py_ssize_t>self.response.sent_bytes
+        while self.stream is stream and not stream.failure:
+            with nogil:
+                pthread_mutex_lock(&stream.mutex)
+                _send(stream)
+                pthread_mutex_unlock(&stream.mutex)
+            if not stream.full:
+                return True
+            if given < GATHERED_BYTES + <Py_ssize_t>stream.waiting_bytes or not self.connection.makes_room():
+                break
+        return False
 
     cdef bint _add(self, bytes block) except -1:
         """Take a block, framed as a chunk (RFC 9112, section 7.1) if wanted; False when it has to wait for `settle`."""

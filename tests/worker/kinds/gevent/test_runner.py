@@ -103,13 +103,41 @@ def test_a_greenlet_that_is_killed_before_it_begins_is_answered() -> None:
         runner: Any = own.parts.runner.run.__self__  # type: ignore[attr-defined]
         begun = runner._begin
 
-        def kill_first(found: Any, connection: Any) -> None:
-            found.kill(block=False)
-            begun(found, connection)
+        def kill_first() -> None:
+            runner._fresh[0][0].kill(block=False)
+            begun()
 
         runner._begin = kill_first
         own.ask(client)
         assert b" 500 " in own.answer(client, b"\n")
+        runner._begin = begun
+        own.ask(fresh := own.connect())
+        assert own.answer(fresh).startswith(KEPT)
+
+
+def test_what_is_thrown_into_the_hub_leaves_no_request_behind() -> None:
+    with OwnWorker(PARTS, Gate()) as own:
+        clients = [own.connect() for _ in range(2)]
+        own.turn_until(lambda: len(own.context.connections) == 2)
+        runner: Any = own.parts.runner.run.__self__  # type: ignore[attr-defined]
+        begun = runner._begin
+
+        class Thrown:
+            dead = False
+
+            def switch(self) -> None:
+                raise ValueError("thrown into the hub")
+
+        def throw_first() -> None:
+            runner._begin = begun
+            runner._fresh.appendleft((Thrown(), None))
+            begun()
+
+        runner._begin = throw_first
+        for client in clients:
+            own.ask(client)
+        for client in clients:
+            assert own.answer(client).startswith(KEPT)
 
 
 def test_a_body_is_read_while_it_arrives() -> None:
@@ -163,3 +191,23 @@ def test_whose_fault_a_failure_is() -> None:
     endless.__context__ = endless
     assert broken_body(endless) is None
     assert not issubclass(RequestCancelled, Exception)
+
+
+def test_the_locals_of_a_request_are_those_of_its_own_greenlets_alone() -> None:
+    found = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        own = gevent.getcurrent().spawn_tree_locals
+        assert own == {}
+        own["request"] = environ["PATH_INFO"]
+        found.append(gevent.spawn(lambda: gevent.getcurrent().spawn_tree_locals).get())
+        return hello(environ, start_response)
+
+    with OwnWorker(PARTS, app) as own:
+        client = own.connect()
+        for path in (b"/a", b"/b"):
+            own.ask(client, b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert own.answer(client).startswith(KEPT)
+        # Those that the main greenlet makes by itself share none either, as ever.
+        assert gevent.spawn(str).spawn_tree_locals is not gevent.spawn(str).spawn_tree_locals
+    assert found == [{"request": "/a"}, {"request": "/b"}]

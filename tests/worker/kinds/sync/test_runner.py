@@ -105,10 +105,10 @@ def test_the_applications_time_stands_still_while_it_waits_for_its_client() -> N
         began = time.monotonic()
         own.parts.host.wait_for_client(poll, 0.05)
         waited_s = time.monotonic() - began
-        assert waited_s >= 0.04
-        assert floats[Cell.DEADLINE] == pytest.approx(deadline + waited_s, abs=0.03)
+        moved = floats[Cell.DEADLINE]
+        assert 0.04 <= moved - deadline <= waited_s
         own.parts.host.has_waited(2.0)
-        assert floats[Cell.DEADLINE] == pytest.approx(deadline + waited_s + 2.0, abs=0.03)
+        assert floats[Cell.DEADLINE] == pytest.approx(moved + 2.0)
         own.parts.runner.waits.lift_deadline(connection)
         assert floats[Cell.DEADLINE] == 0.0
         own.parts.host.has_waited(2.0)

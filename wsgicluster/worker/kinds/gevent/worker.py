@@ -12,6 +12,7 @@ import itertools
 import logging
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import metadata
@@ -240,6 +241,8 @@ class GreenletOffloading(Offloading):
         self._stream_body = context.settings.stream_body
         self._upload_folder = context.settings.tmp_upload_dir
         self._free: list[GreenletRequestRunner] = []
+        self._spawner: Any = getcurrent()
+        self._fresh: deque[tuple[RequestGreenlet, OffloadedConnection]] = deque()
 
     def offered(self) -> KindRunner:
         """What the worker's other parts get of it."""
@@ -248,16 +251,34 @@ class GreenletOffloading(Offloading):
     def submit(self, connection: OffloadedConnection) -> None:
         """Give the request a greenlet."""
         runner = self._free.pop() if self._free else self._new_runner()
+        # gevent asks the greenlet that makes another one for its locals. The main one has none, as those that it makes
+        # are to share none; but to raise and catch the error of that costs as much as all the rest of a new greenlet.
+        spawner = self._spawner
+        spawner.spawn_tree_locals = None
         runner.greenlet = found = RequestGreenlet(self._serve, runner, connection)
+        del spawner.spawn_tree_locals
+        found.spawn_tree_locals = {}
         found.gr_context = self.variables.copy()
-        self.loop.soon_in_hub(self._begin, found, connection)
+        fresh = self._fresh
+        if not fresh:
+            # One call for all that this turn of the loop collects: to have the hub call costs as much as to begin one.
+            self.loop.soon_in_hub(self._begin)
+        fresh.append((found, connection))
 
-    def _begin(self, found: RequestGreenlet, connection: OffloadedConnection) -> None:
-        """In the hub: run a request, unless its greenlet has been killed before it has begun."""
-        if not found.dead:
-            found.switch()
-            return
-        self.loop.call_soon(partial(connection.refuse, ProtocolError(500, "the request's greenlet was killed")))
+    def _begin(self) -> None:
+        """In the hub: run the requests that have come, but for those whose greenlet has been killed meanwhile."""
+        fresh = self._fresh
+        try:
+            while fresh:
+                found, connection = fresh.popleft()
+                if found.dead:
+                    error = ProtocolError(500, "the request's greenlet was killed")
+                    self.loop.call_soon(partial(connection.refuse, error))
+                else:
+                    found.switch()
+        finally:
+            if fresh:  # something was thrown into the hub
+                self.loop.soon_in_hub(self._begin)
 
     def _new_runner(self) -> GreenletRequestRunner:
         return GreenletRequestRunner(self._parts.cycle, self.load.running, self._parts.refusals)

@@ -11,6 +11,7 @@ from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cpython.exc cimport PyErr_SetFromErrno
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
@@ -34,7 +35,7 @@ from wsgicluster.errors import ClientGone
 from wsgicluster.http.connection import Phase
 from wsgicluster.ipc import reasons as _reasons
 from wsgicluster.ipc import scoreboard as _scoreboard
-from wsgicluster.system.addresses import read_address
+from wsgicluster.system.network.addresses import read_address
 from wsgicluster.worker.connection.states import ConnectionState
 from wsgicluster.wsgi.begun import BegunIterable
 from wsgicluster.wsgi.client_callables import ClientCallables
@@ -123,7 +124,16 @@ cdef class CompiledFastPath:
     cdef PageCounters page
     cdef sockaddr_storage address
     cdef Head head
-    cdef char data[RECEIVE_BYTES]
+    cdef char *data
+
+    def __cinit__(self):
+        # Not a part of the object, which would be cleared as a whole: most of it is never used, and then takes no memory.
+        self.data = <char *>PyMem_RawMalloc(RECEIVE_BYTES)
+        if self.data == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.data)
 
     def __init__(self, cycle, Coalescer coalescer not None, limits, trust, double keepalive_s, double slow_s):
         self.arrival = -1

@@ -1,0 +1,1 @@
+"""What the kernel tells of addresses and sockets, and does with them."""
