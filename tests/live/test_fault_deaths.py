@@ -29,10 +29,9 @@ def hit(number):
 
 def close_the_loop_s_own_descriptor():
     import os
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and "eventpoll" in os.readlink(f"/proc/self/fd/{name}"):
-            os.close(int(name))
-            return
+    with os.scandir("/proc/self/fd") as found:  # which is there, too, while its entries are read
+        loop = next(int(each.name) for each in found if "eventpoll" in os.readlink(each.path))
+    os.close(loop)
 
 
 def application(environ, start_response):

@@ -252,18 +252,14 @@ _CLASSES: dict[str, type[Message]] = {
 _BESIDE = "descriptors"
 """The field that travels beside the packet."""
 
-_FIELDS = {
-    kind: tuple(field.name for field in dataclasses.fields(kind) if field.name != _BESIDE) for kind in _CLASSES.values()
-}
-"""The names of those that stand in the packet."""
-
 
 def encode(message: Message) -> bytes:
     """The packet of one message."""
     fields: dict[str, Any] = {"type": type(message).__name__}
-    for name in _FIELDS[type(message)]:
-        value = getattr(message, name)
-        fields[name] = _cut(value) if isinstance(value, str) else value
+    for name in message.__slots__:  # those of the class, without the library, which would look at all of it
+        if name != _BESIDE:
+            value = getattr(message, name)
+            fields[name] = _cut(value) if isinstance(value, str) else value
     return json.dumps(fields).encode()
 
 

@@ -37,6 +37,7 @@ from wsgicluster.worker.lifecycle.promotion import Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.state import StateCell
+from wsgicluster.worker.loop.loop import Loop
 from wsgicluster.worker.request.cycle import Application, Cycle
 from wsgicluster.worker.request.first_failure import FirstFailure
 from wsgicluster.worker.request.outcome import Outcome
@@ -62,6 +63,8 @@ class Booted:
     """The hooks of the configuration file, None where there are none."""
     promotion: Promotion | None = None
     """Whether a mold may be forked from the worker, where that may be asked of it."""
+    loop: Loop | None = None
+    """One that was made for it already."""
 
 
 def build_worker(booted: Booted, kind: KindParts, application: Application) -> Worker:
@@ -158,7 +161,7 @@ def _context(booted: Booted, kind: KindParts) -> WorkerContext:
         settings,
         assignment,
         booted.logs,
-        kind.loop(assignment.page, settings.timeout),
+        booted.loop or kind.loop(assignment.page, settings.timeout),
         booted.state,
         errors,
         in_force,

@@ -8,7 +8,6 @@ Nothing here may depend on the application, or on the process: what does is give
 """
 
 import contextlib
-import dataclasses
 import gc
 import os
 import resource
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from wsgicluster.ipc.assignment import Assignment
-from wsgicluster.ipc.scoreboard import Page
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.settings.types.worker import KINDS
@@ -29,7 +27,6 @@ from wsgicluster.worker.lifecycle.promotion import Promotion
 from wsgicluster.worker.lifecycle.recycle import Recycling, with_jitter
 from wsgicluster.worker.lifecycle.signals import WorkerSignals
 from wsgicluster.worker.lifecycle.state import StateCell
-from wsgicluster.worker.loop.loop import Loop
 from wsgicluster.worker.request.cycle import Application
 from wsgicluster.wsgi.environ import place_of
 
@@ -46,15 +43,21 @@ class BuiltWorker:
         self._recycling = recycling_of(settings, 0.0, _unknown)
         self._surroundings = _surroundings(logs)
         promotion = Promotion((), kind.thread_names, kind.unforkable)
-        booted = Booted(settings, assignment, logs, StateCell(assignment.page), self._recycling, promotion=promotion)
+        loop = kind.loop(assignment.page, settings.timeout)
+        booted = Booted(
+            settings,
+            assignment,
+            logs,
+            StateCell(assignment.page),
+            self._recycling,
+            promotion=promotion,
+            loop=loop,
+        )
         with contextlib.ExitStack() as undo:
-
-            def loop(page: Page, beat_s: float) -> Loop:
-                return undo.enter_context(contextlib.closing(kind.loop(page, beat_s)))
-
-            self.worker: Worker = build_worker(booted, dataclasses.replace(kind, loop=loop), _not_loaded)
+            undo.callback(loop.close)
+            self.worker: Worker = build_worker(booted, kind, _not_loaded)
             undo.pop_all()
-        self.descriptors = self.worker.context.loop.descriptors()
+        self.descriptors = loop.descriptors()
         self._closed = False
 
     def close(self) -> None:

@@ -435,8 +435,10 @@ cdef class CompiledFastPath:
             close(self.arrival)
             self.arrival = -1
             return 0
-        if outcome is not _KEEP:
-            connection.reader.flags = start.flags
+        if outcome is _KEEP and connection.kept and connection.outbox is None:
+            connection.deadline = started + self.keepalive_s  # what `served` comes to for most
+            return 0
+        connection.reader.flags = start.flags
         connection.served(outcome)
         return 0
 
