@@ -94,7 +94,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     | {"ipc", "arbiter.inbox", "arbiter.children", "arbiter.listeners", "arbiter.postmortem", "arbiter.service"},
     "arbiter.control": LEVEL_1
     | {
-        "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
+        "ipc", "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
     },
     "arbiter.operations": LEVEL_1
     | {
@@ -153,7 +153,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"entry"}),
-    "entry": frozenset({"cli"}),
+    "quick_import": frozenset(),
+    "entry": frozenset({"cli", "quick_import"}),
 }  # fmt: skip
 """Room to the rooms it may import besides itself; ``cli`` joins all of them."""
 

@@ -276,18 +276,3 @@ def test_pickles() -> None:
     assert pickle.loads(pickle.dumps(made)) == made
     assert made != Pickled(4, ("a",))
     assert {made: 1}[Pickled(3, ("a",))] == 1
-
-
-def test_the_library_looks_at_fields_when_they_are_asked_for() -> None:
-    base: Any = frozen(dataclass)
-    derived: Any = inherited(dataclass)
-    for cls in (base, derived):
-        assert cls(1) == cls(1)
-    assert [field.name for field in dataclasses.fields(derived)] == ["x", "y"]
-    assert dataclasses.is_dataclass(base)
-
-    class Further(base):  # type: ignore[misc]
-        """Asks through a class that is not one itself."""
-
-    assert [field.name for field in dataclasses.fields(Further)] == ["x", "y", "words"]
-    assert Further.__match_args__ == ("x", "y", "words")

@@ -1,21 +1,19 @@
 """`dataclasses.dataclass` with methods that are made when they are first used; all dataclasses of ours are made by it.
 
-The library looks at the fields of each class when its module is imported, makes one with slots twice, and compiles the
-text of up to six methods: with a hundred and thirty classes, of which a start uses a third, that took 42 % of the
-instructions of the import. Here a class gets what is the same for all, its slots, and the names and defaults of its
-fields; the library's functions work as on any dataclass, and have it look at the fields when one first asks for them.
-``__init__`` is compiled once a class is used often: most make a few objects in the life of a process, which takes less
-than the compiler does.
+The library compiles the text of up to six methods for each class when its module is imported: with a hundred and thirty
+classes, of which a start uses a third, that took 42 % of the instructions of the import. Here the library finds the
+fields, all its functions work as on any dataclass, and only ``__init__`` is compiled, once a class is used often: most
+make a few objects in the life of a process, which takes less than the compiler does.
 """
 
 import functools
 import operator
 import reprlib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, FrozenInstanceError, fields
-from dataclasses import dataclass as _of_library
+from collections.abc import Callable
+from dataclasses import MISSING, FrozenInstanceError, fields
+from dataclasses import dataclass as _fields_found
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["dataclass"]
 
@@ -38,136 +36,29 @@ else:
         """The class with its fields, and with the methods that `dataclasses.dataclass` would give it."""
         if cls is None:
             return functools.partial(dataclass, frozen=frozen, slots=slots, kw_only=kw_only, eq=eq)
-        declared = _declared(cls)
-        init = _DeferredInit(frozen)
-        namespace = _namespace(cls, init, frozen, slots, eq)
-        if slots:
-            made = _slotted(cls, declared, namespace)
-        else:
-            made = cls
-            for name, default in declared.items():
-                if isinstance(default, Field):
-                    namespace[name] = default.default
-            for name, value in namespace.items():
-                if value is not MISSING:
-                    setattr(cls, name, value)
-                else:
-                    delattr(cls, name)
-        init.cls = made
-        _known[made] = _Declared(declared, kw_only)
+        # Without a docstring the library would write one, which takes the signature of __init__.
+        cls.__doc__ = cls.__doc__ or cls.__name__
+        made = _fields_found(init=False, repr=False, eq=False, slots=slots, kw_only=kw_only)(cls)
+        _add_methods(made, frozen, slots, eq)
         return made
 
 
-class _Declared:
-    """What the text of a class says: its own fields, each with its default, the library's `Field`, or ``MISSING``."""
-
-    __slots__ = ("fields", "kw_only")
-
-    def __init__(self, fields: Mapping[str, Any], kw_only: bool) -> None:
-        self.fields = fields
-        self.kw_only = kw_only
-
-
-_known: dict[type[Any], _Declared] = {}
-
-
-def _declared(cls: type[Any]) -> dict[str, Any]:
-    own = cls.__dict__
-    return {
-        name: own.get(name, MISSING)
-        for name, annotation in cls.__annotations__.items()
-        if annotation is not ClassVar and getattr(annotation, "__origin__", None) is not ClassVar
-    }
-
-
-def _all_fields(cls: type[Any]) -> dict[str, tuple[Any, bool]]:
-    """What is declared of each field, in order and with those of base classes, and whether its class wants a name."""
-    found = {}
-    for each in reversed(cls.__mro__):
-        if each in _known:
-            row = _known[each]
-            for name, default in row.fields.items():
-                found[name] = (default, row.kw_only)
-    return found
-
-
-def _namespace(cls: type[Any], init: "_DeferredInit", frozen: bool, slots: bool, eq: bool) -> dict[str, Any]:
-    """What the class does not have yet. Without a docstring the library would write one."""
-    methods: dict[str, Any] = {"__init__": init, "__repr__": _repr, **_ABOUT_FIELDS}
+def _add_methods(cls: type[Any], frozen: bool, slots: bool, eq: bool) -> None:
+    methods: dict[str, Any] = {"__init__": _DeferredInit(cls, frozen), "__repr__": _repr}
     if eq:
         methods["__eq__"] = _eq
         methods["__hash__"] = _hash if frozen else None
     if frozen:
-        methods |= {"__setattr__": _set_attribute, "__delattr__": _delete_attribute}
+        methods |= _frozen(cls)
         if slots:
             # What copies and unpickles an object would set its attributes one by one.
             methods |= {"__getstate__": _get_state, "__setstate__": _set_state}
-    own = cls.__dict__
-    for name in own.keys() & methods.keys():
-        # Not written in the class: Python sets it for one that has __eq__.
-        if name != "__hash__" or own[name] is not None or "__eq__" not in own:
-            del methods[name]
-    if not own.get("__doc__"):
-        methods["__doc__"] = cls.__name__
-    return methods
-
-
-def _slotted(cls: type[Any], declared: Mapping[str, Any], namespace: Mapping[str, Any]) -> type[Any]:
-    """The class once more, since a class has slots from the start."""
-    taken = set[str]()
-    for base in cls.__mro__[1:]:
-        slots = base.__dict__.get("__slots__", ())
-        taken.update([slots] if isinstance(slots, str) else slots)
-    names = dict.fromkeys((*_all_fields(cls), *declared))
-    whole = {
-        **{name: value for name, value in cls.__dict__.items() if name not in names},
-        **namespace,
-        "__slots__": tuple([name for name in names if name not in taken]),
-    }
-    for name in ("__dict__", "__weakref__"):
-        whole.pop(name, None)
-    metaclass: Any = type(cls)
-    made: type[Any] = metaclass(cls.__name__, cls.__bases__, whole)
-    made.__qualname__ = cls.__qualname__
-    return made
-
-
-class _AboutFields:
-    """One of the attributes by which the library knows a dataclass; when one is asked for, it makes all of them."""
-
-    __slots__ = ("_name",)
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: object, owner: type[Any]) -> Any:
-        cls = _dataclass_of(owner)
-        row = _known[cls]
-        twin = type(
-            cls.__name__,
-            tuple(base for base in cls.__bases__ if base in _known),
-            {
-                "__doc__": cls.__doc__,
-                "__module__": cls.__module__,
-                "__annotations__": {name: cls.__annotations__[name] for name in row.fields},
-                **{name: default for name, default in row.fields.items() if default is not MISSING},
-            },
-        )
-        _of_library(init=False, repr=False, eq=False, kw_only=row.kw_only)(twin)
-        for name, deferred in _ABOUT_FIELDS.items():
-            if cls.__dict__.get(name) is deferred:
-                setattr(cls, name, getattr(twin, name))
-        return getattr(cls, self._name)
-
-
-_ABOUT_FIELDS = {
-    name: _AboutFields(name) for name in ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
-}
-
-
-def _dataclass_of(cls: type[Any]) -> type[Any]:
-    """The class itself, or the nearest base that is a dataclass."""
-    return next(each for each in cls.__mro__ if each in _known)
+    own = dict(cls.__dict__)
+    if own.get("__hash__") is None and "__eq__" in own:
+        own.pop("__hash__", None)  # not written in the class: Python sets it for one that has __eq__
+    for name, method in methods.items():
+        if name not in own:
+            setattr(cls, name, method)
 
 
 _USES = 50
@@ -180,10 +71,10 @@ class _DeferredInit:
     It keeps nothing of what it finds out about the fields: that would be memory of each worker.
     """
 
-    __slots__ = ("_frozen", "_left", "cls")
+    __slots__ = ("_cls", "_frozen", "_left")
 
-    def __init__(self, frozen: bool) -> None:
-        self.cls: type[Any]
+    def __init__(self, cls: type[Any], frozen: bool) -> None:
+        self._cls = cls
         self._frozen = frozen
         self._left = _USES
 
@@ -197,7 +88,7 @@ class _DeferredInit:
 
     def _compiled(self) -> FunctionType:
         """The function, which has taken this object's place."""
-        self.cls.__init__ = made = _init_of(self.cls, self._frozen)
+        self._cls.__init__ = made = _init_of(self._cls, self._frozen)
         return made
 
     def _fill(self, instance: object, /, *values: object, **named: object) -> None:
@@ -206,25 +97,22 @@ class _DeferredInit:
         given = len(values)
         at = taken = 0
         found = dict[str, object]()
-        for name, (declared, kw_only) in _all_fields(self.cls).items():
-            field = declared if isinstance(declared, Field) else None
-            default = declared if field is None else field.default
-            by_name = kw_only if field is None or field.kw_only is MISSING else field.kw_only
-            is_parameter = field is None or field.init
-            if is_parameter and not by_name and at < given:
+        for field in fields(self._cls):
+            name = field.name
+            if field.init and not field.kw_only and at < given:
                 if name in named:
                     break
                 found[name] = values[at]
                 at += 1
-            elif is_parameter and name in named:
+            elif field.init and name in named:
                 found[name] = named[name]
                 taken += 1
-            elif field is not None and field.default_factory is not MISSING:
+            elif field.default_factory is not MISSING:
                 found[name] = field.default_factory()
-            elif is_parameter and default is MISSING:
+            elif field.init and field.default is MISSING:
                 break
-            elif is_parameter:
-                found[name] = default
+            elif field.init:
+                found[name] = field.default
         else:
             if at == given and taken == len(named):
                 for name, value in found.items():
@@ -311,19 +199,20 @@ def _set_state(self: Any, state: list[Any]) -> None:
         object.__setattr__(self, field.name, value)
 
 
-def _is_kept(instance: object, name: str) -> bool:
-    """Is it a field, or an object of a dataclass itself? A class made from one may have attributes of its own."""
-    cls = type(instance)
-    return cls in _known or name in _all_fields(_dataclass_of(cls))
+def _frozen(cls: type[Any]) -> dict[str, Callable[..., None]]:
+    """The two methods that keep fields as they are; a class made from this one may have attributes of its own."""
 
+    def is_kept(instance: object, name: str) -> bool:
+        return type(instance) is cls or name in cls.__dataclass_fields__
 
-def _set_attribute(self: object, name: str, value: object) -> None:
-    if _is_kept(self, name):
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-    object.__setattr__(self, name, value)
+    def set_attribute(self: object, name: str, value: object) -> None:
+        if is_kept(self, name):
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        super(cls, self).__setattr__(name, value)
 
+    def delete_attribute(self: object, name: str) -> None:
+        if is_kept(self, name):
+            raise FrozenInstanceError(f"cannot delete field {name!r}")
+        super(cls, self).__delattr__(name)
 
-def _delete_attribute(self: object, name: str) -> None:
-    if _is_kept(self, name):
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
-    object.__delattr__(self, name)
+    return {"__setattr__": set_attribute, "__delattr__": delete_attribute}

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import select
 import socket
 import stat
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from tests.conftest import ROOT
 from wsgicluster.arbiter.listeners.matching import ListenTarget
 from wsgicluster.arbiter.listeners.sockets import Backlog, Listener, Owner, backlog_limit, open_listeners
 from wsgicluster.arbiter.service.launch import Passed
@@ -79,9 +81,21 @@ def test_a_host_name(opened: list[Listener]) -> None:
     assert listener.sock.getsockname()[0] == "127.0.0.1"
 
 
-def test_an_unknown_host_name() -> None:
-    with pytest.raises(AddressError, match=r"'no\.such\.host\.invalid' has no address"):
-        open_all([TcpAddress("no.such.host.invalid", 0)])
+@pytest.mark.parametrize("name", ["no.such.host.invalid", "no..such.host", f"{'a' * 64}.invalid"])
+def test_an_unknown_host_name(name: str) -> None:
+    with pytest.raises(AddressError, match=rf"'{re.escape(name)}' has no address"):
+        open_all([TcpAddress(name, 0)])
+
+
+def test_a_plain_address_needs_no_table_of_international_names() -> None:
+    code = (
+        "import sys; from wsgicluster.arbiter.listeners.sockets import *; "
+        "from wsgicluster.arbiter.listeners.matching import ListenTarget; from wsgicluster.settings import TcpAddress; "
+        "open_listeners([ListenTarget(TcpAddress('127.0.0.1', 0))], Backlog(16), Owner()); "
+        "print('encodings.idna' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")

@@ -239,9 +239,11 @@ def _defer(sock: socket.socket, seconds: float) -> None:
 def _resolve(address: TcpAddress) -> tuple[int, tuple[object, ...]]:
     """Address family and numeric address; a name stands for its IPv4 address if it has one."""
     host = "0.0.0.0" if address.host in ("", "*") else address.host
+    # Text would be encoded by a codec for international names, whose tables take a megabyte.
+    encoded = host.encode("ascii") if host.isascii() else host
     for family in (socket.AF_INET6,) if ":" in host else (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(socket.gaierror):  # no address of this family
-            found = socket.getaddrinfo(host, address.port, family, socket.SOCK_STREAM)
+            found = socket.getaddrinfo(encoded, address.port, family, socket.SOCK_STREAM)
             return family, found[0][4]
     raise AddressError(f"cannot listen on {address}: the host name {address.host!r} has no address")
 
