@@ -94,7 +94,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     | {"ipc", "arbiter.inbox", "arbiter.children", "arbiter.listeners", "arbiter.postmortem", "arbiter.service"},
     "arbiter.control": LEVEL_1
     | {
-        "ipc", "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
+        "control", "arbiter.inbox", "arbiter.plan", "arbiter.supervision", "arbiter.operations",
     },
     "arbiter.operations": LEVEL_1
     | {

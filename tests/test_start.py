@@ -14,11 +14,11 @@ from tests.live.client import fetch
 LEFT_OUT = (
     "argparse", "asyncio", "concurrent", "configparser", "datetime", "difflib", "email", "hashlib", "hmac", "html",
     "importlib.metadata", "importlib.resources", "logging.config", "multiprocessing", "pickle", "platform", "psutil",
-    "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "wsgicluster.admin", "wsgicluster.control",
-    "wsgicluster.ctl", "wsgicluster.doctor", "wsgicluster.embedding", "wsgicluster.gunicorn.arbiter_calls",
-    "wsgicluster.steward", "wsgicluster.worker.jobs",
+    "socketserver", "sqlite3", "ssl", "subprocess", "sysconfig", "wsgicluster.admin", "wsgicluster.ctl",
+    "wsgicluster.doctor", "wsgicluster.embedding", "wsgicluster.gunicorn.arbiter_calls", "wsgicluster.steward",
+    "wsgicluster.worker.jobs",
 )  # fmt: skip
-MOST_OURS = 300
+MOST_OURS = 312
 MOST_OTHERS = 145
 
 

@@ -16,8 +16,12 @@ from wsgicluster.arbiter import startup
 from wsgicluster.arbiter.children.entry_points import Roles
 from wsgicluster.arbiter.children.processes import ChildProcesses
 from wsgicluster.arbiter.children.scoreboard_file import open_scoreboard
-from wsgicluster.arbiter.control.deferred import DeferredControl
-from wsgicluster.arbiter.control.launch import Launch
+from wsgicluster.arbiter.control.handlers import CommandHandlers
+from wsgicluster.arbiter.control.launch_handlers import Launch, LaunchHandlers
+from wsgicluster.arbiter.control.memory_handlers import MemoryHandlers
+from wsgicluster.arbiter.control.opening import open_control
+from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
+from wsgicluster.arbiter.control.stack_handlers import StackHandlers
 from wsgicluster.arbiter.fault_budget import FaultBudget
 from wsgicluster.arbiter.inbox import Inbox
 from wsgicluster.arbiter.listeners.registry import Addresses
@@ -32,10 +36,12 @@ from wsgicluster.arbiter.service.daemonize import Background
 from wsgicluster.arbiter.service.launch import Origin
 from wsgicluster.arbiter.service.pidfile import PidFile
 from wsgicluster.arbiter.service.sd_notify import Announcer, Notifier
+from wsgicluster.arbiter.supervision.observation import event_as_json
 from wsgicluster.arbiter.supervision.supervisor import Supervisor
 from wsgicluster.arbiter.ticket_keys import TicketKeys
 from wsgicluster.arbiter.upgrade.upgrade import Upgrade
 from wsgicluster.clock import Clock, SystemClock
+from wsgicluster.control.event_history import EventHistory
 from wsgicluster.errors import ServerError
 from wsgicluster.ipc.app_metrics import AppMetricsFolder
 from wsgicluster.ipc.mailbox import MailboxRegistry
@@ -180,7 +186,7 @@ class Arbiter:
             pidfile=pidfile,
         )
         self._operations = Operations(parts)
-        self._make_control(parts, owned)
+        self._open_control(parts, owned)
         prepare(settings)
         tls = ticket_keys.for_workers(settings)
         children.hooks.listening([sock for _, sock in addresses.sockets(listeners)])
@@ -224,9 +230,19 @@ class Arbiter:
         self._admin.open(self._settings, self._origin.passed_admin)
         return listeners
 
-    def _make_control(self, parts: Parts, owned: contextlib.ExitStack) -> None:
+    def _open_control(self, parts: Parts, owned: contextlib.ExitStack) -> None:
+        """Open the control socket, where there can be one; closed last, when it is known how the server ended."""
+        history = EventHistory()
+        self._supervisor.events.observers.append(lambda event: history.add(event_as_json(event)))
         launch = Launch(self._origin.command, self._origin.directory, tuple(self._origin.environ))
-        self._control = DeferredControl(parts, self._operations, launch, self._inbox)
+        handlers = {
+            **CommandHandlers(parts, self._operations, history).table(),
+            **SettingHandlers(parts, self._operations).table(),
+            **StackHandlers(parts).table(),
+            **MemoryHandlers(parts).table(),
+            **LaunchHandlers(parts, launch).table(),
+        }
+        self._control = open_control(self._settings, self._inbox, handlers, self._clock, self._log)
         owned.callback(self._control.close)
         parts.children.admit_control = self._control.admit
 
@@ -271,7 +287,6 @@ class Arbiter:
         supervisor.check()
         self._operations.advance_stop()
         supervisor.carry_out()
-        control = self._control.open()
         # With a server after this one the service continues.
         status = supervisor.status(leaving=self._shutdown.is_leaving and self._upgrade.successor is None)
         if not status.stopping:
@@ -282,12 +297,12 @@ class Arbiter:
         self._publish(status)
         if status.is_over:
             return True
-        control.advance()
+        self._control.advance()
         due = min(
             supervisor.next_due(),
             self._announcer.next_due(),
             self._shutdown.next_due,
-            control.next_due(),
+            self._control.next_due(),
             self._metrics.next_due(),
         )
         self._inbox.wait(None if due == math.inf else max(0.0, due - self._clock.monotonic()))

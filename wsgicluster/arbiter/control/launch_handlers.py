@@ -7,11 +7,20 @@ import resource
 from collections.abc import Mapping
 from typing import Any
 
-from wsgicluster.arbiter.control.launch import Launch
 from wsgicluster.arbiter.operations import Parts
 from wsgicluster.control import protocol
 from wsgicluster.control.server import Call, Handler
+from wsgicluster.dataclass import dataclass
 from wsgicluster.settings import Settings, UnixAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The command of the arbiter, the folder that it was started in, and the names of its environment variables."""
+
+    command: tuple[str, ...]
+    directory: str
+    variables: tuple[str, ...]
 
 
 class LaunchHandlers:

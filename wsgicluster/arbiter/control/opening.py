@@ -3,45 +3,25 @@
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Mapping
 
-from wsgicluster.arbiter.control.handlers import CommandHandlers
-from wsgicluster.arbiter.control.launch import Launch
-from wsgicluster.arbiter.control.launch_handlers import LaunchHandlers
-from wsgicluster.arbiter.control.memory_handlers import MemoryHandlers
-from wsgicluster.arbiter.control.setting_handlers import SettingHandlers
-from wsgicluster.arbiter.control.stack_handlers import StackHandlers
 from wsgicluster.arbiter.inbox import Inbox
-from wsgicluster.arbiter.operations import Operations, Parts
-from wsgicluster.arbiter.supervision.observation import event_as_json
+from wsgicluster.clock import Clock
 from wsgicluster.control import address
-from wsgicluster.control.event_history import EventHistory
-from wsgicluster.control.server import ControlServer
-from wsgicluster.ipc.events import Event
+from wsgicluster.control.server import ControlServer, Handler
 from wsgicluster.settings import Settings
 
 PRIVATE = 0o600
 
 
 def open_control(
-    parts: Parts, operations: Operations, launch: Launch, inbox: Inbox
-) -> tuple[ControlServer, Callable[[Event], object]]:
-    """The server's control socket, and what shows it an event.
+    settings: Settings, inbox: Inbox, handlers: Mapping[str, Handler], clock: Clock, log: logging.Logger
+) -> ControlServer:
+    """The server's control socket. Without a listener where the settings want none, or the system gives none.
 
-    Without a listener where the settings want none, or the system gives none. Nothing but the admin worker depends on
-    it, which needs no listener: a server without one is steered by signals.
+    Nothing but the admin worker depends on it, which needs no listener: a server without one is steered by signals.
     """
-    history = EventHistory()
-    handlers = {
-        **CommandHandlers(parts, operations, history).table(),
-        **SettingHandlers(parts, operations).table(),
-        **StackHandlers(parts).table(),
-        **MemoryHandlers(parts).table(),
-        **LaunchHandlers(parts, launch).table(),
-    }
-    log = parts.logs.error
-    server = ControlServer(_listener(parts.settings, log), inbox, handlers, parts.clock, log)
-    return server, lambda event: history.add(event_as_json(event))
+    return ControlServer(_listener(settings, log), inbox, handlers, clock, log)
 
 
 def _listener(settings: Settings, log: logging.Logger) -> socket.socket | None:
