@@ -153,8 +153,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     # Level 5: the command that talks to servers.
     "ctl": BASE | {"control"},
     "__main__": frozenset({"entry"}),
-    "quick_import": frozenset(),
-    "entry": frozenset({"cli", "quick_import"}),
+    "entry": frozenset({"cli"}),
 }  # fmt: skip
 """Room to the rooms it may import besides itself; ``cli`` joins all of them."""
 

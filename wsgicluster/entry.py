@@ -5,8 +5,6 @@ A module of its own, since what a module imports is imported before any line of 
 
 import gc
 
-from wsgicluster.quick_import import quick_imports
-
 
 def main() -> int:
     """Run the command with the arguments of the process; returns the exit code."""
@@ -14,8 +12,7 @@ def main() -> int:
     # during the import, and twice before the first worker is forked.
     gc.disable()
     try:
-        with quick_imports("wsgicluster"):
-            from wsgicluster import cli
+        from wsgicluster import cli
     finally:
         gc.freeze()
         gc.enable()
