@@ -84,6 +84,7 @@ class BuiltWorker:
             return None
         self._recycling.begin(boot_s, resident)
         self.worker.parts.logs.signals = signals
+        self.worker.parts.cycle.make_stamp()
         self.worker.parts.replace_application(application)
         return self.worker
 

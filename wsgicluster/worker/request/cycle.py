@@ -113,6 +113,10 @@ class Cycle:
         """Another one is about to be made of this one, or a fast path, and to call the same application."""
         self._runners.add(weakref.ref(runner, self._runners.discard))
 
+    def make_stamp(self) -> None:
+        """Make the fields anew that the server adds to responses: they may be other ones in this process."""
+        self.latest, self.stamp_due = Stamp(time.time()), 0.0
+
     def replace_application(self, application: Application) -> None:
         """Call another one from the next requests on, here and in those that were made of this one."""
         self.application = application
