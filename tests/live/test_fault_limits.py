@@ -130,6 +130,16 @@ def test_application_that_holds_all_descriptors_when_it_is_preloaded(server: Sta
     assert live.members() == []
 
 
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_a_mold_takes_as_many_orders_together_as_it_has_descriptors_for(server: StartServer, kind: str) -> None:
+    """The application has most of them."""
+    held = "import os\nheld = [os.open('/dev/null', os.O_RDONLY) for _ in range(100)]\n"
+    source = held + "from tests.apps.basic import application\n"
+    live = server("app", "-w", "24", "-k", kind, "--preload", source=source, prefix=("prlimit", "--nofile=256:256"))
+    live.wait_log("Started: 24 workers")
+    assert not live.said("cannot fork"), live.log()
+
+
 @AS_ROOT
 def test_full_disk_under_logs_and_pid_file(server: StartServer, tmp_path: pathlib.Path) -> None:
     small = tmp_path / "small"

@@ -10,6 +10,7 @@ import faulthandler
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -33,6 +34,7 @@ from wsgicluster.ipc.shared_files import SharedFiles
 from wsgicluster.logs.logs import Logs
 from wsgicluster.settings import Settings
 from wsgicluster.system import forks, parent_death, privileges, process, signals
+from wsgicluster.system.descriptors import count_descriptors
 from wsgicluster.system.network import descriptor_passing
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ _Socket, _new_poll = socket.socket, select.poll
 
 MOST_TOGETHER = 32
 """How many orders are carried out at once."""
+
+_OWN_DESCRIPTORS = 8
+"""What a worker whose parts are made takes besides those of its order, at most, and a fork for a moment."""
 
 TOGETHER_MS = 2
 """Orders that were sent together have come within this time from one to the next; so long each worker waits for it."""
@@ -290,7 +295,7 @@ class Mold:
         """The next order, and those that have been sent together with it."""
         orders: list[tuple[int, Assignment]] = []
         self._await_order()
-        while not orders or (len(orders) < MOST_TOGETHER and self._comes_another()):
+        while not orders or (len(orders) < MOST_TOGETHER and self._comes_another(len(orders))):
             try:
                 orders.append(_receive_order(self._context))
             except EOFError:
@@ -308,15 +313,21 @@ class Mold:
         while any(number == woken for number, _ in poll.poll()):
             os.read(woken, 4096)
 
-    def _comes_another(self) -> bool:
-        """Whether there is another order by now, or in a moment, that closes nothing of what the last one was given."""
+    def _comes_another(self, before: int) -> bool:
+        """Whether there is another order by now, or in a moment, that may be carried out with those ``before`` it.
+
+        It closes nothing of what the last one was given, and this process has the descriptors for it.
+        """
         poll = _new_poll()
         poll.register(self._context.orders.fileno(), select.POLLIN)
         if not poll.poll(TOGETHER_MS):
             return False
         packet = self._context.orders.recv(_ORDER_BYTES, socket.MSG_PEEK)
         fields = json.loads(packet) if packet and packet != _MORE else {}
-        return "ticket" in fields and not fields["closed"] and not fields["whole"]
+        if "ticket" not in fields or fields["closed"] or fields["whole"]:
+            return False
+        free = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - count_descriptors()
+        return bool(fields["descriptors"] + (before + 1) * _OWN_DESCRIPTORS < free)
 
     def _take_signals(self) -> None:
         self._wake = os.pipe()
