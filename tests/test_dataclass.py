@@ -138,6 +138,15 @@ def with_names_of_methods(make: Decorator) -> Any:
     return Call
 
 
+def with_a_field_that_is_no_parameter(make: Decorator) -> Any:
+    @make(frozen=True, slots=True)
+    class Fixed:
+        x: int
+        y: int = dataclasses.field(default=2, init=False)
+
+    return Fixed
+
+
 SHAPES = (
     plain,
     frozen,
@@ -149,6 +158,7 @@ SHAPES = (
     with_own_methods,
     empty,
     with_names_of_methods,
+    with_a_field_that_is_no_parameter,
 )
 CALLS: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = (
     ((), {}), ((1,), {}), ((1, 5), {}), ((), {"x": 1}), ((), {"x": 1, "y": 5}), ((1,), {"x": 2}), ((1, 2, 3, 4), {}),

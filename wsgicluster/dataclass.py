@@ -111,7 +111,7 @@ class _DeferredInit:
                 found[name] = field.default_factory()
             elif field.init and field.default is MISSING:
                 break
-            elif field.init:
+            elif field.init or (field.default is not MISSING and _has_slots(self._cls)):
                 found[name] = field.default
         else:
             if at == given and taken == len(named):
@@ -121,6 +121,11 @@ class _DeferredInit:
                     instance.__post_init__()
                 return
         self._compiled()(instance, *values, **named)
+
+
+def _has_slots(cls: type[Any]) -> bool:
+    """Whether the class has slots in the place of its defaults."""
+    return "__slots__" in vars(cls)
 
 
 def _init_of(cls: type[Any], frozen: bool) -> FunctionType:
@@ -141,6 +146,8 @@ def _init_of(cls: type[Any], frozen: bool) -> FunctionType:
             value = f"{made} if {name} is _missing else {name}" if field.init else made
         if field.init:
             (by_name if field.kw_only else positional).append(name + default)
+        elif field.default is not MISSING and _has_slots(cls):
+            value = f"_default_{name}"
         elif not default or field.default is not MISSING:
             continue  # set by __post_init__, or the default of the class
         body.append(f"_set(self, {name!r}, {value})" if frozen else f"self.{name} = {value}")
