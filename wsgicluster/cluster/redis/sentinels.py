@@ -57,7 +57,7 @@ class PrimaryFinder:
 
 def connect_through(asked: Sentinels, options: Mapping[str, Any]) -> redis.Redis:
     """A client of the primary, with the library's options. Raises ValueError for a URL that says what is unknown."""
-    given = {**parse_url(asked.server), **options}  # type: ignore[no-untyped-call]
+    given = {**options, **parse_url(asked.server)}  # type: ignore[no-untyped-call]
     del given["host"]
     if given.pop("connection_class", None) is not None:
         given["ssl"] = True

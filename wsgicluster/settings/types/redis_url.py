@@ -27,7 +27,7 @@ class Sentinels:
 
 def sentinels(url: str) -> Sentinels | None:
     """What a URL of Sentinels says, or None for one of a server. Raises ValueError."""
-    if "+sentinel:" not in url:
+    if not url.partition("://")[0].endswith("+sentinel"):
         return None
     match = _SENTINELS.fullmatch(url)
     if match is None:
@@ -38,8 +38,14 @@ def sentinels(url: str) -> Sentinels | None:
         parts = urllib.parse.urlsplit(f"//{host}")  # ValueError for an address in brackets that is none
         if not parts.hostname:
             raise ValueError(url)
+        _check_host(parts.hostname)
         addresses.append((parts.hostname, parts.port or _SENTINEL_PORT))
     return Sentinels(tuple(addresses), service, f"{scheme}://{user}localhost{database}{query}")
+
+
+def _check_host(name: str) -> None:
+    """Raise ValueError for a name that no host can have: nothing that connects expects such an error."""
+    name.encode("idna")
 
 
 def read(value: object) -> str | None:
@@ -50,8 +56,10 @@ def read(value: object) -> str | None:
     if sentinels(text) is not None:
         return text
     parts = urllib.parse.urlsplit(text)  # as above
+    # The library takes this machine where there is no host; more likely a variable in the URL is empty.
     place = parts.path if parts.scheme == "unix" else parts.hostname
     if not place or parts.scheme not in _SCHEMES or _SPACE.search(text):
         raise ValueError(text)
+    _check_host(parts.hostname or "")
     _ = parts.port  # ValueError for one that is not a port
     return text
