@@ -68,12 +68,14 @@ def test_bodies_use_memory_again_and_give_it_back(server: StartServer, kind: str
     pid = int(fetch(live.port, "/").body.split()[0])
     before = resident_bytes(pid)
     send_together(live.port)
-    each = []
-    for _ in range(4):
+
+    def pages_each() -> float:
         faults = page_faults(pid)
         send_together(live.port)
-        each.append((page_faults(pid) - faults) / CLIENTS)
-    assert min(each) < PAGES_EACH, each  # some may find its memory in other pieces than the last one has left
+        return (page_faults(pid) - faults) / CLIENTS
+
+    # Some rounds may find memory in other pieces than the last one has left, or where the machine is slow given back.
+    wait_until(lambda: pages_each() < PAGES_EACH, 20, "bodies use memory again")
     assert resident_bytes(pid) - before > CLIENTS * len(BODY) // 2, "it keeps them"
     wait_until(lambda: resident_bytes(pid) - before < CLIENTS * len(BODY) // 4, IDLE_S + 20)
 
