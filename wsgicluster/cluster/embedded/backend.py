@@ -1,7 +1,6 @@
 """The shared state of one machine: cells, record locks and the database, in the files that the arbiter has made."""
 
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable
@@ -25,21 +24,32 @@ class EmbeddedBackend:
         self._files = files
         self._store_size = store_size
         self._mutex = threading.RLock()
+        self._opened_cells: SharedCells | None = None
+        self._opened_locks: RecordLocks | None = None
         self._opened_store: "SqliteStore | None" = None
 
     def clock(self) -> float:
         """As `Backend`'s: that of the machine, which cannot be set."""
         return self._clock()
 
-    @functools.cached_property
-    def _cells(self) -> SharedCells:
-        with self._mutex:
-            return self.__dict__.get("_cells") or SharedCells(self._files)
+    # One lock for all parts, since one part needs another: a second one, such as functools.cached_property has before
+    # Python 3.12, would be taken in both orders by threads that begin with different parts.
 
-    @functools.cached_property
+    @property
+    def _cells(self) -> SharedCells:
+        if self._opened_cells is None:
+            with self._mutex:
+                if self._opened_cells is None:
+                    self._opened_cells = SharedCells(self._files)
+        return self._opened_cells
+
+    @property
     def _locks(self) -> RecordLocks:
-        with self._mutex:
-            return self.__dict__.get("_locks") or RecordLocks(self._files.locks_fd, self._cells)
+        if self._opened_locks is None:
+            with self._mutex:
+                if self._opened_locks is None:
+                    self._opened_locks = RecordLocks(self._files.locks_fd, self._cells)
+        return self._opened_locks
 
     @property
     def store(self) -> "SqliteStore":
@@ -95,8 +105,8 @@ class EmbeddedBackend:
 
     def close(self) -> None:
         """Close all that was opened; the files stay."""
-        if "_cells" in self.__dict__:
-            self._cells.close()
+        if self._opened_cells is not None:
+            self._opened_cells.close()
         if self._opened_store is not None:
             self._opened_store.close()
 
@@ -107,8 +117,8 @@ class EmbeddedBackend:
 
     def abandon(self) -> None:
         """In a process that was forked by the application: free what that may free."""
-        if "_cells" in self.__dict__:
-            self._cells.abandon()
+        if self._opened_cells is not None:
+            self._opened_cells.abandon()
         if self._opened_store is not None:
             with contextlib.suppress(OSError):  # closed by the application
                 self._opened_store.abandon()
