@@ -35,6 +35,7 @@ def test_a_reload_takes_the_new_certificate(
     live = server("tests.apps.basic", "-w", "2", "--certfile", "tls.pem", "--keyfile", "tls.key")
     context = certificates.client()
     assert subject(live.port, context) == "server"
+    old = set(live.wait_workers(2))
     with TlsClient(live.port, context) as kept:
         assert kept.exchange().status == 200
         certificates.install(tmp_path, "other")
@@ -45,6 +46,7 @@ def test_a_reload_takes_the_new_certificate(
             kept.ask()
         answer = kept.rest()
         assert not answer or answer.startswith(b"HTTP/1.1 200 ")
+    wait_until(lambda: old.isdisjoint(live.children()), 10, "the old workers have left")
     (tmp_path / "tls.key").unlink()
     live.send(signal.SIGHUP)
     live.wait_log("keyfile: .*expected a file that can be read")
