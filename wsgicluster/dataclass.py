@@ -82,7 +82,7 @@ class _DeferredInit:
         self._left -= 1
         if instance is None:
             return self._compiled()
-        if self._left <= 0:
+        if self._left <= 0 or isinstance(instance, type):  # the second is how inspect of Python 3.13 asks
             return self._compiled().__get__(instance, owner)
         return MethodType(self._fill, instance)
 
