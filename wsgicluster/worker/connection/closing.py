@@ -71,10 +71,11 @@ class Sending:
         self._connection = connection
         self._outcome = outcome
         self._outbox = outbox
-        now = connection.loop.now
+        # Not from the time of the turn, which may have begun long before the response was there.
+        now = monotonic()
         connection.send_limit.restart(now)
         connection.watch(WRITE)
-        self._set_deadline()
+        self._set_deadline(now)
 
     def advance(self) -> None:
         """Send what the client takes."""
@@ -97,7 +98,7 @@ class Sending:
             connection.linger()
         elif outbox.sent_bytes != sent_bytes:
             # Only what the client takes puts its deadline off, not that the loop has come by.
-            self._set_deadline()
+            self._set_deadline(connection.loop.now)
 
     def expired(self) -> None:
         """Try once more: the kernel tells of room not before a third of what it holds was sent, maybe megabytes."""
@@ -109,9 +110,9 @@ class Sending:
         ):
             connection.abort()
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, now: float) -> None:
         connection = self._connection
-        deadline = connection.send_limit.deadline(connection.loop.now, self._outbox.sent_bytes)
+        deadline = connection.send_limit.deadline(now, self._outbox.sent_bytes)
         connection.loop.deadlines.set(connection, deadline)
 
 

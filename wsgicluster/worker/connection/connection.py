@@ -7,6 +7,7 @@ a request is not its business.
 import math
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, ClassVar
 
 from wsgicluster.errors import ClientGone, ProtocolError
@@ -214,7 +215,8 @@ class Connection(Sender):
         A worker that has to leave since looks at all its connections before it does so.
         """
         if outcome is _KEEP and self.kept and self.outbox is None:
-            self.deadline = self.loop.now + self.host.timing.keepalive_s
+            # Not from the time of the turn, which may have begun long before the response was there.
+            self.deadline = monotonic() + self.host.timing.keepalive_s
         else:
             self.finished(outcome)
 

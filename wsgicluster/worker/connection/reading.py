@@ -4,6 +4,7 @@ What is done with a request, and what its connection does meanwhile, is not know
 """
 
 import math
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
 from wsgicluster.errors import ClientGone, ProtocolError
@@ -177,7 +178,8 @@ class Reading(Generic[C]):
             connection.close(_CLIENT)
             return
         loop, host = connection.loop, connection.host
-        deadline = loop.now + host.timing.keepalive_s if connection.kept else self._head_deadline()
+        # A kept one may have had a request in this turn, which took long.
+        deadline = monotonic() + host.timing.keepalive_s if connection.kept else self._head_deadline()
         if connection.bucket >= 0 and deadline >= connection.deadline:
             connection.deadline = deadline
         else:

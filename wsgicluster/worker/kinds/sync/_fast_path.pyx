@@ -436,7 +436,7 @@ cdef class CompiledFastPath:
             self.arrival = -1
             return 0
         if outcome is _KEEP and connection.kept and connection.outbox is None:
-            connection.deadline = started + self.keepalive_s  # what `served` comes to for most
+            connection.deadline = started + took + self.keepalive_s  # what `served` comes to for most
             return 0
         connection.reader.flags = start.flags
         connection.served(outcome)
